@@ -1,0 +1,64 @@
+# Every path here is relative, so that the project may lie in a folder with spaces in its name.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup latex paper smoke test lab bench status keep lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+paper: setup latex ## Run what is not fresh at full size, then build paper/main.pdf [PARAMS=file]
+	@$(VENV_PYTHON) -m t0qat run --profile paper $(if $(PARAMS),--params "$(PARAMS)")
+
+smoke: setup latex ## The whole chain, tiny, into build/smoke, marked as smoke [PARAMS=file]
+	@$(VENV_PYTHON) -m t0qat run --profile smoke $(if $(PARAMS),--params "$(PARAMS)")
+
+test: setup latex ## Tests, every notebook against its committed outputs, lint, format
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff format --check .
+	@$(VENV_PYTHON) -m pytest
+	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
+
+lab: setup ## JupyterLab on 127.0.0.1, with its token
+	@$(VENV_PYTHON) -m jupyterlab --ServerApp.ip=127.0.0.1 --notebook-dir=notebooks
+
+bench: setup ## Speed against the paper's own loop, in one run
+	@$(VENV_PYTHON) -m t0qat bench
+
+status: setup ## Which notebooks are fresh, and why the others are not
+	@$(VENV_PYTHON) -m t0qat status
+
+keep: setup ## Accept generated files that were edited by hand; the PDF will say so
+	@$(VENV_PYTHON) -m t0qat keep
+
+lock: setup ## Renew requirements.lock from pyproject.toml
+	@$(VENV_PYTHON) -m t0qat lock
+
+clean: ## Remove everything generated that git ignores, the environment too
+	rm -rf build .venv paper/main.pdf .pytest_cache .ruff_cache .hypothesis
+
+setup: .venv/installed ## Make .venv with the exact versions of requirements.lock
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11, which this project needs; try make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; } || \
+	  { echo "Python's venv module is missing: install python3-venv, then run make again"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(VENV_PYTHON) -m pip install --quiet --requirement requirements.lock
+	$(VENV_PYTHON) -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+# Without LaTeX everything but the PDF is made; `run` then says what to install.
+latex:
+	@command -v latexmk >/dev/null && kpsewhich lmodern.sty siunitx.sty cleveref.sty >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing LaTeX (about 450 MB)"; apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(LATEX) >/dev/null; \
+	fi || true

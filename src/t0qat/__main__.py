@@ -1,0 +1,69 @@
+"""What `make` calls: python -m t0qat run | status | keep | bench | lock."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from t0qat import places
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; expected errors become their own lines and exit status 1."""
+    parser = argparse.ArgumentParser(prog="python -m t0qat", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    about = {
+        "run": "run what is not fresh and typeset",
+        "status": "say what is fresh",
+        "keep": "accept generated files that were edited by hand",
+    }
+    for name, text in about.items():
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--profile", choices=places.PROFILES, default="paper")
+        if name == "run":
+            command.add_argument("--params", type=Path, help="a file of changed parameters")
+    commands.add_parser("bench", help="speed against the paper's loop")
+    commands.add_parser("lock", help="renew requirements.lock")
+    given = parser.parse_args(arguments)
+    try:
+        _call(given)
+    except _expected() as error:
+        print(f"t0qat: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("t0qat: stopped; what was published before is untouched", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _call(given: argparse.Namespace) -> None:
+    if given.command == "run":
+        from t0qat import pipeline
+
+        pipeline.run(given.profile, given.params)
+    elif given.command in ("status", "keep"):
+        from t0qat import pipeline
+
+        for line in getattr(pipeline, given.command)(given.profile):
+            print(line)
+    elif given.command == "bench":
+        from t0qat import bench
+
+        bench.main()
+    elif given.command == "lock":
+        from t0qat import lock
+
+        lock.main()
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    from t0qat.notebooks import NotebookError
+    from t0qat.parameters import ParameterError
+    from t0qat.pipeline import PipelineError
+    from t0qat.results import ResultsError
+    from t0qat.typeset import TypesetError
+
+    return NotebookError, ParameterError, PipelineError, ResultsError, TypesetError
+
+
+if __name__ == "__main__":
+    sys.exit(main())

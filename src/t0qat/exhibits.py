@@ -1,0 +1,205 @@
+"""From results files to what is typeset: a table and the macros of each experiment, and the README.
+
+Everything here is a function of the results files alone, so a changed number changes the text.
+"""
+
+import math
+from collections.abc import Callable
+
+import pandas as pd
+
+from t0qat.constants import REPORTED_REDUCTION
+from t0qat.latex import escape, tabular
+from t0qat.methods import METHODS
+
+Results = dict[str, pd.DataFrame]
+Row = dict  # of a results file, by column
+QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized", "drop": "Drop"}
+DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes"}
+
+
+def estimate(mean: float, low: float, high: float) -> tuple[str, str, str]:
+    """Three numbers with as many decimals as show the interval's half-width to two digits."""
+    half = (high - low) / 2
+    decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 3
+    return tuple(f"{value + 0.0:.{decimals}f}" for value in (mean, low, high))
+
+
+def with_interval(row: Row) -> str:
+    """A table cell: the mean and its interval, as in `2.18 [2.16, 2.20]`."""
+    mean, low, high = estimate(row["mean"], row["ci_low"], row["ci_high"])
+    return f"{mean} [{low}, {high}]"
+
+
+def direction(low: float, high: float) -> str:
+    """What an interval of a difference says of its direction."""
+    return "larger than" if low > 0 else "smaller than" if high < 0 else "not detectably different from"
+
+
+def rows_of(table: pd.DataFrame, **keys) -> list[Row]:
+    """The rows with these keys, in order."""
+    for column, value in keys.items():
+        table = table[table[column] == value]
+    return table.to_dict("records")
+
+
+def one(table: pd.DataFrame, **keys) -> Row:
+    """The one row with these keys."""
+    (row,) = rows_of(table, **keys)
+    return row
+
+
+def percent(value: float) -> str:
+    """A probability as a percentage; more decimals near 0 and 1, never rounded to either."""
+    decimals = 1 if 0.01 <= value <= 0.99 else 2
+    return f"{100 * value:.{decimals}f}"
+
+
+def _reported(row) -> str:
+    return "--" if math.isnan(row["reported"]) else f"{row['reported']:.4f}"
+
+
+def _reported_at(row) -> str:
+    return "--" if math.isnan(row["reported"]) else f"{row['reported_percentile']:.0f}"
+
+
+def table1(results: Results) -> tuple[str, dict[str, str]]:
+    rows = [
+        [
+            escape(METHODS[row["method"]].label) if i % len(QUANTITY_LABELS) == 0 else "",
+            QUANTITY_LABELS[row["quantity"]],
+            _reported(row),
+            with_interval(row),
+            f"{row['std']:.2f}",
+            f"{row['q025']:.2f} / {row['median']:.2f} / {row['q975']:.2f}",
+            _reported_at(row),
+        ]
+        for i, row in enumerate(rows_of(results["table1"]))
+    ]
+    header = [
+        "Method",
+        "Loss",
+        "Reported",
+        "Reproduced mean [95\\,\\%]",
+        "SD",
+        "2.5 / 50 / 97.5\\,\\%",
+        "At",
+    ]
+    breaks = range(len(QUANTITY_LABELS), len(rows), len(QUANTITY_LABELS))
+    body = tabular(rows, header, "@{}llrrrrr@{}", breaks)
+
+    table, paired = results["table1"], results["table1_paired"]
+    difference = one(paired, quantity="drop_difference")
+    reduction = one(paired, quantity="chance_of_reported_reduction")
+    worse = one(paired, quantity="chance_t0_worse_quantized")
+    known = table[table.reported.notna()]
+    inside = known.reported.between(known.q025, known.q975)
+    mean, low, high = estimate(difference["estimate"], difference["ci_low"], difference["ci_high"])
+    macros = {
+        "Replicates": f"{table.n.iloc[0]:,}".replace(",", r"\,"),
+        "DropDifference": mean,
+        "DropDifferenceLow": low,
+        "DropDifferenceHigh": high,
+        "DropWord": direction(difference["ci_low"], difference["ci_high"]),
+        "ReportedReduction": percent(REPORTED_REDUCTION),
+        "ReportedInside": f"{inside.sum()} of the {len(inside)}",
+        "ReportedLowest": f"{known.reported_percentile.min():.0f}",
+        "ReportedHighest": f"{known.reported_percentile.max():.0f}",
+    }
+    for name, row in (("Reduction", reduction), ("Worse", worse)):
+        ends = dict(
+            zip(("", "Low", "High"), (row["estimate"], row["ci_low"], row["ci_high"]), strict=True)
+        )
+        macros |= {f"Chance{name}{end}": percent(value) for end, value in ends.items()}
+    for method, name in (("standard_qat", "Standard"), ("t0_qat", "T"), ("no_noise", "Plain")):
+        for quantity, label in (
+            ("full_precision", "Full"),
+            ("quantized", "Quantized"),
+            ("drop", "Drop"),
+        ):
+            row = one(table, method=method, quantity=quantity)
+            macros[f"{name}{label}"] = with_interval(row)
+            if label == "Drop":
+                macros[f"{name}DropSpread"] = f"{row['std']:.2f}"
+    return body, {f"TableOne{name}": value for name, value in macros.items()}
+
+
+def integer_grids(results: Results) -> tuple[str, dict[str, str]]:
+    table = results["integer_grids"]
+    rows, breaks = [], []
+    for dataset, part in table.groupby("dataset", sort=False):
+        breaks.append(len(rows))
+        for method, mine in part.groupby("method", sort=False):
+            full = one(mine[mine.bits == mine.bits.iloc[0]], quantity="full_precision")
+            quantized = rows_of(mine, quantity="quantized")
+            rows.append(
+                [DATASET_LABELS.get(dataset, escape(dataset)), escape(METHODS[method].label)]
+                + [with_interval(row) for row in (full, *quantized)]
+            )
+    widths = [f"INT{b}" for b in table.bits.unique()]
+    body = tabular(
+        rows,
+        ["Data", "Method", "Full precision", *widths],
+        "@{}ll" + "r" * (1 + len(widths)) + "@{}",
+        breaks[1:],
+    )
+
+    paired = results["integer_grids_paired"]
+    rival = paired[paired.other == "standard_qat"]
+    macros = {"Replicates": f"{table.n.iloc[0]:,}".replace(",", r"\,")}
+    for quantity, name in (("quantized", "Quantized"), ("drop", "Drop")):
+        some = rival[rival.quantity == quantity]
+        clear = some.p_holm < 0.05
+        counts = {
+            "Cells": len(some),
+            "Smaller": (clear & (some.estimate < 0)).sum(),
+            "Larger": (clear & (some.estimate > 0)).sum(),
+            "Unclear": (~clear).sum(),
+        }
+        macros |= {f"{name}{key}": str(count) for key, count in counts.items()}
+    drops = rival[rival.quantity == "drop"]
+    macros["DropDetectableLeast"] = f"{drops.detectable.min():.2g}"
+    macros["DropDetectableMost"] = f"{drops.detectable.max():.2g}"
+    return body, {f"Grids{name}": value for name, value in macros.items()}
+
+
+def readme(results: Results) -> str:
+    """The README's result block, in Markdown: Table 1, its figure, and what the pairs say."""
+    lines = ["| Method | Loss | Reported | Reproduced mean [95 %] | Middle 95 % of single runs |"]
+    lines += ["|---|---|---|---|---|"]
+    for row in rows_of(results["table1"]):
+        cells = [
+            METHODS[row["method"]].label,
+            QUANTITY_LABELS[row["quantity"]],
+            _reported(row).replace("--", "–"),
+            with_interval(row),
+            f"{row['q025']:.2f} to {row['q975']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    _, words = table1(results)
+    word = {name.removeprefix("TableOne"): value.replace(r"\,", ",") for name, value in words.items()}
+    return "\n".join(
+        [
+            "![Distributions of the three losses over replicates](figures/table1.png)",
+            "",
+            *lines,
+            "",
+            f"Over {word['Replicates']} paired replicates, {word['ReportedInside']} reported numbers lie in"
+            f" the middle 95 % of single runs. T0-QAT's expected drop is {word['DropWord']}"
+            f" Standard QAT's (difference {word['DropDifference']} [{word['DropDifferenceLow']},"
+            f" {word['DropDifferenceHigh']}]); two separate runs show the reported reduction of"
+            f" {word['ReportedReduction']} % or more with probability {word['ChanceReduction']} %, and"
+            f" T0-QAT ends with the larger quantized loss with probability {word['ChanceWorse']} %.",
+            "",
+        ]
+    )
+
+
+# experiment -> (the results it reads, the function that makes its table and macros)
+EXHIBITS: dict[str, tuple[tuple[str, ...], Callable[[Results], tuple[str, dict[str, str]]]]] = {
+    "table1": (("table1", "table1_paired"), table1),
+    "integer_grids": (
+        ("integer_grids", "integer_grids_conventions", "integer_grids_paired"),
+        integer_grids,
+    ),
+}

@@ -1,0 +1,100 @@
+"""Figures, sized for one column of the paper and readable in greyscale."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import gaussian_kde
+
+from t0qat.constants import REPORTED
+from t0qat.exhibits import DATASET_LABELS, QUANTITY_LABELS
+from t0qat.experiments import QUANTITIES, Losses
+from t0qat.methods import METHODS
+
+COLUMN = 3.4  # inches
+# Line styles and shades differ as well as hues, so that nothing hangs on colour. Hues after Okabe
+# and Ito's palette for colour blindness.
+STYLES = [
+    {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    {"color": "#D55E00", "linestyle": "--", "marker": "s"},
+    {"color": "#555555", "linestyle": ":", "marker": "^"},
+    {"color": "#009E73", "linestyle": "-.", "marker": "D"},
+    {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": "v"},
+]
+FONT = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "pdf.fonttype": 42,
+}
+
+
+def style(method: str) -> dict:
+    """The line of one method, the same in every figure."""
+    return STYLES[list(METHODS).index(method) % len(STYLES)]
+
+
+def table1(run: dict[str, Losses]) -> Figure:
+    """Distributions of single runs: the three losses, one panel each, reported values as arrows."""
+    with mpl.rc_context(FONT):
+        figure, panels = plt.subplots(3, 1, figsize=(COLUMN, 4.3), layout="constrained")
+        for panel, quantity in zip(panels, QUANTITIES, strict=True):
+            for method, losses in run.items():
+                values = getattr(losses, quantity)
+                low, high = np.quantile(values, [0.002, 0.998])
+                margin = 0.1 * (high - low)
+                at = np.linspace(low - margin, high + margin, 300)
+                density = gaussian_kde(values)(at)
+                line = {key: value for key, value in style(method).items() if key != "marker"}
+                panel.plot(at, density / density.max(), label=METHODS[method].label, **line)
+            for method, row in REPORTED.items():
+                colour = style(method)["color"]
+                panel.annotate(
+                    METHODS[method].label,
+                    (row[quantity], 1.03),
+                    (row[quantity], 1.3),
+                    color=colour,
+                    ha="center",
+                    fontsize=7,
+                    arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0},
+                )
+            panel.set(
+                xlabel=f"{QUANTITY_LABELS[quantity]} (mean squared error)", yticks=[], ylim=(0, 1.45)
+            )
+            panel.spines["left"].set_visible(False)
+        panels[0].legend(loc="upper center", bbox_to_anchor=(0.45, 0.95), frameon=False)
+        figure.supylabel("Density of runs, peak = 1; arrows: reported", fontsize=8)
+        plt.close(figure)  # shown by returning it, once
+    return figure
+
+
+def integer_grids(table: pd.DataFrame) -> Figure:
+    """Quantized loss against bits, one panel a data set, 95 % intervals; dotted: full precision."""
+    with mpl.rc_context(FONT):
+        datasets = table.dataset.unique()
+        figure, panels = plt.subplots(len(datasets), 1, figsize=(COLUMN, 4), layout="constrained")
+        for panel, dataset in zip(panels, datasets, strict=True):
+            part = table[table.dataset == dataset]
+            bits = part.bits.unique()
+            for method, mine in part.groupby("method", sort=False):
+                rows = mine[mine.quantity == "quantized"]
+                line = style(method)
+                whiskers = [rows["mean"] - rows.ci_low, rows.ci_high - rows["mean"]]
+                panel.errorbar(
+                    np.arange(len(bits)), rows["mean"], whiskers, label=METHODS[method].label,
+                    markersize=4, capsize=2, **line,
+                )  # fmt: skip
+                full = mine.loc[mine.quantity == "full_precision", "mean"].iloc[0]
+                panel.axhline(full, color=line["color"], linewidth=0.6, linestyle=(0, (1, 3)))
+            panel.set(yscale="log", ylabel="Quantized loss (MSE)")
+            panel.set_title(DATASET_LABELS.get(dataset, dataset), loc="left")
+            panel.set_xticks(np.arange(len(bits)), [f"INT{b}" for b in bits])
+        panels[0].legend(frameon=False, loc="center right")
+        plt.close(figure)
+    return figure

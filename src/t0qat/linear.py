@@ -1,0 +1,112 @@
+"""Exact engine for a linear layer with bias and mean squared error: many replicates at once.
+
+With z = (x, 1) and v = (weights, bias) the loss is v'Av - 2b'v + c, where A = mean(zz'), b = mean(zy)
+and c = mean(y^2): a replicate's data enter only through these moments. All arrays here have the
+replicate as their last axis, and every operation is elementwise in a fixed order, so a replicate has
+the same bits in any batch. One multiplication and one addition at a time (no fused operation):
+IEEE arithmetic then gives the same numbers on every processor.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from t0qat.methods import View
+from t0qat.streams import normals, stream
+from t0qat.tasks import Data
+
+CHUNK = 2048  # replicates a batch: hides the cost of a call, and stays below torch's size for threading
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's defaults, in torch and in Kingma & Ba (2015)
+
+
+class Moments(NamedTuple):
+    """Second moments of (x, 1) and y over a replicate's samples, float64."""
+
+    a: Tensor  # (d, d, replicates), d = features + 1
+    b: Tensor  # (d, replicates)
+    c: Tensor  # (replicates,)
+
+    def loss(self, v: Tensor) -> Tensor:
+        """Mean squared error of parameters v (d, replicates): (replicates,), float64."""
+        v = v.double()
+        slope = _product(self.a, v, torch.empty_like(v), torch.empty_like(v)) - 2 * self.b
+        total = self.c.clone()
+        for value, term in zip(v, slope, strict=True):
+            total += value * term
+        return total
+
+
+def gram(inputs: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Mean of uu' with u = (x, 1, y), in float64: (features + 2, features + 2)."""
+    u = np.ones((inputs.shape[1] + 2, len(inputs)))
+    u[:-2], u[-1] = inputs.T, target
+    return u @ u.T / len(inputs)
+
+
+def moments(data: Iterable[Data]) -> tuple[Moments, Moments]:
+    """Moments of the training and the test part of each replicate, one Gram product a part."""
+    train, test = [], []
+    for replicate in data:  # one at a time: its samples are let go once they are summed up
+        train.append(gram(replicate.inputs, replicate.target))
+        same = replicate.test_inputs is replicate.inputs
+        test.append(train[-1] if same else gram(replicate.test_inputs, replicate.test_target))
+    stacks = (torch.from_numpy(np.stack(grams, -1)) for grams in (train, test))
+    return tuple(Moments(g[:-1, :-1], g[:-1, -1], g[-1, -1]) for g in stacks)
+
+
+def initial(features: int, replicates: range, seed: int = 0) -> Tensor:
+    """nn.Linear(features, 1)'s default start, U(-1, 1) / sqrt(features): (features + 1, replicates)."""
+    bound = 1 / np.sqrt(features)
+    rows = [stream("initialization", r, seed).uniform(-bound, bound, features + 1) for r in replicates]
+    return torch.from_numpy(np.float32(rows).T.copy())
+
+
+def noise_draws(purpose: str, replicates: range, shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    """Standard normal draws (*shape, replicates), float32."""
+    out = np.empty((*shape, len(replicates)), np.float32)
+    for i in range(0, len(replicates), 64):  # a block stays in cache while it is turned
+        out[..., i : i + 64] = np.moveaxis(normals(purpose, replicates[i : i + 64], shape, seed), 0, -1)
+    return torch.from_numpy(out)
+
+
+def chunks(replicates: int) -> Iterator[range]:
+    """Ranges of at most CHUNK replicate numbers that together are 0 ... replicates - 1."""
+    return (range(i, min(i + CHUNK, replicates)) for i in range(0, replicates, CHUNK))
+
+
+def train(
+    moments: Moments, start: Tensor, view: View, noise: Tensor, learning_rate: float = 0.005
+) -> Tensor:
+    """Full-batch Adam on the loss at view(v, noise[epoch]), one epoch a row of noise.
+
+    start: (d, replicates) float32, not changed. noise: (epochs, d, replicates). Returns the trained
+    parameters, like start. Equal to the plain torch loop with methods.training_forward and
+    torch.optim.Adam but for rounding.
+    """
+    a, b = moments.a.to(start.dtype).contiguous(), moments.b.to(start.dtype).contiguous()
+    v = start.clone()
+    first, second, slope, spare = (torch.zeros_like(v) for _ in range(4))
+    for epoch, draws in enumerate(noise, 1):
+        seen = view(v.requires_grad_(), draws)
+        with torch.no_grad():
+            _product(a, seen, slope, spare).sub_(b).mul_(2)
+        (gradient,) = torch.autograd.grad(seen, v, slope)
+        v = v.detach()
+        torch.mul(gradient, 1 - BETA1, out=spare)
+        first.mul_(BETA1).add_(spare)
+        torch.mul(gradient, gradient, out=spare)
+        second.mul_(BETA2).add_(spare.mul_(1 - BETA2))
+        torch.div(second, 1 - BETA2**epoch, out=spare).sqrt_().add_(EPSILON)
+        v.sub_(torch.div(first, spare, out=spare).mul_(learning_rate / (1 - BETA1**epoch)))
+    return v
+
+
+def _product(a: Tensor, v: Tensor, out: Tensor, spare: Tensor) -> Tensor:
+    """The matrix-vector product of every replicate: (d, d, replicates), (d, replicates)."""
+    torch.mul(a[0], v[0], out=out)
+    for row, value in zip(a[1:], v[1:], strict=True):  # a is symmetric: its rows are its columns
+        out.add_(torch.mul(row, value, out=spare))
+    return out

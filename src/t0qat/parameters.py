@@ -1,0 +1,90 @@
+"""What each parameter may be; checked once, where a value enters: a notebook or the command line."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+
+class ParameterError(ValueError):
+    """A parameter that is unknown, of the wrong type or out of range, in one line."""
+
+
+class Rule(NamedTuple):
+    type: Any  # a type that pydantic checks
+    allowed: str  # the same in words
+
+
+def whole(low: int, high: int) -> Rule:
+    field = Field(ge=low, le=high, strict=True)
+    return Rule(Annotated[int, field], f"a whole number from {low} to {high}")
+
+
+def number(low: float, high: float) -> Rule:
+    field = Field(ge=low, le=high, strict=True, allow_inf_nan=False)
+    return Rule(Annotated[float, field], f"a number from {low:g} to {high:g}")
+
+
+def choice(*names: str) -> Rule:
+    return Rule(Literal[names], " or ".join(map(repr, names)))
+
+
+def either(first: Rule, second: Rule) -> Rule:
+    return Rule(first.type | second.type, f"{first.allowed} or {second.allowed}")
+
+
+def bit_list(text: str) -> tuple[int, ...]:
+    """Bit-widths from text: `bit_list("8, 4, 3, 2") == (8, 4, 3, 2)`.
+
+    Raises ValueError unless each is a whole number from 1 to 16 and none stands twice.
+    """
+    bits = tuple(int(word) if word.strip().isdecimal() else 0 for word in text.split(","))
+    if not all(1 <= b <= 16 for b in bits) or len(set(bits)) < len(bits):
+        raise ValueError(text)
+    return bits
+
+
+# One line a parameter. A name means the same in every notebook.
+RULES = {
+    "replicates": whole(2, 10_000_000),
+    "seed": whole(0, 2**32 - 1),
+    "epochs": whole(1, 1_000_000),
+    "learning_rate": number(1e-12, 10),
+    "xi_scaling": number(0, 1e9),
+    "baseline_noise": number(0, 1e6),
+    "evaluation_noise": either(number(0, 1e6), choice("reported")),
+    "target": choice("sum", "normal"),
+    "target_noise": number(0, 1e6),
+    "bits": Rule(
+        Annotated[str, Field(strict=True), AfterValidator(lambda text: bit_list(text) and text)],
+        "bit-widths from 1 to 16, each once, such as '8, 4, 3, 2'",
+    ),
+    "grid_range": choice("narrow", "full"),
+    "grid_scale": choice("absmax", "mse"),
+}
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Hold every value against its rule; raises ParameterError on the first that breaks one."""
+    for name, value in values.items():
+        if name not in RULES:
+            raise ParameterError(f"{name} = {value!r}: unknown parameter; known are {', '.join(RULES)}")
+        try:
+            TypeAdapter(RULES[name].type).validate_python(value)
+        except ValidationError:
+            raise ParameterError(f"{name} = {value!r}: allowed is {RULES[name].allowed}") from None
+
+
+def checked(function: Callable) -> Callable:
+    """Let a function of keyword parameters check them against RULES before it starts."""
+
+    @functools.wraps(function)
+    def wrapper(**given):
+        bound = inspect.signature(function).bind(**given)
+        bound.apply_defaults()
+        check(bound.arguments)
+        return function(**bound.arguments)
+
+    return wrapper

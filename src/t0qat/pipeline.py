@@ -1,0 +1,205 @@
+"""Run the notebooks: stage, check, publish; then typeset. What `make paper` and `make smoke` call."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from t0qat import notebooks, places, receipts, typeset
+from t0qat.notebooks import Notebook
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+QUIET = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+class PipelineError(RuntimeError):
+    """Something stopped the pipeline; at most five lines say what, what was kept, what to do."""
+
+
+def run(profile: str, params: Path | None = None) -> None:
+    """Run what is not fresh, publish it, and typeset; raises PipelineError after doing what it can."""
+    every = notebooks.load()
+    changed = notebooks.changes(params, every)
+    parameters = {n.name: n.parameters(profile, changed[n.name]) for n in every}
+    with alone():
+        for notebook in every:
+            finish(notebook, profile)
+        refuse_altered(every, profile)
+        failures = []
+        due = _progress(every, profile)
+        for notebook in due:
+            why = receipts.stale(notebook, profile, parameters[notebook.name])
+            if not why:
+                continue
+            due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
+            try:
+                _make(notebook, profile, parameters[notebook.name], changed[notebook.name])
+            except PipelineError as error:
+                failures.append(str(error))
+        if failures:
+            raise PipelineError("\n".join(failures))
+        refuse_altered(every, profile)
+        typeset.typeset(every, profile)
+
+
+def _progress(every: list[Notebook], profile: str):
+    from tqdm import tqdm
+
+    return tqdm(every, desc=f"notebooks ({profile})", unit="notebook", disable=None)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Hold the project for this process; raises PipelineError while another holds it."""
+    path = places.BUILD / "lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            raise PipelineError(f"another run is at work here (process {holder}); wait for it") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def refuse_altered(every: list[Notebook], profile: str) -> None:
+    """Stop where a generated file was changed by hand: neither typeset nor overwrite it silently."""
+    found = [(notebook, name) for notebook in every for name in receipts.altered(notebook, profile)]
+    if found:
+        notebook, name = found[0]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise PipelineError(
+            f"{name}{more} was edited or cut short since it was made; nothing was run or changed\n"
+            f"to restore it, delete it and run the same command again: {notebook.name} makes it anew\n"
+            f"to keep it on purpose: make keep (its receipt and the PDF will say that it was edited)"
+        )
+
+
+def _stage(notebook: Notebook, profile: str) -> Path:
+    return places.BUILD / "runs" / profile / notebook.name
+
+
+def _make(notebook: Notebook, profile: str, parameters: dict[str, Any], changed: dict[str, Any]) -> None:
+    """Run one notebook in a private folder and, if all it declares is there, put that in place."""
+    stage = _stage(notebook, profile)
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir(parents=True)
+    before, started = receipts.hashes(), time.monotonic()
+    _execute(notebook, profile, parameters, stage)
+    inputs = {name: before.get(name) for name in _reads(notebook, stage)}
+    now = receipts.hashes()
+    moved = sorted(name for name in inputs if inputs[name] is None or inputs[name] != now.get(name))
+    kept = "the outputs of the last good run are untouched"
+    if moved:
+        raise PipelineError(f"{notebook.name}: {moved[0]} changed while it ran; {kept}; run it again")
+    for name in notebook.outputs:
+        if not (stage / name).is_file() or not (stage / name).stat().st_size:
+            raise PipelineError(f"{notebook.name}: it ended without making {name}; {kept}")
+    receipt = receipts.make(notebook, profile, parameters, changed, inputs, stage)
+    places.write(stage / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
+    places.write(stage / "finished.json", json.dumps({"wall_seconds": time.monotonic() - started}))
+    finish(notebook, profile)
+
+
+def finish(notebook: Notebook, profile: str) -> None:
+    """Put a finished stage in place, the receipt last; safe to repeat when it was interrupted."""
+    stage = _stage(notebook, profile)
+    if not (stage / "finished.json").is_file():
+        return
+    receipt = json.loads((stage / notebook.receipt).read_bytes())
+    for name in [*receipt["outputs"], notebook.receipt]:
+        places.write(places.home(profile) / name, (stage / name).read_bytes())
+    executed = places.BUILD / profile / "notebooks" / f"{notebook.name}.ipynb"
+    places.write(executed, (stage / executed.name).read_bytes())
+    finished = json.loads((stage / "finished.json").read_bytes())
+    receipts.stamp(notebook, profile, finished["wall_seconds"])
+    shutil.rmtree(stage)
+
+
+def _reads(notebook: Notebook, stage: Path) -> list[str]:
+    """What the run read, from the recorder's log, and the notebook itself."""
+    log = stage / "reads.txt"
+    return sorted({receipts.shown(notebook.path), *log.read_text().splitlines()})
+
+
+def _execute(notebook: Notebook, profile: str, parameters: dict[str, Any], stage: Path) -> None:
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from traitlets.config import Config
+
+    os.environ |= ONE_THREAD | QUIET | {places.STAGE: str(stage), places.PROFILE: profile}
+    kept = stage / f"{notebook.name}.ipynb"
+    record = (
+        f"from t0qat import recorder as _r; _r.start({str(stage / 'reads.txt')!r}, {str(places.ROOT)!r})"
+    )
+    try:
+        papermill.execute_notebook(
+            str(notebook.path),
+            str(kept),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(notebook.path.parent),
+            progress_bar={"desc": f"  {notebook.name}", "leave": False, "disable": None},
+            execution_timeout=notebook.cell_limit_seconds,
+            config=Config({"KernelManager": {"transport": "ipc"}}),  # no port is opened
+            extra_arguments=[f"--IPKernelApp.exec_lines={record}", "--HistoryManager.enabled=False"],
+        )
+    except papermill.PapermillExecutionError as error:
+        cell, what = error.cell_index, f"{error.ename}: {error.evalue}".splitlines()[0]
+    except CellTimeoutError:
+        cell, what = _last_started(kept), f"took longer than {notebook.cell_limit_seconds} s"
+    except DeadKernelError:
+        cell, what = _last_started(kept), "its kernel died"
+    else:
+        return
+    failed = places.BUILD / profile / "failed" / kept.name
+    places.write(failed, kept.read_bytes())
+    raise PipelineError(
+        f"{notebook.name}.ipynb, cell {cell + 1}: {what}\n"
+        f"the outputs of its last good run and those of the other notebooks are untouched\n"
+        f"as far as it came: {receipts.shown(failed)}; after mending it, run the same command again"
+    )
+
+
+def _last_started(path: Path) -> int:
+    """Index of the cell that was running, in a copy that papermill saved as it went."""
+    cells = json.loads(path.read_bytes())["cells"]
+    running = [
+        i for i, c in enumerate(cells) if c["metadata"].get("papermill", {}).get("status") == "running"
+    ]
+    return running[-1] if running else len(cells) - 1
+
+
+def keep(profile: str) -> Iterator[str]:
+    """Accept files edited by hand: typeset follows them, and their receipt says so for good."""
+    from t0qat import report
+
+    with alone():
+        for notebook in notebooks.load():
+            edited = receipts.altered(notebook, profile)
+            if any(name.endswith(".csv") for name in edited):
+                report.render(notebook.experiment, places.home(profile))
+            if edited:
+                receipts.accept(notebook, profile, edited)
+                yield f"kept: {', '.join(edited)}"
+
+
+def status(profile: str) -> Iterator[str]:
+    """One line a notebook: fresh, or why not."""
+    for notebook in notebooks.load():
+        edited = receipts.altered(notebook, profile)
+        why = receipts.stale(notebook, profile, notebook.parameters(profile, {}))
+        if edited:
+            yield f"{notebook.name}: altered, {edited[0]} was edited or cut short since it was made"
+        else:
+            yield f"{notebook.name}: {'stale, ' + why if why else 'fresh'}"

@@ -1,0 +1,103 @@
+"""Integer grids for weights: symmetric, uniform, 1 to 16 bits.
+
+The last axis is what shares one scale: a whole tensor (flatten it), an output channel, a group.
+Everything else is a batch axis. Ties round to the even code, as IEEE arithmetic and torch do.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A symmetric integer grid.
+
+    bits: 1 to 16. range: "full" uses all 2**bits codes, -2**(bits-1) to 2**(bits-1) - 1 (torchao's
+    convention); "narrow" drops the lowest, so codes and levels are symmetric (brevitas' default).
+    scale: "absmax" lets the grid just span the largest magnitude; "mse" minimizes the squared
+    rounding error. Raises ValueError for anything else, and for "narrow" with 1 bit, whose only
+    code is 0.
+    """
+
+    bits: int
+    range: str = "full"
+    scale: str = "absmax"
+
+    def __post_init__(self):
+        if not 1 <= self.bits <= 16:
+            raise ValueError(f"bits = {self.bits!r}: allowed is a whole number from 1 to 16")
+        if self.range not in CODES:
+            raise ValueError(f"range = {self.range!r}: allowed is one of {', '.join(CODES)}")
+        if self.scale not in SCALES:
+            raise ValueError(f"scale = {self.scale!r}: allowed is one of {', '.join(SCALES)}")
+        if self.range == "narrow" and self.bits == 1:
+            raise ValueError("bits = 1: the narrow range needs 2 to 16 bits; use the full range")
+
+    @property
+    def codes(self) -> tuple[int, int]:
+        """The lowest and the highest integer code: Grid(2).codes == (-2, 1)."""
+        return CODES[self.range](self.bits)
+
+
+CODES = {
+    "full": lambda bits: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1),
+    "narrow": lambda bits: (-(2 ** (bits - 1)) + 1, 2 ** (bits - 1) - 1),
+}
+
+
+def encode(weights: Tensor, scale: Tensor, grid: Grid) -> Tensor:
+    """The nearest code of each weight, clipped to the grid, in the dtype of the weights."""
+    return torch.round(weights / scale).clamp(*grid.codes)
+
+
+def absmax_scale(weights: Tensor, grid: Grid) -> Tensor:
+    """Step with which the grid spans 2 * max|w|: shape (..., 1), units of the weights.
+
+    Full range: 2 * max|w| / (2**bits - 1), as in torchao; narrow: max|w| / (2**(bits-1) - 1), as in
+    brevitas. All-zero weights get step 1, so that their codes are 0.
+    """
+    low, high = grid.codes
+    scale = 2 * weights.abs().amax(-1, keepdim=True) / (high - low)
+    return torch.where(scale > 0, scale, 1.0)
+
+
+def mse_scale(weights: Tensor, grid: Grid) -> Tensor:
+    """Step of least squared rounding error, among fractions of the absmax step, then refined.
+
+    For fixed codes q the best step is <w, q> / <q, q>; re-encoding and solving again never increases
+    the error (Lloyd's iteration on a uniform grid). Shape (..., 1). Never worse than absmax_scale.
+    """
+
+    def error(scale):
+        return (weights - encode(weights, scale, grid) * scale).square().sum(-1, keepdim=True)
+
+    best = absmax_scale(weights, grid)
+    least = error(best)
+    # Few bits want a wider or a much finer step than absmax; above 4 bits all is near absmax.
+    for fraction in torch.linspace(0.2, 1.5, 66, dtype=weights.dtype).tolist():
+        scale = fraction * absmax_scale(weights, grid)
+        for _ in range(3):
+            codes = encode(weights, scale, grid)
+            solved = (weights * codes).sum(-1, keepdim=True) / codes.square().sum(-1, keepdim=True)
+            scale = torch.where(solved > 0, solved, scale)  # all codes 0: nothing to solve
+        missed = error(scale)
+        better = missed < least
+        best, least = torch.where(better, scale, best), torch.where(better, missed, least)
+    return best
+
+
+SCALES = {"absmax": absmax_scale, "mse": mse_scale}
+
+
+def quantize(weights: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Codes (like weights) and step (..., 1) of the grid fitted to the weights' last axis."""
+    scale = SCALES[grid.scale](weights, grid)
+    return encode(weights, scale, grid), scale
+
+
+def fake_quantize(weights: Tensor, grid: Grid) -> Tensor:
+    """The weights moved to their grid: `fake_quantize(tensor([.4, -1.]), Grid(2))` is [.667, -1.333]."""
+    codes, scale = quantize(weights, grid)
+    return codes * scale

@@ -1,0 +1,154 @@
+"""What was made from what: a receipt beside each experiment's results, and a stamp of this clone's runs.
+
+A receipt, paper/results/<experiment>.json, is committed with the results: parameters, profile, the
+hash of every file of the project that was read, versions, machine, and the hash of every output. A
+stamp in build/ says that this clone made them itself; a fresh clone has none and runs everything.
+"""
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from t0qat import __version__, places
+from t0qat.notebooks import Notebook, source_hash
+
+LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib", "torch")
+WALKED = ("src", "notebooks", "paper", "figures", "tests", "build/smoke/paper", "build/smoke/figures")
+
+
+def hashes() -> dict[str, str]:
+    """The hash of every file that a notebook of this project may read, by path below the project."""
+    top = [path for path in places.ROOT.iterdir() if path.is_file()]
+    below = [path for folder in WALKED for path in (places.ROOT / folder).rglob("*") if path.is_file()]
+    return {shown(path): source_hash(path) for path in top + below if path.suffix != ".pyc"}
+
+
+def shown(path: Path) -> str:
+    """A path as messages and receipts name it: below the project, with forward slashes."""
+    return path.relative_to(places.ROOT).as_posix()
+
+
+def versions() -> dict[str, str]:
+    """Python's and the numerical libraries' versions."""
+    # A torch build may carry a local label (+cpu), which the lock file does not name.
+    libraries = {name: version(name).split("+")[0] for name in LIBRARIES}
+    return {"t0qat": __version__, "python": platform.python_version()} | libraries
+
+
+def machine() -> dict[str, Any]:
+    """The processor that made a result, and how many threads each of its processes used."""
+    names = [line.split(":", 1)[1] for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    processor = names[0].strip() if names else platform.processor()
+    return {"device": "cpu", "processor": processor, "architecture": platform.machine(), "threads": 1}
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def make(
+    notebook: Notebook,
+    profile: str,
+    parameters: dict,
+    changed: dict,
+    inputs: dict[str, str],
+    stage: Path,
+) -> dict[str, Any]:
+    """The receipt of a finished run whose outputs lie in its stage."""
+    outputs = {
+        name: hashlib.sha256((stage / name).read_bytes()).hexdigest() for name in notebook.outputs
+    }
+    return {
+        "experiment": notebook.experiment,
+        "profile": profile,
+        "changed_parameters": changed,
+        "parameters": parameters,
+        "inputs": inputs,
+        "code_hash": digest(inputs, parameters),
+        "versions": versions(),
+        "machine": machine(),
+        "outputs": outputs,
+    }
+
+
+def digest(*values: Any) -> str:
+    """Twelve hexadecimal digits that stand for these values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read(notebook: Notebook, profile: str) -> dict[str, Any] | None:
+    """The notebook's receipt; None where there is none or it is no receipt."""
+    try:
+        receipt = json.loads((places.home(profile) / notebook.receipt).read_bytes())
+        return receipt if set(receipt["outputs"]) >= set(notebook.outputs) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def altered(notebook: Notebook, profile: str) -> list[str]:
+    """Outputs that no longer are what their receipt says: edited, or cut short (not: deleted)."""
+    receipt = read(notebook, profile)
+    if receipt is None:
+        return []
+    home = places.home(profile)
+    return [
+        name
+        for name, made in receipt["outputs"].items()
+        if (home / name).is_file() and hashlib.sha256((home / name).read_bytes()).hexdigest() != made
+    ]
+
+
+def accept(notebook: Notebook, profile: str, edited: list[str]) -> None:
+    """Let the receipt follow its outputs as they are now, and name those edited by hand."""
+    home = places.home(profile)
+    receipt = read(notebook, profile)
+    receipt["edited"] = sorted({*receipt.get("edited", []), *edited})
+    for name in receipt["outputs"]:
+        receipt["outputs"][name] = hashlib.sha256((home / name).read_bytes()).hexdigest()
+    places.write(home / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
+    if _stamp_path(notebook, profile).is_file():
+        stamp(notebook, profile, json.loads(_stamp_path(notebook, profile).read_bytes())["wall_seconds"])
+
+
+def _stamp_path(notebook: Notebook, profile: str) -> Path:
+    return places.BUILD / "stamps" / profile / f"{notebook.name}.json"
+
+
+def stamp(notebook: Notebook, profile: str, wall_seconds: float) -> None:
+    """Note that this clone made what the receipt names."""
+    made = source_hash(places.home(profile) / notebook.receipt)
+    content = {"receipt": made, "wall_seconds": round(wall_seconds, 1)}
+    places.write(_stamp_path(notebook, profile), json.dumps(content) + "\n")
+
+
+def stale(notebook: Notebook, profile: str, parameters: dict[str, Any]) -> str:
+    """Why the notebook must run, in a few words; "" when its outputs are fresh."""
+    path = _stamp_path(notebook, profile)
+    if not path.is_file():
+        return "it has not run in this clone"
+    receipt = read(notebook, profile)
+    home = places.home(profile)
+    if receipt is None or json.loads(path.read_bytes())["receipt"] != source_hash(
+        home / notebook.receipt
+    ):
+        return f"{notebook.receipt} is missing or not the one of the last run"
+    if set(receipt["outputs"]) != set(notebook.outputs):
+        return "its declared outputs changed"
+    missing = [name for name in notebook.outputs if not (home / name).is_file()]
+    if missing:
+        return f"{missing[0]} is missing"
+    for kind, now in (("parameters", parameters), ("versions", versions())):
+        if receipt[kind] != now:
+            names = sorted(n for n in receipt[kind] | now if receipt[kind].get(n) != now.get(n))
+            return f"{kind} changed: {', '.join(names)}"
+    for name, before in receipt["inputs"].items():
+        path = places.ROOT / name
+        if not path.is_file() or source_hash(path) != before:
+            return f"{name} changed" if path.is_file() else f"{name} is missing"
+    return ""

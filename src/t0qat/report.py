@@ -1,0 +1,60 @@
+"""Publish an experiment: the only writer of results, tables, macros, figures and the README's block."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from t0qat import exhibits, latex, places, results
+
+README_BLOCK = ("<!-- results: begin (generated) -->\n", "<!-- results: end -->\n")
+
+
+def publish(experiment: str, tables: dict[str, pd.DataFrame], figures: dict[str, Figure]) -> None:
+    """Write what an experiment leaves: results, its table and macros, and its figures.
+
+    tables and figures go by the names of their files. Under `make` they go to the notebook's private
+    folder, from which the pipeline puts them in place as one set; by hand, to build/notebook. Outside
+    the paper profile every figure carries the profile's name.
+    """
+    stage = places.stage()
+    for name, table in tables.items():
+        places.write(stage / "paper" / "results" / f"{name}.csv", results.text(name, table))
+    render(experiment, stage)
+    for name, figure in figures.items():
+        for suffix in ("pdf", "png"):
+            places.write(stage / "figures" / f"{name}.{suffix}", picture(figure, suffix))
+
+
+def render(experiment: str, home: Path) -> None:
+    """Make an experiment's table and macros again from the results files below home."""
+    names, make = exhibits.EXHIBITS[experiment]
+    table, macros = make({name: results.read(name, home) for name in names})
+    places.write(home / "paper" / "tables" / f"{experiment}.tex", table)
+    places.write(home / "paper" / "macros" / f"{experiment}.tex", latex.macro_lines(macros))
+
+
+def picture(figure: Figure, suffix: str) -> bytes:
+    """The figure as a file's bytes: the same for the same figure, whenever and wherever it is made."""
+    profile = places.profile()
+    mark = "" if profile == "paper" else profile.upper()
+    stamp = figure.text(0.5, 0.5, mark, fontsize=40, color="0.5", alpha=0.4, rotation=30, ha="center")
+    stamp.set_in_layout(False)
+    file = io.BytesIO()
+    metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
+    figure.savefig(file, format=suffix, dpi=200, metadata=metadata)
+    stamp.remove()
+    return file.getvalue()
+
+
+def readme(home: Path = places.ROOT, path: Path = places.ROOT / "README.md") -> None:
+    """Renew the README's result block from the results files, if it differs."""
+    begin, end = README_BLOCK
+    text = path.read_text()
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    names = {name for reads, _ in exhibits.EXHIBITS.values() for name in reads}
+    block = exhibits.readme({name: results.read(name, home) for name in names})
+    if (new := f"{before}{begin}{block}{end}{after}") != text:
+        places.write(path, new)

@@ -1,0 +1,85 @@
+"""The results files: what each column means, and reading and writing that hold to it."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from t0qat import places
+
+# Losses are mean squared errors: of the synthetic target in its own units, of the diabetes target
+# in units of its variance. Intervals are 95 %.
+COLUMNS = {
+    "method": "a name in methods.METHODS",
+    "other": "the method it is compared with",
+    "dataset": "a name in tasks.TASKS",
+    "quantity": "what the row is about",
+    "range": "integer codes used: full or narrow",
+    "scale": "rule for the grid's step: absmax or mse",
+    "bits": "bit-width of the integer grid, 1 to 16",
+    "n": "independent replicates behind the row",
+    "reported": "the paper's number; empty where it has none",
+    "reported_percentile": "percentage of single runs below the reported number",
+    "mean": "mean over replicates",
+    "std": "standard deviation over replicates",
+    "ci_low": "lower end of the interval of the mean or estimate",
+    "ci_high": "upper end of the interval of the mean or estimate",
+    "q025": "2.5 % point of single runs",
+    "median": "median of single runs",
+    "q975": "97.5 % point of single runs",
+    "estimate": "mean paired difference, or probability of an event",
+    "p_holm": "two-sided p-value after Holm's correction over the file",
+    "detectable": "smallest difference that this n sees with 90 % power",
+}
+TEXT = {"method", "other", "dataset", "quantity", "range", "scale"}
+MAY_BE_EMPTY = {"reported", "reported_percentile"}
+
+FILES = {
+    "table1": "method quantity reported mean std ci_low ci_high q025 median q975 reported_percentile n",
+    "table1_paired": "quantity estimate ci_low ci_high n",
+    "integer_grids": "dataset method bits quantity mean ci_low ci_high n",
+    "integer_grids_conventions": "dataset method bits range scale quantity mean ci_low ci_high n",
+    "integer_grids_paired": "dataset bits range scale quantity method other"
+    " estimate ci_low ci_high n p_holm detectable",
+}
+
+
+class ResultsError(ValueError):
+    """A results file that is missing or malformed, in one line."""
+
+
+def text(name: str, table: pd.DataFrame) -> str:
+    """The table as its file holds it: columns in order, nine significant digits."""
+    return table[FILES[name].split()].to_csv(index=False, float_format="%.9g", lineterminator="\n")
+
+
+def read(name: str, home: Path = places.ROOT) -> pd.DataFrame:
+    """The results file of that name; raises ResultsError if it is missing, cut short or not numbers."""
+    path = home / "paper" / "results" / f"{name}.csv"
+    shown = f"paper/results/{name}.csv"
+    columns = FILES[name].split()
+    if not path.is_file():
+        raise ResultsError(f"{shown} is missing; `make paper` makes it")
+    content = path.read_text()
+    lines = content.splitlines()
+    if not lines or lines[0].split(",") != columns:
+        raise ResultsError(f"{shown}, line 1: the columns must be {','.join(columns)}")
+    if len(lines) < 2 or not content.endswith("\n"):
+        raise ResultsError(f"{shown} is cut short at line {len(lines)}")
+    for number, line in enumerate(lines[1:], 2):
+        for column, cell in zip(columns, line.split(","), strict=False):
+            if not _fits(column, cell):
+                raise ResultsError(f"{shown}, line {number}: {column} = {cell!r} is not as it must be")
+        if line.count(",") != len(columns) - 1:
+            raise ResultsError(f"{shown}, line {number}: {len(columns)} fields are needed")
+    return pd.read_csv(path)
+
+
+def _fits(column: str, cell: str) -> bool:
+    if column in TEXT:
+        return cell.isidentifier()
+    if cell == "":
+        return column in MAY_BE_EMPTY
+    try:
+        return float(cell) - float(cell) == 0  # a finite number
+    except ValueError:
+        return False

@@ -1,0 +1,55 @@
+"""Estimates with their intervals. Thin over scipy and statsmodels; replicates are the last axis."""
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+LEVEL = 0.95  # of every interval in the project
+
+
+def mean_interval(values) -> dict[str, float]:
+    """Mean of independent replicates (n >= 2) with Student's t interval: mean, ci_low, ci_high, n."""
+    values = np.asarray(values, float)
+    mean, error = values.mean(), stats.sem(values)
+    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * error
+    return {"mean": mean, "ci_low": mean - half, "ci_high": mean + half, "n": len(values)}
+
+
+def spread(values) -> dict[str, float]:
+    """How single replicates scatter: std (n - 1), q025, median, q975 (linear interpolation)."""
+    q025, median, q975 = np.quantile(values, [0.025, 0.5, 0.975])
+    return {"std": np.std(values, ddof=1), "q025": q025, "median": median, "q975": q975}
+
+
+def percentile(values, reported: float) -> float:
+    """Percentage of replicates below the reported value, ties counted half (0 to 100)."""
+    return stats.percentileofscore(values, reported, kind="mean")
+
+
+def paired_difference(first, second) -> dict[str, float]:
+    """Mean of first - second over pairs: estimate, ci_low, ci_high, n, p (two-sided paired t-test)."""
+    difference = mean_interval(np.subtract(first, second))
+    difference["estimate"] = difference.pop("mean")
+    return difference | {"p": stats.ttest_rel(first, second).pvalue}
+
+
+def chance(events) -> dict[str, float]:
+    """Probability of an event with Wilson's (1927) score interval: estimate, ci_low, ci_high, n."""
+    events = np.asarray(events, bool)
+    low, high = proportion_confint(events.sum(), events.size, alpha=1 - LEVEL, method="wilson")
+    return {"estimate": events.mean(), "ci_low": low, "ci_high": high, "n": events.size}
+
+
+def holm(p_values) -> np.ndarray:
+    """Holm's step-down correction: p-values that hold for the whole family at once."""
+    return multipletests(p_values, method="holm")[1]
+
+
+def detectable_effect(first, second, power: float = 0.9, level: float = LEVEL) -> float:
+    """Smallest mean paired difference that a two-sided paired t-test at this n sees with this power.
+
+    Normal approximation with the observed standard deviation of the differences; in their units.
+    """
+    error = stats.sem(np.subtract(first, second))
+    return error * (stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power))

@@ -1,0 +1,62 @@
+"""Tasks: the data of each replicate. To add one, write a function and add its line to TASKS."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.datasets import load_diabetes
+
+from t0qat.constants import FEATURES, SAMPLES
+from t0qat.streams import stream
+
+
+class Data(NamedTuple):
+    """One replicate's data: inputs (n, features) and target (n,), float32, in two parts.
+
+    Loss is reported on the test part, which may be the training part itself (as the paper does it).
+    """
+
+    inputs: np.ndarray
+    target: np.ndarray
+    test_inputs: np.ndarray
+    test_target: np.ndarray
+
+
+def synthetic(replicate: int, seed: int = 0, target: str = "sum", target_noise: float = 0.1) -> Data:
+    """The paper's task: 1000 standard normal samples of 10 features, one part for both uses.
+
+    The paper does not publish the target. "sum": the sum of the features plus Gaussian noise of
+    standard deviation target_noise; "normal": standard normal coefficients, drawn per replicate,
+    in place of the ones.
+    """
+    draws = stream("data", replicate, seed)
+    inputs = draws.standard_normal((SAMPLES, FEATURES), np.float32)
+    noise = draws.standard_normal(SAMPLES, np.float32)
+    coefficients = np.ones(FEATURES) if target == "sum" else draws.standard_normal(FEATURES)
+    y = (inputs @ coefficients + target_noise * noise).astype(np.float32)
+    return Data(inputs, y, inputs, y)
+
+
+_DIABETES = load_diabetes(return_X_y=True, scaled=False)
+TEST_FRACTION = 0.25
+
+
+def diabetes(replicate: int, seed: int = 0) -> Data:
+    """Disease progression of 442 patients from 10 measurements (Efron et al. 2004), by scikit-learn.
+
+    Each replicate holds out its own random quarter; features and target are standardized with the
+    mean and standard deviation of the rest, so a loss of 1 is about that of predicting the mean.
+    """
+    inputs, target = _DIABETES
+    order = stream("split", replicate, seed).permutation(len(target))
+    held_out = round(TEST_FRACTION * len(target))
+    test, train = order[:held_out], order[held_out:]
+
+    def standardize(values):
+        scaled = (values - values[train].mean(0)) / values[train].std(0)
+        return scaled.astype(np.float32)
+
+    inputs, target = standardize(inputs), standardize(target)
+    return Data(inputs[train], target[train], inputs[test], target[test])
+
+
+TASKS = {"synthetic": synthetic, "diabetes": diabetes}
