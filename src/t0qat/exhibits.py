@@ -102,7 +102,7 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
         "DropDifferenceHigh": high,
         "DropWord": direction(difference["ci_low"], difference["ci_high"]),
         "ReportedReduction": percent(REPORTED_REDUCTION),
-        "ReportedInside": f"{inside.sum()} of the {len(inside)}",
+        "ReportedInside": f"{inside.sum()} of {len(inside)}",
         "ReportedLowest": f"{known.reported_percentile.min():.0f}",
         "ReportedHighest": f"{known.reported_percentile.max():.0f}",
     }
@@ -184,8 +184,8 @@ def readme(results: Results) -> str:
             "",
             *lines,
             "",
-            f"Over {word['Replicates']} paired replicates, {word['ReportedInside']} reported numbers lie in"
-            f" the middle 95 % of single runs. T0-QAT's expected drop is {word['DropWord']}"
+            f"Over {word['Replicates']} paired replicates, {word['ReportedInside']} reported numbers lie"
+            f" in the middle 95 % of single runs. T0-QAT's expected drop is {word['DropWord']}"
             f" Standard QAT's (difference {word['DropDifference']} [{word['DropDifferenceLow']},"
             f" {word['DropDifferenceHigh']}]); two separate runs show the reported reduction of"
             f" {word['ReportedReduction']} % or more with probability {word['ChanceReduction']} %, and"

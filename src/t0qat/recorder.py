@@ -9,25 +9,23 @@ import os
 import sys
 from pathlib import Path
 
-SKIPPED = ("build", ".venv", ".git")  # generated or installed: not what a result is made from
+SKIPPED = (".git", ".venv", "build/runs")  # installed, or the run's own: not what a result is made from
 
 
 def start(log: Path, root: Path) -> None:
     """Append to log one line a file below root, as it is first read; cannot be undone in a process."""
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    root_text = os.path.join(os.path.realpath(root), "")
+    root = Path(root).resolve()
+    skipped = [root / name for name in SKIPPED]
     seen = set()
 
-    def note(path: str) -> None:
-        path = os.path.realpath(path)
-        if path.startswith(root_text) and path.endswith(".pyc"):
-            path = importlib.util.source_from_cache(path)
-        if path in seen or not path.startswith(root_text) or not os.path.isfile(path):
+    def note(name: str) -> None:
+        if name in seen or not name.startswith(str(root)):
             return
-        seen.add(path)
-        inside = path[len(root_text) :]
-        if inside.split(os.sep)[0] not in SKIPPED:
-            os.write(descriptor, f"{inside}\n".encode())
+        seen.add(name)
+        path = Path(importlib.util.source_from_cache(name) if name.endswith(".pyc") else name)
+        if path.is_relative_to(root) and path.is_file() and not any(map(path.is_relative_to, skipped)):
+            os.write(descriptor, f"{path.relative_to(root).as_posix()}\n".encode())
 
     def hook(event: str, details: tuple) -> None:
         if event != "open" or not isinstance(details[0], str | bytes | os.PathLike):
@@ -35,9 +33,9 @@ def start(log: Path, root: Path) -> None:
         path, mode, flags = details
         writes = set(mode) & set("wax+") if mode else flags & (os.O_WRONLY | os.O_RDWR)
         if not writes:
-            note(os.fsdecode(path))
+            note(os.path.realpath(os.fsdecode(path)))
 
     sys.addaudithook(hook)
     for module in list(sys.modules.values()):  # what was imported before the hook was there
         if getattr(module, "__file__", None):
-            note(module.__file__)
+            note(os.path.realpath(module.__file__))
