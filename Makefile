@@ -6,7 +6,7 @@ LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup latex paper smoke test lab bench status keep lock clean
+.PHONY: help setup latex paper smoke test lab outputs bench status keep lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,10 @@ test: setup latex ## Tests, every notebook against its committed outputs, lint, 
 
 lab: setup ## JupyterLab on 127.0.0.1, with its token
 	@$(VENV_PYTHON) -m jupyterlab --ServerApp.ip=127.0.0.1 --notebook-dir=notebooks
+
+outputs: setup ## Run every notebook at its own defaults and keep the outputs in it, as they are committed
+	@$(VENV_PYTHON) -m nbconvert --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 bench: setup ## Speed against the paper's own loop, in one run
 	@$(VENV_PYTHON) -m t0qat bench

@@ -1,32 +1,64 @@
-"""Renew requirements.lock: pip resolves pyproject.toml from nothing, and its answer is written down.
+"""Renew requirements.lock and environment.yml: pip resolves pyproject.toml, its answer is written down.
 
-No hashes and no local version labels, so that the CPU and the CUDA build of torch both satisfy it;
-packages that only torch's CUDA build needs are left out.
+No hashes and no local version labels, so that the CPU and the CUDA build of torch both satisfy the
+lock; packages that only torch's CUDA build needs are left out.
 """
 
 import json
 import re
 import subprocess
 import sys
+import tomllib
 
 from t0qat import places
 
 ONLY_CUDA = re.compile(r"^(nvidia-|cuda-|triton$)")
-HEADER = "# Exact versions that `make` installs; renewed by `make lock`.\n"
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+LOCK_HEADER = "# Exact versions that `make` installs; renewed by `make lock`.\n"
+CONDA_HEADER = """\
+# For conda and Binder: the direct dependencies at the versions of requirements.lock; by `make lock`.
+name: t0qat
+channels:
+  - conda-forge
+dependencies:
+  - python=3.11
+  - pip
+"""
+CONDA_FOOTER = """\
+  - pip:
+      - --editable .
+"""
 
 
 def main() -> None:
-    """Resolve with pip, then write the lock file."""
+    """Resolve with pip, then write both files."""
     pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
-    answer = subprocess.run([*pip, "--report", "-", ".[test]"], cwd=places.ROOT, stdout=-1, check=True)
-    places.write(places.ROOT / "requirements.lock", lock_text(json.loads(answer.stdout)))
+    command = [*pip, "--report", "-", ".[test]"]
+    answer = subprocess.run(command, cwd=places.ROOT, stdout=subprocess.PIPE, check=True).stdout
+    pins = resolved(json.loads(answer))
+    lock = LOCK_HEADER + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))
+    places.write(places.ROOT / "requirements.lock", lock)
+    places.write(places.ROOT / "environment.yml", environment(direct_dependencies(), pins))
 
 
-def lock_text(report: dict) -> str:
-    """The lock file for a report of pip: `name==version` lines, sorted by name."""
+def resolved(report: dict) -> dict[str, str]:
+    """Versions by normalized name, from pip's installation report."""
     pins = {}
     for package in report["install"]:
         name = re.sub(r"[-_.]+", "-", package["metadata"]["name"]).lower()
         if name != "t0qat" and not ONLY_CUDA.match(name):
             pins[name] = package["metadata"]["version"].split("+")[0]
-    return HEADER + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))
+    return pins
+
+
+def direct_dependencies() -> list[str]:
+    """The names that pyproject.toml asks for, tests included."""
+    project = tomllib.loads((places.ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    return sorted(re.match(r"[\w-]+", requirement)[0] for requirement in wanted)
+
+
+def environment(names: list[str], pins: dict[str, str]) -> str:
+    """environment.yml for these direct dependencies."""
+    lines = [f"  - {CONDA_NAMES.get(name, name)}={pins[name]}\n" for name in names]
+    return CONDA_HEADER + "".join(lines) + CONDA_FOOTER

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from t0qat import notebooks, places, receipts, typeset
 from t0qat.notebooks import Notebook
@@ -143,51 +143,72 @@ def _execute(notebook: Notebook, profile: str, parameters: dict[str, Any], stage
         f"from t0qat import recorder as _r; _r.start({str(stage / 'reads.txt')!r}, {str(places.ROOT)!r})"
     )
     try:
-        papermill.execute_notebook(
-            str(notebook.path),
-            str(kept),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(notebook.path.parent),
-            progress_bar={"desc": f"  {notebook.name}", "leave": False, "disable": None},
-            execution_timeout=notebook.cell_limit_seconds,
-            config=Config({"KernelManager": {"transport": "ipc"}}),  # no port is opened
-            extra_arguments=[f"--IPKernelApp.exec_lines={record}", "--HistoryManager.enabled=False"],
-        )
+        with _log_noise(stage / "kernel.log") as terminal:
+            bar = {"desc": f"  {notebook.name}", "leave": False, "disable": None, "file": terminal}
+            papermill.execute_notebook(
+                str(notebook.path),
+                str(kept),
+                parameters=parameters,
+                kernel_name="python3",
+                language="python",
+                cwd=str(notebook.path.parent),
+                progress_bar=bar,
+                execution_timeout=notebook.cell_limit_seconds,
+                config=Config({"KernelManager": {"transport": "ipc"}}),  # no port is opened
+                extra_arguments=[f"--IPKernelApp.exec_lines={record}", "--HistoryManager.enabled=False"],
+            )
     except papermill.PapermillExecutionError as error:
-        cell, what = error.cell_index, f"{error.ename}: {error.evalue}".splitlines()[0]
+        what = f"{error.ename}: {error.evalue}".splitlines()[0]
     except CellTimeoutError:
-        cell, what = _last_started(kept), f"took longer than {notebook.cell_limit_seconds} s"
+        what = f"took longer than {notebook.cell_limit_seconds} s"
     except DeadKernelError:
-        cell, what = _last_started(kept), "its kernel died"
+        what = "its kernel died"
     else:
         return
     failed = places.BUILD / profile / "failed" / kept.name
     places.write(failed, kept.read_bytes())
     raise PipelineError(
-        f"{notebook.name}.ipynb, cell {cell + 1}: {what}\n"
+        f"{notebook.name}.ipynb, {_stopped_at(kept)}: {what}\n"
         f"the outputs of its last good run and those of the other notebooks are untouched\n"
         f"as far as it came: {receipts.shown(failed)}; after mending it, run the same command again"
     )
 
 
-def _last_started(path: Path) -> int:
-    """Index of the cell that was running, in a copy that papermill saved as it went."""
-    cells = json.loads(path.read_bytes())["cells"]
-    running = [
-        i for i, c in enumerate(cells) if c["metadata"].get("papermill", {}).get("status") == "running"
+def _stopped_at(executed: Path) -> str:
+    """The last cell that was started, `cell 5 (first line)`, counted as in the source."""
+    added = {"injected-parameters", "papermill-error-cell-tag"}
+    cells = json.loads(executed.read_bytes())["cells"]
+    cells = [cell for cell in cells if not added & set(cell["metadata"].get("tags", []))]
+    started = [
+        i for i, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")
     ]
-    return running[-1] if running else len(cells) - 1
+    if not started:
+        return "before its first cell"
+    return f"cell {started[-1] + 1} ({''.join(cells[started[-1]]['source']).splitlines()[0]})"
+
+
+@contextlib.contextmanager
+def _log_noise(log: Path) -> Iterator[TextIO]:
+    """Send what kernels and libraries say on standard error to a file; yields the real one."""
+    sys.stderr.flush()
+    with os.fdopen(os.dup(2), "w") as terminal, log.open("wb") as noise:
+        os.dup2(noise.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal.fileno(), 2)
 
 
 def keep(profile: str) -> Iterator[str]:
     """Accept files edited by hand: typeset follows them, and their receipt says so for good."""
-    from t0qat import report
+    from t0qat import exhibits, report
 
     with alone():
         for notebook in notebooks.load():
             edited = receipts.altered(notebook, profile)
-            if any(name.endswith(".csv") for name in edited):
+            from_results = notebook.experiment in exhibits.EXHIBITS
+            if from_results and any(name.endswith(".csv") for name in edited):
                 report.render(notebook.experiment, places.home(profile))
             if edited:
                 receipts.accept(notebook, profile, edited)

@@ -1,0 +1,85 @@
+"""A copy of the project to break, and toy notebooks that run in seconds."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+class Project:
+    """A copy of the project's own files, in a folder whose name holds a space."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.environment = os.environ | {"PYTHONPATH": str(root / "src"), "COLUMNS": "200"}
+
+    def run(self, *arguments: str, **more) -> subprocess.CompletedProcess:
+        """python -m t0qat with these arguments, in the copy."""
+        command = [sys.executable, "-m", "t0qat", *arguments]
+        options = {"cwd": self.root, "env": self.environment, "capture_output": True, "text": True}
+        return subprocess.run(command, check=False, timeout=300, **(options | more))
+
+    def notebook(self, name: str, code: str, parameters: str = "replicates = 5", also: str = "") -> Path:
+        """Add a toy notebook whose one output is paper/results/<experiment>.csv."""
+        path = self.root / "notebooks" / f"{name}.ipynb"
+        cell = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        cells = [cell, nbformat.v4.new_code_cell(code)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+        output = f"paper/results/{name.split('_', 1)[1]}.csv"
+        settings = f'outputs = ["{output}"]\ncell_limit_seconds = 60\n{also}\n[paper]\n[smoke]\n'
+        path.with_suffix(".toml").write_text(settings)
+        return path
+
+    def files(self, *folders: str) -> dict[str, bytes]:
+        """Every file below these folders, by path."""
+        found = [p for folder in folders for p in (self.root / folder).rglob("*") if p.is_file()]
+        return {p.relative_to(self.root).as_posix(): p.read_bytes() for p in found}
+
+
+def write_toy(content: str) -> str:
+    """The code of a toy notebook that leaves `content`, a Python expression, as its output."""
+    return f"from t0qat import places\nplaces.write(places.stage() / 'paper/results/toy.csv', {content})"
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """The project with its real notebooks."""
+    return copy(tmp_path)
+
+
+def copy(folder: Path) -> Project:
+    """A copy of what git would commit now."""
+    root = folder / "a copy"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    return Project(root)
+
+
+@pytest.fixture
+def toys(tmp_path) -> Project:
+    """The project with one toy notebook, 01_toy, and a one-line manuscript instead of the real ones."""
+    return with_toys(tmp_path)
+
+
+def with_toys(folder: Path) -> Project:
+    project = copy(folder)
+    for folder in ("notebooks", "paper/results", "paper/tables", "paper/macros", "figures"):
+        shutil.rmtree(project.root / folder)
+        (project.root / folder).mkdir()
+    (project.root / "paper/main.tex").write_text(
+        "\\documentclass{article}\\input{macros/build}\\begin{document}\\BuildProfile\\end{document}\n"
+    )
+    project.notebook("01_toy", write_toy("f'replicates\\n{replicates}\\n'"))
+    return project

@@ -1,0 +1,57 @@
+"""The dependency files agree, and conda can parse its own."""
+
+import re
+import tomllib
+from importlib.metadata import distributions
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from rattler import MatchSpec
+
+from t0qat import lock
+
+ROOT = Path(__file__).parents[1]
+LINES = (ROOT / "requirements.lock").read_text().splitlines()
+PINS = dict(line.split("==") for line in LINES if not line.startswith("#"))
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+
+
+def test_the_lock_pins_every_package_exactly_without_hashes_or_local_labels():
+    for line in LINES[1:]:
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line), line
+    assert LINES[1:] == sorted(LINES[1:], key=lambda line: line.split("==")[0])
+    assert not [name for name in PINS if name.startswith("nvidia") or name == "triton"]
+
+
+def test_what_is_installed_here_is_what_the_lock_says():
+    installed = {canonicalize_name(d.metadata["Name"]): d.version.split("+")[0] for d in distributions()}
+    wrong = {name: installed.get(name) for name, pin in PINS.items() if installed.get(name) != pin}
+    assert not wrong
+
+
+def test_environment_yml_lists_the_direct_dependencies_at_the_locked_versions():
+    specs = [MatchSpec(text, strict=True) for text in CONDA if isinstance(text, str)]
+    names = {spec.name.normalized: str(spec.version) for spec in specs if spec.version}
+    python = names.pop("python")
+    assert python.startswith("==3.11") or python.startswith("3.11")
+    direct = {lock.CONDA_NAMES.get(name, name): PINS[name] for name in lock.direct_dependencies()}
+    assert {name: version.removeprefix("==").rstrip(".*") for name, version in names.items()} == direct
+    assert CONDA[-1] == {"pip": ["--editable ."]}
+
+
+def test_a_report_of_pip_becomes_pins_that_hold_for_every_build_of_torch():
+    def package(name, version):
+        return {"metadata": {"name": name, "version": version}}
+
+    report = [package("Torch", "2.13.0+cpu"), package("nvidia-cublas", "1"), package("triton", "3")]
+    report += [package("t0qat", "0.1.0"), package("Typing_Extensions", "4.1")]
+    assert lock.resolved({"install": report}) == {"torch": "2.13.0", "typing-extensions": "4.1"}
+
+
+def test_requirements_of_the_project_are_met_by_the_lock():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for text in project["dependencies"] + project["optional-dependencies"]["test"]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)]), text

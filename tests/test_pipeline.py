@@ -1,0 +1,232 @@
+"""What runs and what does not, and that nothing good is lost when something goes wrong."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import time
+
+import pytest
+from conftest import Project, with_toys, write_toy
+
+SMOKE = ("run", "--profile", "smoke")
+
+
+def ran(done) -> list[str]:
+    """The notebooks that a run says it ran."""
+    return [line.split(":")[0] for line in done.stderr.splitlines() if ": runs, " in line]
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory) -> Project:
+    """Three toy notebooks that have run: 01_toy, 02_reader, which reads its result, and 03_other."""
+    toys = with_toys(tmp_path_factory.mktemp("made"))
+    reader = (
+        "from t0qat import places\n"
+        "text = (places.home(places.profile()) / 'paper/results/toy.csv').read_text()\n"
+        "places.write(places.stage() / 'paper/results/reader.csv', text + 'read\\n')"
+    )
+    toys.notebook("02_reader", reader, "seed = 0")
+    toys.notebook("03_other", other("'x\\n1\\n'"), "seed = 0")
+    done = toys.run(*SMOKE)
+    assert done.returncode == 0, done.stderr
+    assert ran(done) == ["01_toy", "02_reader", "03_other"]
+    return toys
+
+
+@pytest.fixture
+def made(first_run, tmp_path) -> Project:
+    """A copy of it to break."""
+    shutil.copytree(first_run.root, tmp_path / "a copy")
+    return Project(tmp_path / "a copy")
+
+
+def other(content: str) -> str:
+    return write_toy(content).replace("toy.csv", "other.csv")
+
+
+def test_a_second_run_runs_nothing_and_changes_no_file(made):
+    before = made.files("build/smoke", "notebooks")
+    started = time.monotonic()
+    done = made.run(*SMOKE)
+    assert (done.returncode, ran(done)) == (0, [])
+    assert time.monotonic() - started < 20  # the issue's own bound
+    assert made.files("build/smoke", "notebooks") == before
+
+
+def test_an_edited_notebook_runs_again_and_so_does_what_reads_its_result(made):
+    made.notebook("01_toy", write_toy("'replicates\\n77\\n'"))
+    assert ran(made.run(*SMOKE)) == ["01_toy", "02_reader"]
+    assert made.files("build/smoke")["build/smoke/paper/results/reader.csv"] == b"replicates\n77\nread\n"
+
+
+def test_an_edit_that_leaves_the_result_as_it_was_does_not_run_its_readers(made):
+    path = made.root / "notebooks/01_toy.ipynb"
+    path.write_text(path.read_text().replace("from t0qat", "# a note\\nfrom t0qat"))
+    assert ran(made.run(*SMOKE)) == ["01_toy"]
+
+
+def test_a_changed_helper_module_runs_every_notebook_that_imported_it(made):
+    module = made.root / "src/t0qat/places.py"
+    module.write_text(module.read_text() + "\n# touched\n")
+    assert ran(made.run(*SMOKE)) == ["01_toy", "02_reader", "03_other"]
+
+
+def test_outputs_of_a_hand_run_in_the_notebook_do_not_make_it_stale(made):
+    path = made.root / "notebooks/01_toy.ipynb"
+    content = json.loads(path.read_text())
+    content["cells"][1]["execution_count"] = 7
+    path.write_text(json.dumps(content))
+    assert ran(made.run(*SMOKE)) == []
+
+
+def test_a_changed_parameter_runs_its_notebook_and_going_back_runs_it_again(made):
+    (made.root / "mine.toml").write_text("replicates = 9")
+    done = made.run(*SMOKE, "--params", "mine.toml")
+    assert ran(done) == ["01_toy", "02_reader"]
+    assert made.files("build/smoke")["build/smoke/paper/results/toy.csv"] == b"replicates\n9\n"
+    receipt = json.loads((made.root / "build/smoke/paper/results/toy.json").read_text())
+    assert receipt["changed_parameters"] == {"replicates": 9}
+    assert ran(made.run(*SMOKE)) == ["01_toy", "02_reader"]
+
+
+def test_a_receipt_names_what_was_read_and_hashes_what_was_made(made):
+    receipt = json.loads((made.root / "build/smoke/paper/results/reader.json").read_text())
+    assert {"notebooks/02_reader.ipynb", "src/t0qat/places.py"} < set(receipt["inputs"])
+    assert "build/smoke/paper/results/toy.csv" in receipt["inputs"]
+    for name, made_hash in receipt["outputs"].items():
+        content = (made.root / "build/smoke" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == made_hash
+
+
+def test_smoke_leaves_paper_and_figures_alone(toys):
+    before = toys.files("paper", "figures")
+    assert toys.run(*SMOKE).returncode == 0
+    assert toys.files("paper", "figures") == before
+
+
+def test_a_failing_notebook_is_named_and_takes_nothing_with_it(made):
+    made.notebook("01_toy", write_toy("1 / 0"))
+    made.notebook("03_other", other("'x\\n2\\n'"), "seed = 0")
+    before = made.files("build/smoke/paper")
+    done = made.run(*SMOKE)
+    assert done.returncode == 1
+    message = done.stderr[done.stderr.index("t0qat: ") :]
+    assert "01_toy.ipynb, cell 2 (from t0qat import places): ZeroDivisionError: division" in message
+    assert len(message.splitlines()) <= 5
+    after = made.files("build/smoke/paper")
+    assert after.pop("build/smoke/paper/results/other.csv") == b"x\n2\n"
+    for name in ("results/other.csv", "results/other.json"):
+        before.pop(f"build/smoke/paper/{name}")
+        after.pop(f"build/smoke/paper/{name}", None)
+    assert after == before
+
+
+def test_a_cell_past_its_limit_and_a_kernel_that_dies_are_named(made):
+    path = made.notebook("01_toy", "import time\ntime.sleep(60)")
+    settings = path.with_suffix(".toml")
+    settings.write_text(settings.read_text().replace("seconds = 60", "seconds = 2"))
+    made.notebook("02_reader", "import os\nos.kill(os.getpid(), 9)", "seed = 0")
+    before = made.files("build/smoke/paper")
+    done = made.run(*SMOKE)
+    assert done.returncode == 1
+    assert "01_toy.ipynb, cell 2 (import time): took longer than 2 s" in done.stderr
+    assert "02_reader.ipynb, cell 2 (import os): its kernel died" in done.stderr
+    assert made.files("build/smoke/paper") == before
+
+
+def test_a_notebook_that_forgets_an_output_replaces_nothing(made):
+    made.notebook("01_toy", "pass")
+    before = made.files("build/smoke/paper")
+    done = made.run(*SMOKE)
+    assert done.returncode == 1
+    assert "01_toy: it ended without making paper/results/toy.csv" in done.stderr
+    assert made.files("build/smoke/paper") == before
+
+
+def test_an_input_edited_during_the_run_is_said_and_nothing_is_replaced(made):
+    edit = "import t0qat.latex as m\nwith open(m.__file__, 'a') as file:\n    file.write('# x')\n"
+    made.notebook("01_toy", edit + write_toy("'replicates\\n8\\n'"))
+    before = made.files("build/smoke/paper")
+    done = made.run(*SMOKE)
+    assert done.returncode == 1
+    assert "01_toy: src/t0qat/latex.py changed while it ran" in done.stderr
+    assert made.files("build/smoke/paper") == before
+
+
+@pytest.mark.parametrize("damage", [lambda b: b + b"1\n", lambda b: b[:-3], lambda b: b[:-2] + b"6\n"])
+def test_an_altered_result_is_neither_typeset_nor_overwritten(made, damage):
+    path = made.root / "build/smoke/paper/results/toy.csv"
+    path.write_bytes(damaged := damage(path.read_bytes()))
+    pdf = made.files("build/smoke/paper")["build/smoke/paper/main.pdf"]
+    done = made.run(*SMOKE)
+    assert done.returncode == 1
+    assert "paper/results/toy.csv was edited or cut short since it was made" in done.stderr
+    assert "delete it" in done.stderr
+    assert "make keep" in done.stderr
+    assert path.read_bytes() == damaged
+    assert made.files("build/smoke/paper")["build/smoke/paper/main.pdf"] == pdf
+    assert "01_toy: altered, paper/results/toy.csv" in made.run("status", "--profile", "smoke").stdout
+
+
+def test_a_deleted_result_is_made_again(made):
+    path = made.root / "build/smoke/paper/results/toy.csv"
+    before = path.read_bytes()
+    path.unlink()
+    assert ran(made.run(*SMOKE)) == ["01_toy"]
+    assert path.read_bytes() == before
+
+
+def test_an_edited_file_is_kept_only_on_purpose_and_then_the_pdf_says_so(made):
+    path = made.root / "build/smoke/paper/results/other.csv"
+    path.write_bytes(b"x\n3\n")
+    done = made.run("keep", "--profile", "smoke")
+    assert "kept: paper/results/other.csv" in done.stdout, done.stderr
+    assert made.run(*SMOKE).returncode == 0
+    assert path.read_bytes() == b"x\n3\n"
+    pdf = made.root / "build/smoke/paper/main.pdf"
+    text = subprocess.run(["pdftotext", pdf, "-"], capture_output=True, text=True, check=True).stdout
+    assert "edited by hand" in text
+
+
+def test_status_says_fresh_or_why_not(made):
+    assert made.run("status", "--profile", "smoke").stdout.splitlines() == [
+        "01_toy: fresh",
+        "02_reader: fresh",
+        "03_other: fresh",
+    ]
+    assert made.run("status").stdout.splitlines()[0] == "01_toy: stale, it has not run in this clone"
+
+
+def test_without_latex_all_but_the_pdf_is_made_and_one_line_says_what_to_install(toys, tmp_path):
+    toys.environment["PATH"] = str(tmp_path)
+    done = toys.run(*SMOKE)
+    assert done.returncode == 1
+    assert (toys.root / "build/smoke/paper/results/toy.csv").is_file()
+    last = done.stderr.strip().splitlines()[-1]
+    assert "LaTeX is missing" in last
+    assert "latexmk texlive-latex-recommended" in last
+
+
+def test_a_latex_error_is_shown_with_the_log_that_holds_it(toys):
+    main = toys.root / "paper/main.tex"
+    main.write_text(main.read_text().replace(r"\BuildProfile", r"\NoSuchMacro"))
+    done = toys.run(*SMOKE)
+    assert done.returncode == 1
+    assert "build/smoke/tex/paper/main.log" in done.stderr
+    assert "Undefined control sequence" in done.stderr
+    assert "NoSuchMacro" in done.stderr
+
+
+def test_a_second_run_at_the_same_time_is_refused_and_names_the_first(toys):
+    import fcntl
+
+    lock = toys.root / "build" / "lock"
+    lock.parent.mkdir()
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("4711\n")
+        held.flush()
+        done = toys.run(*SMOKE)
+    assert done.returncode == 1
+    assert "process 4711" in done.stderr

@@ -1,0 +1,104 @@
+"""What the README says, the project does."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from t0qat import experiments, methods, notebooks, places, report, results
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.M))
+
+
+def test_every_make_command_of_the_readme_is_a_documented_target():
+    blocks = "\n".join(re.findall(r"```\n(.*?)```", README, re.S)) + "\n".join(
+        re.findall(r"`([^`\n]+)`", README)
+    )
+    commands = set(re.findall(r"\bmake ([a-z-]+)", blocks))
+    assert {"paper", "test", "smoke", "help", "lab"} <= commands
+    assert commands <= TARGETS
+
+
+def test_make_without_a_target_lists_every_documented_target():
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[0] for line in shown.splitlines()} == TARGETS
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.M)[1].split()
+    assert set(phony) >= TARGETS
+
+
+def test_every_file_that_the_readme_links_or_names_exists():
+    names = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    names += re.findall(r"`((?:src|notebooks|figures|paper)/[\w/.]+\.\w+)`", README)
+    made_later = {"paper/main.pdf"}
+    for name in set(names) - made_later:
+        assert (ROOT / name).exists(), name
+
+
+def test_the_table_of_outputs_names_each_notebooks_outputs():
+    for notebook in notebooks.load():
+        (row,) = [line for line in README.splitlines() if line.startswith(f"| {notebook.name} |")]
+        assert set(re.findall(r"`([^`]+)`", row)) == set(notebook.outputs)
+        title = "".join(json.loads(notebook.path.read_text())["cells"][0]["source"])
+        question = title.splitlines()[0].removeprefix("# ")
+        assert f"| [{notebook.name}](notebooks/{notebook.name}.ipynb) | {question} |" in README
+
+
+def test_the_rooms_of_the_readme_are_the_modules_and_import_only_from_below():
+    floors = {}
+    for floor, rooms in re.findall(r"^\| (\d) \| (.*) \|$", README, re.M):
+        floors |= {room: int(floor) for room in re.findall(r"`(\w+)`", rooms)}
+    modules = {path.stem for path in (ROOT / "src/t0qat").glob("*.py")}
+    assert set(floors) == modules - {"__init__", "__main__"}
+    for room, floor in floors.items():
+        text = (ROOT / f"src/t0qat/{room}.py").read_text()
+        used = re.findall(r"^\s*from t0qat\.(\w+) import", text, re.M)
+        used += re.findall(r"\w+", " ".join(re.findall(r"^\s*from t0qat import ([^(\n]+)", text, re.M)))
+        for other in set(used) & set(floors):
+            assert floors[other] < floor, f"{room} (floor {floor}) imports {other}"
+
+
+def test_the_example_method_of_the_readme_works_as_written(monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert code.count("\n") <= 15
+    monkeypatch.setattr(methods, "METHODS", dict(methods.METHODS))
+    exec(code, vars(methods))  # as if it stood at the end of methods.py
+    name = list(methods.METHODS)[-1]
+    runs = experiments.published(replicates=2)
+    assert set(experiments.table1(runs[0]).method) == set(methods.METHODS)
+    label = methods.METHODS[name].label
+    assert label == "Relative noise"
+    row = experiments.grid_losses(experiments.integer_grids(replicates=2, bits="3")).query(
+        "method == @name"
+    )
+    assert len(row)
+
+
+def test_the_result_block_is_what_the_committed_results_say(tmp_path):
+    copy = tmp_path / "README.md"
+    copy.write_text(README)
+    report.readme(places.ROOT, copy)
+    assert copy.read_text() == README
+
+
+def test_the_result_block_follows_a_changed_result(tmp_path):
+    copy = tmp_path / "README.md"
+    copy.write_text(README)
+    (tmp_path / "paper/results").mkdir(parents=True)
+    for name in results.FILES:
+        text = (ROOT / f"paper/results/{name}.csv").read_text()
+        (tmp_path / f"paper/results/{name}.csv").write_text(text)
+    paired = tmp_path / "paper/results/table1_paired.csv"
+    lines = paired.read_text().splitlines()
+    lines[1] = "drop_difference,-1.25,-1.5,-1,10000"
+    paired.write_text("\n".join(lines) + "\n")
+    report.readme(tmp_path, copy)
+    assert "smaller than" in copy.read_text()
+    assert "-1.25 [-1.50, -1.00]" in copy.read_text()
+    paired.unlink()
+    with pytest.raises(results.ResultsError, match=r"table1_paired.csv is missing"):
+        report.readme(tmp_path, copy)
