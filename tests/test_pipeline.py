@@ -23,7 +23,7 @@ def first_run(tmp_path_factory) -> Project:
     toys = with_toys(tmp_path_factory.mktemp("made"))
     reader = (
         "from t0qat import places\n"
-        "text = (places.home(places.profile()) / 'paper/results/toy.csv').read_text()\n"
+        "text = (places.current().home / 'paper/results/toy.csv').read_text()\n"
         "places.write(places.stage() / 'paper/results/reader.csv', text + 'read\\n')"
     )
     toys.notebook("02_reader", reader, "seed = 0")

@@ -39,11 +39,11 @@ def _call(given: argparse.Namespace) -> None:
     if given.command == "run":
         from t0qat import pipeline
 
-        pipeline.run(given.profile, given.params)
+        pipeline.make(places.RUNS[given.profile], given.params)
     elif given.command in ("status", "keep"):
         from t0qat import pipeline
 
-        for line in getattr(pipeline, given.command)(given.profile):
+        for line in getattr(pipeline, given.command)(places.RUNS[given.profile]):
             print(line)
     elif given.command == "bench":
         from t0qat import bench

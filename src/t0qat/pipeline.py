@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from t0qat import notebooks, places, receipts, typeset
 from t0qat.notebooks import Notebook
+from t0qat.places import Run
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 QUIET = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -22,36 +23,41 @@ class PipelineError(RuntimeError):
     """Something stopped the pipeline; at most five lines say what, what was kept, what to do."""
 
 
-def run(profile: str, params: Path | None = None) -> None:
+def make(run: Run, params: Path | None = None) -> None:
     """Run what is not fresh, publish it, and typeset; raises PipelineError after doing what it can."""
+    with alone():
+        typeset.typeset(run_notebooks(run, params), run)
+
+
+def run_notebooks(run: Run, params: Path | None = None) -> list[Notebook]:
+    """Run what is not fresh and publish it; returns all notebooks, whose outputs are all as made."""
     every = notebooks.load()
     changed = notebooks.changes(params, every)
-    parameters = {n.name: n.parameters(profile, changed[n.name]) for n in every}
-    with alone():
-        for notebook in every:
-            finish(notebook, profile)
-        refuse_altered(every, profile)
-        failures = []
-        due = _progress(every, profile)
-        for notebook in due:
-            why = receipts.stale(notebook, profile, parameters[notebook.name])
-            if not why:
-                continue
-            due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
-            try:
-                _make(notebook, profile, parameters[notebook.name], changed[notebook.name])
-            except PipelineError as error:
-                failures.append(str(error))
-        if failures:
-            raise PipelineError("\n".join(failures))
-        refuse_altered(every, profile)
-        typeset.typeset(every, profile)
+    parameters = {n.name: n.parameters(run.profile, changed[n.name]) for n in every}
+    for notebook in every:
+        finish(notebook, run)
+    refuse_altered(every, run)
+    failures = []
+    due = _progress(every, run)
+    for notebook in due:
+        why = receipts.stale(notebook, run, parameters[notebook.name])
+        if not why:
+            continue
+        due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
+        try:
+            _make(notebook, run, parameters[notebook.name], changed[notebook.name])
+        except PipelineError as error:
+            failures.append(str(error))
+    if failures:
+        raise PipelineError("\n".join(failures))
+    refuse_altered(every, run)
+    return every
 
 
-def _progress(every: list[Notebook], profile: str):
+def _progress(every: list[Notebook], run: Run):
     from tqdm import tqdm
 
-    return tqdm(every, desc=f"notebooks ({profile})", unit="notebook", disable=None)
+    return tqdm(every, desc=f"notebooks ({run.name})", unit="notebook", disable=None)
 
 
 @contextlib.contextmanager
@@ -72,9 +78,9 @@ def alone() -> Iterator[None]:
         yield
 
 
-def refuse_altered(every: list[Notebook], profile: str) -> None:
+def refuse_altered(every: list[Notebook], run: Run) -> None:
     """Stop where a generated file was changed by hand: neither typeset nor overwrite it silently."""
-    found = [(notebook, name) for notebook in every for name in receipts.altered(notebook, profile)]
+    found = [(notebook, name) for notebook in every for name in receipts.altered(notebook, run)]
     if found:
         notebook, name = found[0]
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -85,17 +91,17 @@ def refuse_altered(every: list[Notebook], profile: str) -> None:
         )
 
 
-def _stage(notebook: Notebook, profile: str) -> Path:
-    return places.BUILD / "runs" / profile / notebook.name
+def _stage(notebook: Notebook, run: Run) -> Path:
+    return places.BUILD / "runs" / run.name / notebook.name
 
 
-def _make(notebook: Notebook, profile: str, parameters: dict[str, Any], changed: dict[str, Any]) -> None:
+def _make(notebook: Notebook, run: Run, parameters: dict[str, Any], changed: dict[str, Any]) -> None:
     """Run one notebook in a private folder and, if all it declares is there, put that in place."""
-    stage = _stage(notebook, profile)
+    stage = _stage(notebook, run)
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     before, started = receipts.hashes(), time.monotonic()
-    _execute(notebook, profile, parameters, stage)
+    _execute(notebook, run, parameters, stage)
     inputs = {name: before.get(name) for name in _reads(notebook, stage)}
     now = receipts.hashes()
     moved = sorted(name for name in inputs if inputs[name] is None or inputs[name] != now.get(name))
@@ -105,24 +111,24 @@ def _make(notebook: Notebook, profile: str, parameters: dict[str, Any], changed:
     for name in notebook.outputs:
         if not (stage / name).is_file() or not (stage / name).stat().st_size:
             raise PipelineError(f"{notebook.name}: it ended without making {name}; {kept}")
-    receipt = receipts.make(notebook, profile, parameters, changed, inputs, stage)
+    receipt = receipts.make(notebook, run, parameters, changed, inputs, stage)
     places.write(stage / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
     places.write(stage / "finished.json", json.dumps({"wall_seconds": time.monotonic() - started}))
-    finish(notebook, profile)
+    finish(notebook, run)
 
 
-def finish(notebook: Notebook, profile: str) -> None:
+def finish(notebook: Notebook, run: Run) -> None:
     """Put a finished stage in place, the receipt last; safe to repeat when it was interrupted."""
-    stage = _stage(notebook, profile)
+    stage = _stage(notebook, run)
     if not (stage / "finished.json").is_file():
         return
     receipt = json.loads((stage / notebook.receipt).read_bytes())
     for name in [*receipt["outputs"], notebook.receipt]:
-        places.write(places.home(profile) / name, (stage / name).read_bytes())
-    executed = places.BUILD / profile / "notebooks" / f"{notebook.name}.ipynb"
+        places.write(run.home / name, (stage / name).read_bytes())
+    executed = places.BUILD / run.name / "notebooks" / f"{notebook.name}.ipynb"
     places.write(executed, (stage / executed.name).read_bytes())
     finished = json.loads((stage / "finished.json").read_bytes())
-    receipts.stamp(notebook, profile, finished["wall_seconds"])
+    receipts.stamp(notebook, run, finished["wall_seconds"])
     shutil.rmtree(stage)
 
 
@@ -132,12 +138,12 @@ def _reads(notebook: Notebook, stage: Path) -> list[str]:
     return sorted({receipts.shown(notebook.path), *log.read_text().splitlines()})
 
 
-def _execute(notebook: Notebook, profile: str, parameters: dict[str, Any], stage: Path) -> None:
+def _execute(notebook: Notebook, run: Run, parameters: dict[str, Any], stage: Path) -> None:
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
-    os.environ |= ONE_THREAD | QUIET | {places.STAGE: str(stage), places.PROFILE: profile}
+    os.environ |= ONE_THREAD | QUIET | {places.STAGE: str(stage), places.RUN: run.name}
     kept = stage / f"{notebook.name}.ipynb"
     record = (
         f"from t0qat import recorder as _r; _r.start({str(stage / 'reads.txt')!r}, {str(places.ROOT)!r})"
@@ -165,7 +171,7 @@ def _execute(notebook: Notebook, profile: str, parameters: dict[str, Any], stage
         what = "its kernel died"
     else:
         return
-    failed = places.BUILD / profile / "failed" / kept.name
+    failed = places.BUILD / run.name / "failed" / kept.name
     places.write(failed, kept.read_bytes())
     raise PipelineError(
         f"{notebook.name}.ipynb, {_stopped_at(kept)}: {what}\n"
@@ -200,26 +206,26 @@ def _log_noise(log: Path) -> Iterator[TextIO]:
             os.dup2(terminal.fileno(), 2)
 
 
-def keep(profile: str) -> Iterator[str]:
+def keep(run: Run) -> Iterator[str]:
     """Accept files edited by hand: typeset follows them, and their receipt says so for good."""
     from t0qat import exhibits, report
 
     with alone():
         for notebook in notebooks.load():
-            edited = receipts.altered(notebook, profile)
+            edited = receipts.altered(notebook, run)
             from_results = notebook.experiment in exhibits.EXHIBITS
             if from_results and any(name.endswith(".csv") for name in edited):
-                report.render(notebook.experiment, places.home(profile))
+                report.render(notebook.experiment, run.home)
             if edited:
-                receipts.accept(notebook, profile, edited)
+                receipts.accept(notebook, run, edited)
                 yield f"kept: {', '.join(edited)}"
 
 
-def status(profile: str) -> Iterator[str]:
+def status(run: Run) -> Iterator[str]:
     """One line a notebook: fresh, or why not."""
     for notebook in notebooks.load():
-        edited = receipts.altered(notebook, profile)
-        why = receipts.stale(notebook, profile, notebook.parameters(profile, {}))
+        edited = receipts.altered(notebook, run)
+        why = receipts.stale(notebook, run, notebook.parameters(run.profile, {}))
         if edited:
             yield f"{notebook.name}: altered, {edited[0]} was edited or cut short since it was made"
         else:

@@ -1,24 +1,40 @@
-"""Where things are: the project folder, a profile's output folder, the private folder of a run."""
+"""Where things are: the project folder, what each run fills, the private folder of a notebook."""
 
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 PROFILES = ("paper", "smoke")
 STAGE = "T0QAT_STAGE"  # set by the pipeline for a notebook's kernel: where it may write
-PROFILE = "T0QAT_PROFILE"
+RUN = "T0QAT_RUN"  # likewise: a name in RUNS
 
 
-def profile() -> str:
-    """The profile of this run; "notebook" where a reader runs the notebook by hand."""
-    return os.environ.get(PROFILE, "notebook")
+@dataclass(frozen=True)
+class Run:
+    """A way to run the notebooks: whose parameters, and the folder whose paper/ it fills."""
+
+    name: str
+    profile: str
+    home: Path
 
 
-def home(profile: str) -> Path:
-    """The folder under which a profile's paper/ and figures/ lie; only `paper` has the project's own."""
-    return BUILD / profile if profile == "smoke" else ROOT
+RUNS = {
+    run.name: run
+    for run in (
+        Run("paper", "paper", ROOT),  # the only one that writes the project's own paper/ and figures/
+        Run("smoke", "smoke", BUILD / "smoke"),
+        Run("verify", "paper", BUILD / "verify"),
+        Run("verify-smoke", "smoke", BUILD / "verify-smoke"),
+    )
+}
+
+
+def current() -> Run:
+    """The run that this process belongs to; outside the pipeline, a reader's own, with no profile."""
+    return RUNS.get(os.environ.get(RUN), Run("notebook", "notebook", ROOT))
 
 
 def stage() -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 
 from t0qat import __version__, places
 from t0qat.notebooks import Notebook, source_hash
+from t0qat.places import Run
 
 LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib", "torch")
 WALKED = ("src", "notebooks", "paper", "figures", "tests", "build/smoke/paper", "build/smoke/figures")
@@ -54,7 +55,7 @@ def _lines(path: str) -> list[str]:
 
 def make(
     notebook: Notebook,
-    profile: str,
+    run: Run,
     parameters: dict,
     changed: dict,
     inputs: dict[str, str],
@@ -66,7 +67,7 @@ def make(
     }
     return {
         "experiment": notebook.experiment,
-        "profile": profile,
+        "profile": run.profile,
         "changed_parameters": changed,
         "parameters": parameters,
         "inputs": inputs,
@@ -82,21 +83,21 @@ def digest(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def read(notebook: Notebook, profile: str) -> dict[str, Any] | None:
+def read(notebook: Notebook, run: Run) -> dict[str, Any] | None:
     """The notebook's receipt; None where there is none or it is no receipt."""
     try:
-        receipt = json.loads((places.home(profile) / notebook.receipt).read_bytes())
+        receipt = json.loads((run.home / notebook.receipt).read_bytes())
         return receipt if set(receipt["outputs"]) >= set(notebook.outputs) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def altered(notebook: Notebook, profile: str) -> list[str]:
+def altered(notebook: Notebook, run: Run) -> list[str]:
     """Outputs that no longer are what their receipt says: edited, or cut short (not: deleted)."""
-    receipt = read(notebook, profile)
+    receipt = read(notebook, run)
     if receipt is None:
         return []
-    home = places.home(profile)
+    home = run.home
     return [
         name
         for name, made in receipt["outputs"].items()
@@ -104,36 +105,36 @@ def altered(notebook: Notebook, profile: str) -> list[str]:
     ]
 
 
-def accept(notebook: Notebook, profile: str, edited: list[str]) -> None:
+def accept(notebook: Notebook, run: Run, edited: list[str]) -> None:
     """Let the receipt follow its outputs as they are now, and name those edited by hand."""
-    home = places.home(profile)
-    receipt = read(notebook, profile)
+    home = run.home
+    receipt = read(notebook, run)
     receipt["edited"] = sorted({*receipt.get("edited", []), *edited})
     for name in receipt["outputs"]:
         receipt["outputs"][name] = hashlib.sha256((home / name).read_bytes()).hexdigest()
     places.write(home / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
-    if _stamp_path(notebook, profile).is_file():
-        stamp(notebook, profile, json.loads(_stamp_path(notebook, profile).read_bytes())["wall_seconds"])
+    if _stamp_path(notebook, run).is_file():
+        stamp(notebook, run, json.loads(_stamp_path(notebook, run).read_bytes())["wall_seconds"])
 
 
-def _stamp_path(notebook: Notebook, profile: str) -> Path:
-    return places.BUILD / "stamps" / profile / f"{notebook.name}.json"
+def _stamp_path(notebook: Notebook, run: Run) -> Path:
+    return places.BUILD / "stamps" / run.name / f"{notebook.name}.json"
 
 
-def stamp(notebook: Notebook, profile: str, wall_seconds: float) -> None:
+def stamp(notebook: Notebook, run: Run, wall_seconds: float) -> None:
     """Note that this clone made what the receipt names."""
-    made = source_hash(places.home(profile) / notebook.receipt)
+    made = source_hash(run.home / notebook.receipt)
     content = {"receipt": made, "wall_seconds": round(wall_seconds, 1)}
-    places.write(_stamp_path(notebook, profile), json.dumps(content) + "\n")
+    places.write(_stamp_path(notebook, run), json.dumps(content) + "\n")
 
 
-def stale(notebook: Notebook, profile: str, parameters: dict[str, Any]) -> str:
+def stale(notebook: Notebook, run: Run, parameters: dict[str, Any]) -> str:
     """Why the notebook must run, in a few words; "" when its outputs are fresh."""
-    path = _stamp_path(notebook, profile)
+    path = _stamp_path(notebook, run)
     if not path.is_file():
         return "it has not run in this clone"
-    receipt = read(notebook, profile)
-    home = places.home(profile)
+    receipt = read(notebook, run)
+    home = run.home
     if receipt is None or json.loads(path.read_bytes())["receipt"] != source_hash(
         home / notebook.receipt
     ):

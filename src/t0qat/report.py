@@ -37,7 +37,7 @@ def render(experiment: str, home: Path) -> None:
 
 def picture(figure: Figure, suffix: str) -> bytes:
     """The figure as a file's bytes: the same for the same figure, whenever and wherever it is made."""
-    profile = places.profile()
+    profile = places.current().profile
     mark = "" if profile == "paper" else profile.upper()
     stamp = figure.text(0.5, 0.5, mark, fontsize=40, color="0.5", alpha=0.4, rotation=30, ha="center")
     stamp.set_in_layout(False)

@@ -9,6 +9,7 @@ import subprocess
 from t0qat import __version__, places, receipts
 from t0qat.latex import escape, macro_lines
 from t0qat.notebooks import Notebook
+from t0qat.places import Run
 
 PACKAGES = "latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern"
 SOURCES = ("paper/main.tex", "paper/references.bib")
@@ -18,17 +19,17 @@ class TypesetError(RuntimeError):
     """The PDF could not be made; a few lines say why."""
 
 
-def typeset(every: list[Notebook], profile: str) -> None:
+def typeset(every: list[Notebook], run: Run) -> None:
     """Build the profile's PDF if anything that it shows changed since; renew the README for `paper`."""
-    home = places.home(profile)
-    made = {notebook.name: receipts.read(notebook, profile) for notebook in every}
+    home = run.home
+    made = {notebook.name: receipts.read(notebook, run) for notebook in every}
     names = [name for notebook in every for name in notebook.outputs if name.endswith((".tex", ".pdf"))]
     content = {name: (places.ROOT / name).read_bytes() for name in SOURCES}
     content |= {name: (home / name).read_bytes() for name in names}
-    content["paper/macros/build.tex"] = build_macros(made, profile).encode()
-    folder = places.BUILD / profile / "tex"
+    content["paper/macros/build.tex"] = build_macros(made, run).encode()
+    folder = places.BUILD / run.name / "tex"
     target = home / "paper" / "main.pdf"
-    stamp = places.BUILD / "stamps" / profile / "main.pdf"
+    stamp = places.BUILD / "stamps" / run.name / "main.pdf"
     readme = places.ROOT / "README.md"
 
     def state() -> str:
@@ -39,7 +40,7 @@ def typeset(every: list[Notebook], profile: str) -> None:
 
     if target.is_file() and stamp.is_file() and stamp.read_text() == state():
         return
-    if profile == "paper":
+    if run.name == "paper":
         from t0qat import report  # only now: it brings torch, pandas and matplotlib along
 
         report.readme()
@@ -55,7 +56,7 @@ def typeset(every: list[Notebook], profile: str) -> None:
     places.write(stamp, state())
 
 
-def build_macros(made: dict[str, dict], profile: str) -> str:
+def build_macros(made: dict[str, dict], run: Run) -> str:
     """Version, code hash, profile and marks, as the PDF shows them."""
     changed = [
         f"{name}: {key} = {value}"
@@ -69,8 +70,8 @@ def build_macros(made: dict[str, dict], profile: str) -> str:
         {
             "BuildVersion": __version__,
             "BuildCodeHash": receipts.digest([receipt["code_hash"] for receipt in made.values()]),
-            "BuildProfile": escape("; ".join([profile, *marks])),
-            "BuildMark": "" if profile == "paper" else profile.upper(),
+            "BuildProfile": escape("; ".join([run.profile, *marks])),
+            "BuildMark": "" if run.profile == "paper" else run.profile.upper(),
         }
     )
 
