@@ -6,7 +6,7 @@ LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup latex paper smoke test lab outputs bench status keep lock clean
+.PHONY: help setup latex paper smoke test lab outputs bench verify status keep lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ outputs: setup ## Run every notebook at its own defaults and keep the outputs in
 
 bench: setup ## Speed against the paper's own loop, in one run
 	@$(VENV_PYTHON) -m t0qat bench
+
+verify: setup ## Re-run everything from zero, away from paper/, and compare every number [PROFILE=smoke]
+	@$(VENV_PYTHON) -m t0qat verify $(if $(PROFILE),--profile "$(PROFILE)")
 
 status: setup ## Which notebooks are fresh, and why the others are not
 	@$(VENV_PYTHON) -m t0qat status

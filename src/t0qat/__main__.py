@@ -14,6 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     about = {
         "run": "run what is not fresh and typeset",
         "status": "say what is fresh",
+        "verify": "re-run everything elsewhere and compare every number",
         "keep": "accept generated files that were edited by hand",
     }
     for name, text in about.items():
@@ -25,17 +26,16 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("lock", help="renew requirements.lock")
     given = parser.parse_args(arguments)
     try:
-        _call(given)
+        return _call(given)
     except _expected() as error:
         print(f"t0qat: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("t0qat: stopped; what was published before is untouched", file=sys.stderr)
         return 130
-    return 0
 
 
-def _call(given: argparse.Namespace) -> None:
+def _call(given: argparse.Namespace) -> int:
     if given.command == "run":
         from t0qat import pipeline
 
@@ -45,6 +45,10 @@ def _call(given: argparse.Namespace) -> None:
 
         for line in getattr(pipeline, given.command)(places.RUNS[given.profile]):
             print(line)
+    elif given.command == "verify":
+        from t0qat import verify
+
+        return min(verify.verify(given.profile), 1)
     elif given.command == "bench":
         from t0qat import bench
 
@@ -53,6 +57,7 @@ def _call(given: argparse.Namespace) -> None:
         from t0qat import lock
 
         lock.main()
+    return 0
 
 
 def _expected() -> tuple[type[Exception], ...]:

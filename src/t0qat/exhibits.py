@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from t0qat import claims
 from t0qat.constants import REPORTED_REDUCTION
 from t0qat.latex import escape, tabular
 from t0qat.methods import METHODS
@@ -163,6 +164,43 @@ def integer_grids(results: Results) -> tuple[str, dict[str, str]]:
     return body, {f"Grids{name}": value for name, value in macros.items()}
 
 
+def claims_table(results: Results) -> tuple[str, dict[str, str]]:
+    table = results["claims"]
+    rows, breaks = [], []
+    for i, row in enumerate(rows_of(table)):
+        first = i == 0 or row["id"] != table.id[i - 1]
+        breaks += [i] * (first and i > 0)
+        rows.append(
+            [
+                *((row["id"], escape(row["claim"])) if first else ("", "")),
+                escape(row["statistic"]),
+                *_verdict(row),
+            ]
+        )
+    header = ["", "Claim", "Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
+    alignment = r"@{}lp{0.24\linewidth}p{0.29\linewidth}rrp{0.14\linewidth}@{}"
+    body = tabular(rows, header, alignment, breaks)
+    counts = {
+        "Supported": (table.verdict == claims.SUPPORTED).sum(),
+        "Contradicted": (table.verdict == claims.CONTRADICTED).sum(),
+        "Unclear": (table.verdict == claims.UNCLEAR).sum(),
+        "Decided": (table.verdict != "pending").sum(),
+        "Pending": table[table.verdict == "pending"].id.nunique(),
+    }
+    return body, {f"Claims{name}": str(count) for name, count in counts.items()}
+
+
+def _verdict(row: Row) -> tuple[str, str, str]:
+    """Estimate, n and verdict of a claim's row, as cells."""
+    if math.isnan(row["estimate"]):
+        return "--", "--", row["verdict"]
+    cell = with_interval({"mean": row["estimate"], "ci_low": row["ci_low"], "ci_high": row["ci_high"]})
+    verdict = row["verdict"]
+    if verdict == claims.UNCLEAR:
+        verdict += f" (would see {row['detectable']:.2g})"
+    return cell, f"{row['n']:,.0f}", verdict
+
+
 def readme(results: Results) -> str:
     """The README's result block, in Markdown: Table 1, its figure, and what the pairs say."""
     lines = ["| Method | Loss | Reported | Reproduced mean [95 %] | Middle 95 % of single runs |"]
@@ -191,6 +229,15 @@ def readme(results: Results) -> str:
             f" {word['ReportedReduction']} % or more with probability {word['ChanceReduction']} %, and"
             f" T0-QAT ends with the larger quantized loss with probability {word['ChanceWorse']} %.",
             "",
+            "| Claim | Decided by | Estimate [95 %] | n | Verdict |",
+            "|---|---|---|---|---|",
+            *(
+                "| "
+                + " | ".join((f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row)))
+                + " |"
+                for row in rows_of(results["claims"])
+            ),
+            "",
         ]
     )
 
@@ -198,6 +245,7 @@ def readme(results: Results) -> str:
 # experiment -> (the results it reads, the function that makes its table and macros)
 EXHIBITS: dict[str, tuple[tuple[str, ...], Callable[[Results], tuple[str, dict[str, str]]]]] = {
     "table1": (("table1", "table1_paired"), table1),
+    "claims": (("claims",), claims_table),
     "integer_grids": (
         ("integer_grids", "integer_grids_conventions", "integer_grids_paired"),
         integer_grids,

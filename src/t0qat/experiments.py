@@ -194,3 +194,26 @@ def grid_differences(cells: dict[Cell, Losses], method: str = "t0_qat") -> pd.Da
     table = pd.DataFrame(rows)
     table["p_holm"] = statistics.holm(table.pop("p"))
     return table
+
+
+def grid_overall(
+    cells: dict[Cell, Losses], method: str = "t0_qat", other: str = "standard_qat"
+) -> pd.DataFrame:
+    """One method's losses minus another's, averaged in each replicate over all bit-widths and grids.
+
+    Columns dataset, quantity, method, other, estimate, ci_low, ci_high, n, detectable.
+    """
+    rows = []
+    for dataset in TASKS:
+        grids = [cell.grid for cell in cells if (cell.dataset, cell.method) == (dataset, method)]
+        for quantity in QUANTITIES[1:]:
+            pair = [
+                np.mean([getattr(cells[Cell(dataset, name, grid)], quantity) for grid in grids], axis=0)
+                for name in (method, other)
+            ]
+            rows.append(
+                {"dataset": dataset, "quantity": quantity, "method": method, "other": other}
+                | statistics.paired_difference(*pair)
+                | {"detectable": statistics.detectable_effect(*pair)}
+            )
+    return pd.DataFrame(rows).drop(columns="p")

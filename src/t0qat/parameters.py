@@ -61,6 +61,7 @@ RULES = {
         Annotated[str, Field(strict=True), AfterValidator(lambda text: bit_list(text) and text)],
         "bit-widths from 1 to 16, each once, such as '8, 4, 3, 2'",
     ),
+    "error_rate": number(1e-9, 0.5),
     "grid_range": choice("narrow", "full"),
     "grid_scale": choice("absmax", "mse"),
 }

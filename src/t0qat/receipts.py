@@ -17,7 +17,7 @@ from t0qat.notebooks import Notebook, source_hash
 from t0qat.places import Run
 
 LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib", "torch")
-WALKED = ("src", "notebooks", "paper", "figures", "tests", "build/smoke/paper", "build/smoke/figures")
+WALKED = ("src", "notebooks", "paper", "figures", "tests", *(f"build/{name}" for name in places.RUNS))
 
 
 def hashes() -> dict[str, str]:
@@ -148,8 +148,15 @@ def stale(notebook: Notebook, run: Run, parameters: dict[str, Any]) -> str:
         if receipt[kind] != now:
             names = sorted(n for n in receipt[kind] | now if receipt[kind].get(n) != now.get(n))
             return f"{kind} changed: {', '.join(names)}"
-    for name, before in receipt["inputs"].items():
-        path = places.ROOT / name
-        if not path.is_file() or source_hash(path) != before:
-            return f"{name} changed" if path.is_file() else f"{name} is missing"
-    return ""
+    changed = outdated(notebook, run)
+    return f"{changed[0]} changed" if changed else ""
+
+
+def outdated(notebook: Notebook, run: Run) -> list[str]:
+    """What the notebook read, by its receipt, that is no longer as it was."""
+    receipt = read(notebook, run) or {"inputs": {}}
+    return [
+        name
+        for name, before in receipt["inputs"].items()
+        if not (places.ROOT / name).is_file() or source_hash(places.ROOT / name) != before
+    ]

@@ -1,5 +1,6 @@
 """The results files: what each column means, and reading and writing that hold to it."""
 
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,11 @@ COLUMNS = {
     "range": "integer codes used: full or narrow",
     "scale": "rule for the grid's step: absmax or mse",
     "bits": "bit-width of the integer grid, 1 to 16",
+    "id": "of a claim, as in claims.CLAIMS",
+    "claim": "in our own words",
+    "statistic": "what decides it",
+    "verdict": "supported, not supported, contradicted, not testable here, or pending",
+    "value": "what the estimate is compared with",
     "n": "independent replicates behind the row",
     "reported": "the paper's number; empty where it has none",
     "reported_percentile": "percentage of single runs below the reported number",
@@ -30,8 +36,12 @@ COLUMNS = {
     "p_holm": "two-sided p-value after Holm's correction over the file",
     "detectable": "smallest difference that this n sees with 90 % power",
 }
-TEXT = {"method", "other", "dataset", "quantity", "range", "scale"}
-MAY_BE_EMPTY = {"reported", "reported_percentile"}
+NAMES = {"method", "other", "dataset", "quantity", "range", "scale", "id"}
+PROSE = {"claim", "statistic", "verdict"}
+MAY_BE_EMPTY = {
+    "table1": {"reported", "reported_percentile"},  # where the paper has no number
+    "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},  # where pending
+}
 
 FILES = {
     "table1": "method quantity reported mean std ci_low ci_high q025 median q975 reported_percentile n",
@@ -40,6 +50,8 @@ FILES = {
     "integer_grids_conventions": "dataset method bits range scale quantity mean ci_low ci_high n",
     "integer_grids_paired": "dataset bits range scale quantity method other"
     " estimate ci_low ci_high n p_holm detectable",
+    "integer_grids_overall": "dataset quantity method other estimate ci_low ci_high n detectable",
+    "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
 }
 
 
@@ -59,26 +71,30 @@ def read(name: str, home: Path = places.ROOT) -> pd.DataFrame:
     columns = FILES[name].split()
     if not path.is_file():
         raise ResultsError(f"{shown} is missing; `make paper` makes it")
-    content = path.read_text()
-    lines = content.splitlines()
-    if not lines or lines[0].split(",") != columns:
+    content = path.read_text(errors="replace")
+    lines = list(csv.reader(content.splitlines()))
+    if not lines or lines[0] != columns:
         raise ResultsError(f"{shown}, line 1: the columns must be {','.join(columns)}")
     if len(lines) < 2 or not content.endswith("\n"):
         raise ResultsError(f"{shown} is cut short at line {len(lines)}")
     for number, line in enumerate(lines[1:], 2):
-        for column, cell in zip(columns, line.split(","), strict=False):
-            if not _fits(column, cell):
+        if len(line) != len(columns):
+            raise ResultsError(
+                f"{shown}, line {number}: {len(columns)} fields are needed, {len(line)} are there"
+            )
+        for column, cell in zip(columns, line, strict=True):
+            if not _fits(column, cell, column in MAY_BE_EMPTY.get(name, ())):
                 raise ResultsError(f"{shown}, line {number}: {column} = {cell!r} is not as it must be")
-        if line.count(",") != len(columns) - 1:
-            raise ResultsError(f"{shown}, line {number}: {len(columns)} fields are needed")
     return pd.read_csv(path)
 
 
-def _fits(column: str, cell: str) -> bool:
-    if column in TEXT:
+def _fits(column: str, cell: str, may_be_empty: bool) -> bool:
+    if column in PROSE:
+        return bool(cell.strip())
+    if column in NAMES:
         return cell.isidentifier()
     if cell == "":
-        return column in MAY_BE_EMPTY
+        return may_be_empty
     try:
         return float(cell) - float(cell) == 0  # a finite number
     except ValueError:

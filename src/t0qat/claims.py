@@ -1,0 +1,140 @@
+"""The paper's claims, and the rule by which results decide each; written before the runs that decide.
+
+One rule for all. A test compares an estimate with a value that the claim needs it to lie below or above.
+Its standard error is read off its 95 % interval, its two-sided p-value is that of a normal variable, and
+the p-values of all tests are corrected together by Holm's method. Where the corrected p-value is below
+the error rate, the claim is supported if the estimate lies on the side it needs, contradicted if on the
+other; elsewhere it is not supported: the data cannot tell it from no effect, and `detectable` says which
+distance from the compared value would have been seen with 90 % power.
+"""
+
+from typing import NamedTuple
+
+import pandas as pd
+from scipy import stats
+
+from t0qat.statistics import LEVEL, holm
+
+Z = stats.norm.ppf((1 + LEVEL) / 2)
+POWER = 0.9
+SUPPORTED, CONTRADICTED, UNCLEAR = "supported", "contradicted", "not supported"
+
+
+class Comparison(NamedTuple):
+    """One estimate in a results file, and where a claim needs it to lie."""
+
+    statistic: str
+    file: str
+    keys: dict[str, str]  # which row
+    needs: str  # "below" or "above"
+    value: float = 0.0
+
+
+class Claim(NamedTuple):
+    """A claim in our own words, the section that makes it, and its tests or what they wait for."""
+
+    id: str
+    section: str
+    statement: str
+    tests: tuple[Comparison, ...] = ()
+    waits_for: str = ""
+
+
+def _grids(dataset: str, quantity: str, words: str) -> Comparison:
+    statistic = (
+        f"{words}, T0-QAT minus Standard QAT, mean over INT8 to INT2 and all grids, {dataset} data"
+    )
+    return Comparison(
+        statistic, "integer_grids_overall", {"dataset": dataset, "quantity": quantity}, "below"
+    )
+
+
+CLAIMS = (
+    Claim(
+        "C1",
+        "4.1, 4.2",
+        "Quantization costs a model trained with T0-QAT less",
+        (
+            Comparison(
+                "expected drop under the published noise, T0-QAT minus Standard QAT",
+                "table1_paired",
+                {"quantity": "drop_difference"},
+                "below",
+            ),
+            _grids("synthetic", "drop", "drop"),
+            _grids("diabetes", "drop", "drop"),
+        ),
+    ),
+    Claim(
+        "C2",
+        "abstract, 4.2",
+        "T0-QAT is the more robust choice: its user ends up with the smaller loss",
+        (
+            Comparison(
+                "chance that T0-QAT ends with the larger quantized loss, against one half",
+                "table1_paired",
+                {"quantity": "chance_t0_worse_quantized"},
+                "below",
+                0.5,
+            ),
+            _grids("synthetic", "quantized", "quantized loss"),
+            _grids("diabetes", "quantized", "quantized loss"),
+        ),
+    ),
+    Claim("C3", "4.2", "Models trained with it ignore changes in the lower bits", (), "precision"),
+    Claim("C4", "4.2", "xi regularizes well without empirical tuning", (), "scale"),
+    Claim("C5", "2.1", "xi is special, not an empirical setting", (), "scale"),
+    Claim("C6", "2.2, 6.1", "xi marks a precision limit, a natural bit-width", (), "precision"),
+    Claim("C7", "6.2", "INT4, INT3 and INT2 deployment keeps accuracy", (), "vision and language"),
+    Claim("C8", "7.1", "It extends to convolutional and vision models", (), "vision"),
+    Claim("C9", "7.1", "It extends to GPT and Llama architectures", (), "language"),
+    Claim("C10", "7.1", "It stands against the state of the art of QAT", (), "vision and language"),
+    Claim("C11", "1, 6.2", "It makes AI more efficient", (), "vision"),
+    Claim("C12", "7.2", "Other physical constants serve as well", (), "scale"),
+)
+
+
+def read_by() -> list[str]:
+    """The results files that the tests need."""
+    return sorted({test.file for claim in CLAIMS for test in claim.tests})
+
+
+def decide(results: dict[str, pd.DataFrame], error_rate: float = 0.05) -> pd.DataFrame:
+    """Every claim's verdict: one row a test, and one for each claim that waits for its experiment.
+
+    Columns: id, claim, statistic, estimate, ci_low, ci_high, n, verdict, value (what the estimate is
+    compared with), p_holm, detectable. error_rate: the chance of one wrong decided verdict or more, if
+    no claim and no opposite held.
+    """
+    rows, p_values = [], []
+    for claim in CLAIMS:
+        for test in claim.tests:
+            row = _row(results[test.file], test.keys)
+            error = (row["ci_high"] - row["ci_low"]) / (2 * Z)
+            p_values.append(2 * stats.norm.sf(abs(row["estimate"] - test.value) / error))
+            numbers = {key: row[key] for key in ("estimate", "ci_low", "ci_high", "n")}
+            extra = {"value": test.value, "detectable": error * (Z + stats.norm.ppf(POWER))}
+            below = row["estimate"] < test.value
+            side = SUPPORTED if below == (test.needs == "below") else CONTRADICTED
+            words = {"id": claim.id, "claim": claim.statement, "statistic": test.statistic}
+            rows.append(words | numbers | {"verdict": side} | extra)
+        if not claim.tests:
+            words = {
+                "id": claim.id,
+                "claim": claim.statement,
+                "statistic": f"{claim.waits_for} experiments",
+            }
+            rows.append(words | {"verdict": "pending"})
+    table = pd.DataFrame(rows)
+    tested = table.index[table.verdict != "pending"]
+    table.loc[tested, "p_holm"] = holm(p_values)
+    table.loc[tested[table.loc[tested, "p_holm"] >= error_rate], "verdict"] = UNCLEAR
+    table["n"] = table["n"].astype("Int64")
+    return table
+
+
+def _row(table: pd.DataFrame, keys: dict[str, str]) -> dict:
+    for column, value in keys.items():
+        table = table[table[column] == value]
+    (row,) = table.to_dict("records")
+    return row

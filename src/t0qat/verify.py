@@ -1,0 +1,233 @@
+"""Re-run every notebook from zero, away from paper/, and hold each committed number against it.
+
+Rule "identical": where versions and machine are those of the committed receipts, every cell must be
+equal to its last printed digit, and every figure, table and macro to its last byte. Rule "tolerance",
+for another machine, other versions or the smoke profile: |difference| <= q * sqrt(s1^2 + s2^2) with s1,
+s2 the standard errors of the committed and the re-run number and q the two-sided quantile of Student's t
+(at the smaller n) that leaves a chance of FALSE_ALARM for all m compared quantities together
+(Bonferroni). That chance holds for a re-run with fresh random draws; the same seeds only come closer.
+"""
+
+import math
+import shutil
+from collections.abc import Iterator
+from html import escape
+from typing import NamedTuple
+
+import pandas as pd
+from scipy import stats
+
+from t0qat import notebooks, pipeline, places, receipts, results
+from t0qat.notebooks import Notebook
+from t0qat.places import Run
+from t0qat.statistics import LEVEL
+
+FALSE_ALARM = 0.001
+Z = stats.norm.ppf((1 + LEVEL) / 2)
+# How a column's standard error follows from its row; other columns have none.
+NORMAL_AT_Q025 = stats.norm.pdf(Z)
+ERRORS = {
+    "mean": lambda row: (row["ci_high"] - row["ci_low"]) / (2 * Z),
+    "estimate": lambda row: (row["ci_high"] - row["ci_low"]) / (2 * Z),
+    "ci_low": lambda row: (row["ci_high"] - row["ci_low"]) / (2 * Z) * _wider(row["n"]),
+    "ci_high": lambda row: (row["ci_high"] - row["ci_low"]) / (2 * Z) * _wider(row["n"]),
+    "std": lambda row: row["std"] * _relative(row["n"]),
+    "detectable": lambda row: row["detectable"] * _relative(row["n"]),
+    "median": lambda row: row["std"] * math.sqrt(0.25 / row["n"]) / stats.norm.pdf(0),
+    "q025": lambda row: row["std"] * math.sqrt(0.025 * 0.975 / row["n"]) / NORMAL_AT_Q025,
+    "q975": lambda row: row["std"] * math.sqrt(0.025 * 0.975 / row["n"]) / NORMAL_AT_Q025,
+    "reported_percentile": lambda row: 100 * math.sqrt(0.25 / row["n"]),
+}
+GIVEN = {"reported", "value", "n"}  # not measured: compared to the digit under both rules
+GROW_WITH_N = {"ci_low", "ci_high", "detectable"}  # of another quantity where n differs
+
+
+def _relative(n: float) -> float:
+    """Relative standard error of a standard deviation, allowing for a kurtosis of up to 9."""
+    return math.sqrt(8 / (4 * n))
+
+
+def _wider(n: float) -> float:
+    """An interval's end moves with its centre and with its width."""
+    return math.sqrt(1 + (Z * _relative(n)) ** 2)
+
+
+class Comparison(NamedTuple):
+    file: str
+    row: str
+    quantity: str
+    committed: str
+    rerun: str
+    difference: float
+    tolerance: float
+    verdict: str  # equal, within tolerance, DIFFERS, or not compared
+
+
+def verify(profile: str) -> int:
+    """Re-run, compare, print the table and write build/verify.html; how many things are off."""
+    run = places.RUNS["verify" if profile == "paper" else "verify-smoke"]
+    every = notebooks.load()
+    problems = list(inventory(every))
+    _forget(run)
+    with pipeline.alone():
+        pipeline.run_notebooks(run)
+    identical = profile == "paper" and same_machine(every, run)
+    compared = list(compare(run, identical))
+    off = [row for row in compared if row.verdict == "DIFFERS"]
+    problems += [f"paper/results/{row.file}.csv, {row.row}: {row.quantity} differs" for row in off]
+    if identical:
+        problems += different_files(every, run)
+    _tell(compared, problems, rule(identical, compared, profile))
+    return len(problems)
+
+
+def _forget(run: Run) -> None:
+    for folder in (run.home, places.BUILD / "stamps" / run.name, places.BUILD / "runs" / run.name):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def inventory(every: list[Notebook]) -> Iterator[str]:
+    """Committed results that are missing, belong to no notebook, or are not what made-from says."""
+    folder = places.ROOT / "paper" / "results"
+    declared = {name for notebook in every for name in (*notebook.outputs, notebook.receipt)}
+    for name in sorted(declared):
+        if not (places.ROOT / name).is_file():
+            yield f"{name} is missing"
+    for path in sorted(folder.glob("*")):
+        if receipts.shown(path) not in declared:
+            yield f"{receipts.shown(path)} is extra: no notebook makes it"
+    for notebook in every:
+        for name in receipts.altered(notebook, places.RUNS["paper"]):
+            yield f"{name} was edited or cut short since it was made"
+        for name in receipts.outdated(notebook, places.RUNS["paper"]):
+            yield f"{notebook.receipt} is stale: {name} changed since"
+        made = receipts.read(notebook, places.RUNS["paper"]) or {}
+        if made.get("changed_parameters") or made.get("profile", "paper") != "paper":
+            yield f"{notebook.receipt} is not of the plain paper profile"
+
+
+def same_machine(every: list[Notebook], run: Run) -> bool:
+    """Whether the committed results come from this machine and these versions."""
+    pairs = [(receipts.read(n, places.RUNS["paper"]), receipts.read(n, run)) for n in every]
+    return all(a and b and all(a[k] == b[k] for k in ("versions", "machine")) for a, b in pairs)
+
+
+def different_files(every: list[Notebook], run: Run) -> list[str]:
+    """Figures, tables and macros that a re-run on the same machine does not give to the last byte."""
+    names = [name for notebook in every for name in notebook.outputs if not name.endswith(".csv")]
+    homes = (places.ROOT, run.home)
+    pairs = {
+        name: [(home / name).read_bytes() for home in homes if (home / name).is_file()] for name in names
+    }
+    return [f"{name} differs from its re-run" for name, pair in pairs.items() if pair[1:] != pair[:1]]
+
+
+def compare(run: Run, identical: bool) -> list[Comparison]:
+    """Every cell of every results file, committed against re-run."""
+    files = sorted(path.stem for path in (places.ROOT / "paper" / "results").glob("*.csv"))
+    cells = [cell for file in files if file in results.FILES for cell in _cells(file, run)]
+    measured = sum(error is not None for *_, error, _ in cells)
+    same_n = run.profile == "paper"
+    return [_judged(*cell, identical, same_n, max(measured, 1)) for cell in cells]
+
+
+def _cells(file: str, run: Run) -> Iterator[tuple]:
+    """(file, row, column, committed, re-run, joint standard error or None, smaller n)."""
+    old, new = (_read(file, home) for home in (places.ROOT, run.home))
+    names = [c for c in old if c in results.NAMES | {"statistic", "bits"}]
+    old, new = (table.set_index(names, drop=False) for table in (old, new))
+    for key in old.index.union(new.index, sort=False):
+        row = " ".join(map(str, key if isinstance(key, tuple) else (key,)))
+        if key not in new.index or key not in old.index:
+            where = ("there", "missing") if key in old.index else ("missing", "there")
+            yield file, row, "the row", *where, None, 0
+            continue
+        first, second = old.loc[key], new.loc[key]
+        first, second = (r.iloc[0] if r.ndim > 1 else r for r in (first, second))
+        for column in old.columns.difference(names, sort=False):
+            sizes = {_number(row.get("n")) for row in (first, second)}
+            error = _error(column, first, second)
+            if column in GROW_WITH_N and len(sizes) > 1:
+                error = None
+            n = min(sizes)
+            yield file, row, column, first[column], second[column], error, n
+
+
+def _read(file: str, home) -> pd.DataFrame:
+    """The file as text, so that printed digits are compared."""
+    results.read(file, home)  # raises in one line where it is malformed
+    return pd.read_csv(home / "paper" / "results" / f"{file}.csv", dtype=str, keep_default_na=False)
+
+
+def _number(text) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _error(column: str, first: pd.Series, second: pd.Series) -> float | None:
+    if column not in ERRORS or first[column] == "" or second[column] == "":
+        return None
+    numbers = [{name: _number(value) for name, value in row.items()} for row in (first, second)]
+    return math.hypot(*(ERRORS[column](row) for row in numbers))
+
+
+def _judged(file, row, column, old, new, error, n, identical: bool, same_n: bool, m: int) -> Comparison:
+    difference = _number(new) - _number(old)
+    tolerance = math.nan
+    if old == new:
+        verdict = "equal"
+    elif column == "n" and not same_n:
+        verdict = "not compared"
+    elif identical or column in GIVEN or column == "the row" or old == "" or new == "":
+        verdict = "DIFFERS"
+    elif error is None:
+        verdict = "not compared"
+    else:
+        tolerance = stats.t.isf(FALSE_ALARM / m / 2, max(n - 1, 1)) * error
+        verdict = "within tolerance" if abs(difference) <= tolerance else "DIFFERS"
+    return Comparison(file, row, column, str(old), str(new), difference, tolerance, verdict)
+
+
+def rule(identical: bool, compared: list[Comparison], profile: str) -> list[str]:
+    """The rule that was applied and what it leaves out, in sentences."""
+    if identical:
+        return ["Rule: same machine and versions, so every number must be equal to its last digit."]
+    said = [
+        "Rule: another machine, other versions or another profile, so each difference must lie within a"
+        f" tolerance from the standard errors of both numbers; chance of any false alarm: {FALSE_ALARM}."
+    ]
+    skipped = sorted({c.quantity for c in compared if c.verdict == "not compared"})
+    if skipped:
+        said.append(f"Not compared, for want of a standard error at these n: {', '.join(skipped)}.")
+    if profile == "smoke":
+        said.append(
+            "This was the smoke profile: estimates from few replicates, held against the committed ones"
+            " at their own precision. Not checked: the last digits, the figures and the PDF."
+            " `make verify` checks the digits."
+        )
+    return said
+
+
+def _tell(compared: list[Comparison], problems: list[str], said: list[str]) -> None:
+    table = pd.DataFrame(compared)
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in table.verdict.value_counts().items())
+    end = [*said, f"{len(compared)} quantities: {counts}."]
+    end += [f"OFF: {problem}" for problem in problems] or ["Everything holds."]
+    numbers = {"difference": "{:.3g}".format, "tolerance": "{:.3g}".format}
+    with pd.option_context("display.width", 250, "display.max_colwidth", 70):
+        print(table.to_string(index=False, formatters=numbers, na_rep=""))
+    print("\n".join(end))
+    places.write(
+        places.BUILD / "verify.html", _page(table.to_html(index=False, formatters=numbers), end)
+    )
+
+
+def _page(table: str, sentences: list[str]) -> str:
+    style = "body{font:14px sans-serif;margin:2em}td,th{padding:2px 8px;text-align:left}"
+    text = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    return (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>verify</title>"
+        f"<style>{style}</style><h1>Every committed number against a re-run</h1>{text}{table}</html>\n"
+    )
