@@ -6,7 +6,7 @@ LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science l
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup latex paper smoke test lab outputs bench verify status keep lock clean
+.PHONY: help setup latex paper smoke test test-faults lab outputs bench verify status keep lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ test: setup latex ## Tests, every notebook against its committed outputs, lint, 
 	@$(VENV_PYTHON) -m ruff format --check .
 	@$(VENV_PYTHON) -m pytest
 	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
+
+test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written
+	@$(VENV_PYTHON) -m pytest -m faults
 
 lab: setup ## JupyterLab on 127.0.0.1, with its token
 	@$(VENV_PYTHON) -m jupyterlab --ServerApp.ip=127.0.0.1 --notebook-dir=notebooks

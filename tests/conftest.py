@@ -78,6 +78,7 @@ def with_toys(folder: Path) -> Project:
     for folder in ("notebooks", "paper/results", "paper/tables", "paper/macros", "figures"):
         shutil.rmtree(project.root / folder)
         (project.root / folder).mkdir()
+    (project.root / "README.md").write_text("toys\n")
     (project.root / "paper/main.tex").write_text(
         "\\documentclass{article}\\input{macros/build}\\begin{document}\\BuildProfile\\end{document}\n"
     )

@@ -140,7 +140,7 @@ def test_a_notebook_that_forgets_an_output_replaces_nothing(made):
     before = made.files("build/smoke/paper")
     done = made.run(*SMOKE)
     assert done.returncode == 1
-    assert "01_toy: it ended without making paper/results/toy.csv" in done.stderr
+    assert "01_toy.ipynb: it ended without making paper/results/toy.csv" in done.stderr
     assert made.files("build/smoke/paper") == before
 
 
@@ -150,7 +150,7 @@ def test_an_input_edited_during_the_run_is_said_and_nothing_is_replaced(made):
     before = made.files("build/smoke/paper")
     done = made.run(*SMOKE)
     assert done.returncode == 1
-    assert "01_toy: src/t0qat/latex.py changed while it ran" in done.stderr
+    assert "01_toy.ipynb: src/t0qat/latex.py changed while it ran" in done.stderr
     assert made.files("build/smoke/paper") == before
 
 
@@ -213,7 +213,7 @@ def test_a_latex_error_is_shown_with_the_log_that_holds_it(toys):
     main.write_text(main.read_text().replace(r"\BuildProfile", r"\NoSuchMacro"))
     done = toys.run(*SMOKE)
     assert done.returncode == 1
-    assert "build/smoke/tex/paper/main.log" in done.stderr
+    assert "build/smoke/failed/main.log" in done.stderr
     assert "Undefined control sequence" in done.stderr
     assert "NoSuchMacro" in done.stderr
 

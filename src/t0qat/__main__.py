@@ -30,8 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     except _expected() as error:
         print(f"t0qat: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"t0qat: {error.strerror} ({error.filename})", file=sys.stderr)
+        print(
+            "what was published before is in place; mend it and run the same command again",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
-        print("t0qat: stopped; what was published before is untouched", file=sys.stderr)
+        print("t0qat: stopped; what was published before is in place", file=sys.stderr)
         return 130
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,10 +49,21 @@ def run_notebooks(run: Run, params: Path | None = None) -> list[Notebook]:
             _make(notebook, run, parameters[notebook.name], changed[notebook.name])
         except PipelineError as error:
             failures.append(str(error))
+        except OSError as error:
+            failures.append(f"{notebook.name}.ipynb: {error.strerror} ({error.filename})")
     if failures:
-        raise PipelineError("\n".join(failures))
+        more = [f"and {len(failures) - 3} more notebooks"] * (len(failures) > 3)
+        raise PipelineError("\n".join([*failures[:3], *more, _kept_and_next(run)]))
     refuse_altered(every, run)
     return every
+
+
+def _kept_and_next(run: Run) -> str:
+    failed = places.BUILD / run.name / "failed"
+    return (
+        "the last good outputs of these and all other notebooks are in place, nothing was half-written\n"
+        f"how far they came: {receipts.shown(failed)}; mend it and run the same command again"
+    )
 
 
 def _progress(every: list[Notebook], run: Run):
@@ -91,45 +103,54 @@ def refuse_altered(every: list[Notebook], run: Run) -> None:
         )
 
 
-def _stage(notebook: Notebook, run: Run) -> Path:
+def _stages(notebook: Notebook, run: Run) -> Path:
     return places.BUILD / "runs" / run.name / notebook.name
 
 
 def _make(notebook: Notebook, run: Run, parameters: dict[str, Any], changed: dict[str, Any]) -> None:
     """Run one notebook in a private folder and, if all it declares is there, put that in place."""
-    stage = _stage(notebook, run)
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(parents=True)
+    _stages(notebook, run).mkdir(parents=True, exist_ok=True)
+    # A new folder each time: the kernel of a run that was killed may still be writing into the old one.
+    stage = Path(tempfile.mkdtemp(dir=_stages(notebook, run)))
     before, started = receipts.hashes(), time.monotonic()
     _execute(notebook, run, parameters, stage)
     inputs = {name: before.get(name) for name in _reads(notebook, stage)}
     now = receipts.hashes()
     moved = sorted(name for name in inputs if inputs[name] is None or inputs[name] != now.get(name))
-    kept = "the outputs of the last good run are untouched"
     if moved:
-        raise PipelineError(f"{notebook.name}: {moved[0]} changed while it ran; {kept}; run it again")
+        raise PipelineError(f"{notebook.name}.ipynb: {moved[0]} changed while it ran; run it again")
     for name in notebook.outputs:
         if not (stage / name).is_file() or not (stage / name).stat().st_size:
-            raise PipelineError(f"{notebook.name}: it ended without making {name}; {kept}")
+            raise PipelineError(f"{notebook.name}.ipynb: it ended without making {name}")
+    _check_results(notebook, stage)
     receipt = receipts.make(notebook, run, parameters, changed, inputs, stage)
     places.write(stage / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
     places.write(stage / "finished.json", json.dumps({"wall_seconds": time.monotonic() - started}))
     finish(notebook, run)
 
 
+def _check_results(notebook: Notebook, stage: Path) -> None:
+    from t0qat import results  # only now: it brings pandas along
+
+    for name in notebook.outputs:
+        if name.endswith(".csv") and (table := Path(name).stem) in results.FILES:
+            try:
+                results.read(table, stage)
+            except results.ResultsError as error:
+                raise PipelineError(f"{notebook.name}.ipynb left a malformed file: {error}") from None
+
+
 def finish(notebook: Notebook, run: Run) -> None:
     """Put a finished stage in place, the receipt last; safe to repeat when it was interrupted."""
-    stage = _stage(notebook, run)
-    if not (stage / "finished.json").is_file():
-        return
-    receipt = json.loads((stage / notebook.receipt).read_bytes())
-    for name in [*receipt["outputs"], notebook.receipt]:
-        places.write(run.home / name, (stage / name).read_bytes())
-    executed = places.BUILD / run.name / "notebooks" / f"{notebook.name}.ipynb"
-    places.write(executed, (stage / executed.name).read_bytes())
-    finished = json.loads((stage / "finished.json").read_bytes())
-    receipts.stamp(notebook, run, finished["wall_seconds"])
-    shutil.rmtree(stage)
+    for finished in _stages(notebook, run).glob("*/finished.json"):
+        stage = finished.parent
+        receipt = json.loads((stage / notebook.receipt).read_bytes())
+        names = [*receipt["outputs"], notebook.receipt]
+        places.write_set({run.home / name: (stage / name).read_bytes() for name in names})
+        executed = places.BUILD / run.name / "notebooks" / f"{notebook.name}.ipynb"
+        places.write(executed, (stage / executed.name).read_bytes())
+        receipts.stamp(notebook, run, json.loads(finished.read_bytes())["wall_seconds"])
+    shutil.rmtree(_stages(notebook, run), ignore_errors=True)
 
 
 def _reads(notebook: Notebook, stage: Path) -> list[str]:
@@ -169,21 +190,22 @@ def _execute(notebook: Notebook, run: Run, parameters: dict[str, Any], stage: Pa
         what = f"took longer than {notebook.cell_limit_seconds} s"
     except DeadKernelError:
         what = "its kernel died"
+    except OSError as error:
+        what = f"{error.strerror or error} ({error.filename or 'no file named'})"
     else:
         return
-    failed = places.BUILD / run.name / "failed" / kept.name
-    places.write(failed, kept.read_bytes())
-    raise PipelineError(
-        f"{notebook.name}.ipynb, {_stopped_at(kept)}: {what}\n"
-        f"the outputs of its last good run and those of the other notebooks are untouched\n"
-        f"as far as it came: {receipts.shown(failed)}; after mending it, run the same command again"
-    )
+    with contextlib.suppress(OSError):  # on a full disk the message must do
+        places.write(places.BUILD / run.name / "failed" / kept.name, kept.read_bytes())
+    raise PipelineError(f"{notebook.name}.ipynb, {_stopped_at(kept)}: {what}")
 
 
 def _stopped_at(executed: Path) -> str:
     """The last cell that was started, `cell 5 (first line)`, counted as in the source."""
     added = {"injected-parameters", "papermill-error-cell-tag"}
-    cells = json.loads(executed.read_bytes())["cells"]
+    try:
+        cells = json.loads(executed.read_bytes())["cells"]
+    except (OSError, ValueError):
+        return "in a cell that could not be noted"
     cells = [cell for cell in cells if not added & set(cell["metadata"].get("tags", []))]
     started = [
         i for i, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")

@@ -1,7 +1,7 @@
 """Where things are: the project folder, what each run fills, the private folder of a notebook."""
 
+import contextlib
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,15 +44,28 @@ def stage() -> Path:
 
 def write(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing: a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    write_set({path: content.encode() if isinstance(content, str) else content})
+
+
+def write_set(files: dict[Path, bytes]) -> None:
+    """Write every file or, where one cannot be written, none; each appears whole, in this order.
+
+    Raises OSError naming the file. Only a kill between two renames can leave some new and some old.
+    """
+    waiting = {path: path.with_name(f".{path.name}.new") for path in files}
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with waiting[path].open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, new in waiting.items():
+            new.replace(path)
+    except BaseException as error:
+        for new in waiting.values():
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a failed write, unlike a failed open, does not name its file
         raise

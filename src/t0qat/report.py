@@ -49,9 +49,11 @@ def picture(figure: Figure, suffix: str) -> bytes:
 
 
 def readme(home: Path = places.ROOT, path: Path = places.ROOT / "README.md") -> None:
-    """Renew the README's result block from the results files, if it differs."""
+    """Renew the README's result block, where it has one, from the results files, if it differs."""
     begin, end = README_BLOCK
     text = path.read_text()
+    if begin not in text:
+        return
     before, rest = text.split(begin)
     after = rest.split(end)[1]
     names = {name for reads, _ in exhibits.EXHIBITS.values() for name in reads}

@@ -1,10 +1,15 @@
 """From published results to the PDF, in a folder of its own so that paper/ holds no LaTeX litter."""
 
+import ctypes
 import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 from t0qat import __version__, places, receipts
 from t0qat.latex import escape, macro_lines
@@ -27,7 +32,6 @@ def typeset(every: list[Notebook], run: Run) -> None:
     content = {name: (places.ROOT / name).read_bytes() for name in SOURCES}
     content |= {name: (home / name).read_bytes() for name in names}
     content["paper/macros/build.tex"] = build_macros(made, run).encode()
-    folder = places.BUILD / run.name / "tex"
     target = home / "paper" / "main.pdf"
     stamp = places.BUILD / "stamps" / run.name / "main.pdf"
     readme = places.ROOT / "README.md"
@@ -48,11 +52,7 @@ def typeset(every: list[Notebook], run: Run) -> None:
         raise TypesetError(
             f"LaTeX is missing: all but the PDF is made; `apt-get install {PACKAGES}`, then run again"
         )
-    shutil.rmtree(folder, ignore_errors=True)
-    for name, data in content.items():
-        places.write(folder / name, data)
-    _latexmk(folder / "paper")
-    places.write(target, (folder / "paper" / "main.pdf").read_bytes())
+    places.write(target, _latexmk(content, run))
     places.write(stamp, state())
 
 
@@ -76,14 +76,47 @@ def build_macros(made: dict[str, dict], run: Run) -> str:
     )
 
 
-def _latexmk(folder) -> None:
+def _latexmk(content: dict[str, bytes], run: Run) -> bytes:
+    """The PDF that LaTeX makes of these files, in a folder of its own."""
+    runs = places.BUILD / "runs" / run.name / "main.pdf"
+    shutil.rmtree(runs, ignore_errors=True)
+    runs.mkdir(parents=True)
+    # A new folder each time: the LaTeX of a run that was killed may still be writing into the old one.
+    folder = Path(tempfile.mkdtemp(dir=runs)) / "paper"
+    for name, data in content.items():
+        places.write(folder.parent / name, data)
     command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-silent", "main.tex"]
-    environment = os.environ | {"max_print_line": "1000"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=os.environ | {"max_print_line": "1000"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
     )
-    log = (folder / "main.log").read_text(errors="replace") if (folder / "main.log").is_file() else ""
-    if done.returncode:
-        errors = re.findall(r"^!.*(?:\nl\.\d+.*)?", log, re.M) or done.stderr.splitlines()[-3:]
-        shown = receipts.shown(folder / "main.log")
-        raise TypesetError("\n".join([f"LaTeX stopped; its log is {shown}", *errors[:3]]))
+    try:
+        failed = process.wait()
+    finally:
+        if process.poll() is None:  # interrupted: LaTeX must not go on alone
+            os.killpg(process.pid, signal.SIGKILL)
+    if failed:
+        raise TypesetError(_what_latex_said(folder / "main.log", places.BUILD / run.name / "failed"))
+    pdf = (folder / "main.pdf").read_bytes()
+    shutil.rmtree(runs, ignore_errors=True)
+    return pdf
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def _what_latex_said(log: Path, keep: Path) -> str:
+    if not log.is_file():
+        return f"latexmk stopped before LaTeX started; is {PACKAGES} all installed?"
+    text = log.read_text(errors="replace")
+    places.write(keep / log.name, text)
+    errors = re.findall(r"^!.*(?:\nl\.\d+.*)?", text, re.M)
+    return "\n".join([f"LaTeX stopped; its log is {receipts.shown(keep / log.name)}", *errors[:2]])

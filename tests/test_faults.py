@@ -1,0 +1,222 @@
+"""Kills, full disks and hangs: nothing lost, nothing half-written, nobody left behind.
+
+Slow, so `make test` leaves them out; `make test-faults` runs them.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+from conftest import Project, copy, with_toys, write_toy
+
+pytestmark = pytest.mark.faults
+SMOKE = ("run", "--profile", "smoke")
+KILLS = 30
+
+
+def start(project: Project, *arguments: str) -> subprocess.Popen:
+    """A run in a process group of its own."""
+    command = [sys.executable, "-m", "t0qat", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    options = {"cwd": project.root, "env": project.environment, "start_new_session": True}
+    return subprocess.Popen(command, **pipes, **options)
+
+
+def left_behind(project: Project, patience: float = 10) -> list[str]:
+    """Processes that still work in the project's copy after some patience."""
+    end = time.monotonic() + patience
+    while (found := _at_work(project)) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found
+
+
+def _at_work(project: Project) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if any(str(project.root) in text for text in (process.cwd(), *words)):
+                found.append(" ".join(words))
+    return found
+
+
+def published(project: Project) -> dict[str, bytes]:
+    found = project.files("build/smoke/paper", "build/smoke/figures")
+    return {name: data for name, data in found.items() if not name.endswith(".new")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What a smoke run leaves when nobody disturbs it, and how long it takes."""
+    project = copy(tmp_path_factory.mktemp("undisturbed"))
+    started = time.monotonic()
+    done = project.run(*SMOKE)
+    assert done.returncode == 0, done.stderr
+    return published(project), time.monotonic() - started
+
+
+def killed(folder, moment: float, group: bool, expected: dict[str, bytes]) -> list[str]:
+    """Kill a smoke run at a moment, run it again, and say what is not as it must be."""
+    project, wrong, stop = copy(folder), [], threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            for name, data in published(project).items():
+                if data != expected.get(name):
+                    wrong.append(f"{name} was torn")
+            time.sleep(0.01)
+
+    reader = threading.Thread(target=watch)
+    reader.start()
+    try:
+        process = start(project, *SMOKE)
+        time.sleep(moment)
+        (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
+        process.communicate()
+        again = project.run(*SMOKE)
+    finally:
+        stop.set()
+        reader.join()
+    if again.returncode:
+        wrong.append(f"the second run failed: {again.stderr}")
+    if project.files("build/smoke/paper", "build/smoke/figures") != expected:
+        wrong.append("what is published differs from an undisturbed run")
+    wrong += [f"left behind: {command}" for command in left_behind(project)]
+    shutil.rmtree(project.root)
+    return [f"killed at {moment:.2f} s ({'group' if group else 'driver'}): {what}" for what in wrong]
+
+
+def test_after_a_kill_at_any_moment_the_same_command_ends_as_if_undisturbed(undisturbed, tmp_path):
+    expected, seconds = undisturbed
+    moments = random.Random(0)
+    # Two at a time: on small machines more would only stretch every run past its moment.
+    with ThreadPoolExecutor(max(2, os.cpu_count() - 1)) as pool:
+        jobs = [
+            pool.submit(
+                killed, tmp_path / str(i), moments.uniform(0, 1.2 * seconds), i % 2 == 0, expected
+            )
+            for i in range(KILLS)
+        ]
+        wrong = [line for job in jobs for line in job.result()]
+    assert not wrong
+
+
+SLEEP = "import time\nprint('asleep')\ntime.sleep(60)\n" + write_toy("'x\\n1\\n'")
+ENDLESS = "\\documentclass{article}\\begin{document}\\loop\\iftrue\\repeat\\end{document}\n"
+
+
+@pytest.mark.parametrize("where", ["notebook", "latex"])
+def test_ctrl_c_stops_within_five_seconds_and_leaves_no_process(tmp_path, where):
+    project = with_toys(tmp_path)
+    if where == "notebook":
+        project.notebook("01_toy", SLEEP)
+    else:
+        (project.root / "paper/main.tex").write_text(ENDLESS)
+    process = start(project, *SMOKE)
+    marker = "ipykernel_launcher" if where == "notebook" else "pdflatex"
+    while not any(marker in words for words in _at_work(project)):
+        assert process.poll() is None
+        time.sleep(0.1)
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    started = time.monotonic()
+    _, told = process.communicate(timeout=30)
+    assert time.monotonic() - started < 5
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == "t0qat: stopped; what was published before is in place"
+    assert left_behind(project, 5) == []
+
+
+def test_a_second_run_is_refused_while_the_first_is_at_work_and_names_it(tmp_path):
+    project = with_toys(tmp_path)
+    project.notebook("01_toy", SLEEP)
+    first = start(project, *SMOKE)
+    while not _at_work(project):
+        time.sleep(0.1)
+    time.sleep(2)
+    second = project.run(*SMOKE)
+    first_alive = first.poll() is None
+    os.killpg(first.pid, signal.SIGINT)
+    first.communicate(timeout=30)
+    assert first_alive
+    assert second.returncode == 1
+    assert second.stderr.splitlines() == [
+        f"t0qat: another run is at work here (process {first.pid}); wait for it"
+    ]
+
+
+@contextlib.contextmanager
+def mounted(folder, *options: str):
+    """A small or read-only file system in place of a folder; needs root, as in the CI's container."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", *options, folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this machine does not let the test mount a file system: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def end_of(done: subprocess.CompletedProcess) -> list[str]:
+    """The lines that say what went wrong."""
+    return done.stderr[done.stderr.index("t0qat: ") :].splitlines()
+
+
+def test_a_disk_that_fills_up_in_a_cell_is_named_and_the_old_outputs_stay(tmp_path):
+    project = with_toys(tmp_path)
+    with mounted(project.root / "build", "-t", "tmpfs", "-o", "size=4m", "tmpfs"):
+        assert project.run(*SMOKE).returncode == 0
+        before = project.files("build/smoke/paper")
+        project.notebook("01_toy", write_toy("'1\\n' * 4_000_000"))
+        done = project.run(*SMOKE)
+        lines = end_of(done)
+        assert (done.returncode, len(lines) <= 5) == (1, True)
+        assert "01_toy.ipynb, cell 2" in lines[0]
+        assert "No space left on device" in lines[0]
+        assert "toy.csv" in lines[0]
+        assert "run the same command again" in lines[-1]
+        assert project.files("build/smoke/paper") == before
+        project.notebook("01_toy", write_toy("'1\\n'"))
+        assert project.run(*SMOKE).returncode == 0
+
+
+def test_a_full_results_folder_gets_all_of_a_set_or_nothing_of_it(tmp_path):
+    project = with_toys(tmp_path)
+    with mounted(project.root / "paper/results", "-t", "tmpfs", "-o", "size=64k", "tmpfs"):
+        assert project.run("run").returncode == 0
+        before = project.files("paper", "figures")
+        project.notebook("01_toy", write_toy("'1\\n' * 100_000"))
+        done = project.run("run")
+        lines = end_of(done)
+        assert (done.returncode, len(lines) <= 5) == (1, True)
+        assert "01_toy.ipynb: No space left on device" in lines[0]
+        assert "paper/results/toy.csv" in lines[0]
+        assert project.files("paper", "figures") == before
+
+
+def test_a_read_only_results_folder_is_named_and_nothing_changes(tmp_path):
+    project = with_toys(tmp_path)
+    assert project.run("run").returncode == 0
+    results = project.root / "paper/results"
+    before = project.files("paper", "figures")
+    project.notebook("01_toy", write_toy("'x\\n2\\n'"))
+    with mounted(results, "--bind", "-o", "ro", str(results)):
+        done = project.run("run")
+        lines = end_of(done)
+        assert (done.returncode, len(lines) <= 5) == (1, True)
+        assert "01_toy.ipynb: Read-only file system" in lines[0]
+        assert "paper/results" in lines[0]
+        assert project.files("paper", "figures") == before
+    done = project.run("run")
+    assert done.returncode == 0, done.stderr
+    assert project.files("paper")["paper/results/toy.csv"] == b"x\n2\n"
