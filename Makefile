@@ -27,7 +27,8 @@ test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing h
 	@$(VENV_PYTHON) -m pytest -m faults
 
 lab: setup ## JupyterLab on 127.0.0.1, with its token
-	@$(VENV_PYTHON) -m jupyterlab --ServerApp.ip=127.0.0.1 --notebook-dir=notebooks
+	@$(VENV_PYTHON) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks \
+	  --IdentityProvider.token="$$($(VENV_PYTHON) -c 'import secrets; print(secrets.token_hex(24))')" $(LAB)
 
 outputs: setup ## Run every notebook at its own defaults and keep the outputs in it, as they are committed
 	@$(VENV_PYTHON) -m nbconvert --to notebook --execute --inplace \

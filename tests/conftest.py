@@ -37,8 +37,8 @@ class Project:
         return path
 
     def files(self, *folders: str) -> dict[str, bytes]:
-        """Every file below these folders, by path."""
-        found = [p for folder in folders for p in (self.root / folder).rglob("*") if p.is_file()]
+        """Every file below these folders, by path, hidden ones left out."""
+        found = [p for folder in folders for p in (self.root / folder).rglob("[!.]*") if p.is_file()]
         return {p.relative_to(self.root).as_posix(): p.read_bytes() for p in found}
 
 

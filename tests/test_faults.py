@@ -49,28 +49,31 @@ def _at_work(project: Project) -> list[str]:
     return found
 
 
-def published(project: Project) -> dict[str, bytes]:
-    found = project.files("build/smoke/paper", "build/smoke/figures")
-    return {name: data for name, data in found.items() if not name.endswith(".new")}
+PUBLISHED = ("build/smoke/paper", "build/smoke/figures")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """What a smoke run leaves when nobody disturbs it, and how long it takes."""
-    project = copy(tmp_path_factory.mktemp("undisturbed"))
+    """An untouched copy, what a smoke run leaves there when nobody disturbs it, and how long it takes."""
+    pristine = copy(tmp_path_factory.mktemp("pristine"))
+    folder = tmp_path_factory.mktemp("undisturbed")
+    project = Project(shutil.copytree(pristine.root, folder / "a copy"))
     started = time.monotonic()
     done = project.run(*SMOKE)
     assert done.returncode == 0, done.stderr
-    return published(project), time.monotonic() - started
+    return pristine, project.files(*PUBLISHED), time.monotonic() - started
 
 
-def killed(folder, moment: float, group: bool, expected: dict[str, bytes]) -> list[str]:
+def killed(
+    folder, pristine: Project, moment: float, group: bool, expected: dict[str, bytes]
+) -> list[str]:
     """Kill a smoke run at a moment, run it again, and say what is not as it must be."""
-    project, wrong, stop = copy(folder), [], threading.Event()
+    project = Project(shutil.copytree(pristine.root, folder / "a copy"))
+    wrong, stop = [], threading.Event()
 
     def watch():
         while not stop.is_set():
-            for name, data in published(project).items():
+            for name, data in project.files(*PUBLISHED).items():
                 if data != expected.get(name):
                     wrong.append(f"{name} was torn")
             time.sleep(0.01)
@@ -88,7 +91,7 @@ def killed(folder, moment: float, group: bool, expected: dict[str, bytes]) -> li
         reader.join()
     if again.returncode:
         wrong.append(f"the second run failed: {again.stderr}")
-    if project.files("build/smoke/paper", "build/smoke/figures") != expected:
+    if project.files(*PUBLISHED) != expected:
         wrong.append("what is published differs from an undisturbed run")
     wrong += [f"left behind: {command}" for command in left_behind(project)]
     shutil.rmtree(project.root)
@@ -96,16 +99,14 @@ def killed(folder, moment: float, group: bool, expected: dict[str, bytes]) -> li
 
 
 def test_after_a_kill_at_any_moment_the_same_command_ends_as_if_undisturbed(undisturbed, tmp_path):
-    expected, seconds = undisturbed
+    pristine, expected, seconds = undisturbed
     moments = random.Random(0)
     # Two at a time: on small machines more would only stretch every run past its moment.
     with ThreadPoolExecutor(max(2, os.cpu_count() - 1)) as pool:
-        jobs = [
-            pool.submit(
-                killed, tmp_path / str(i), moments.uniform(0, 1.2 * seconds), i % 2 == 0, expected
-            )
-            for i in range(KILLS)
-        ]
+        jobs = []
+        for i in range(KILLS):
+            moment, folder = moments.uniform(0, 1.2 * seconds), tmp_path / str(i)
+            jobs.append(pool.submit(killed, folder, pristine, moment, i % 2 == 0, expected))
         wrong = [line for job in jobs for line in job.result()]
     assert not wrong
 

@@ -3,14 +3,16 @@
 Everything here is a function of the results files alone, so a changed number changes the text.
 """
 
+import html
 import math
+import re
 from collections.abc import Callable
 
 import pandas as pd
 
 from t0qat import claims
 from t0qat.constants import REPORTED_REDUCTION
-from t0qat.latex import escape, tabular
+from t0qat.latex import escape, scientific, tabular
 from t0qat.methods import METHODS
 
 Results = dict[str, pd.DataFrame]
@@ -30,6 +32,13 @@ def with_interval(row: Row) -> str:
     """A table cell: the mean and its interval, as in `2.18 [2.16, 2.20]`."""
     mean, low, high = estimate(row["mean"], row["ci_low"], row["ci_high"])
     return f"{mean} [{low}, {high}]"
+
+
+def plus_minus(row: Row) -> str:
+    """A narrower table cell: mean and half-width of the interval, as in `$2.18 \\pm 0.02$`."""
+    mean, *_ = estimate(row["mean"], row["ci_low"], row["ci_high"])
+    decimals = len(mean.partition(".")[2])
+    return rf"${mean} \pm {(row['ci_high'] - row['ci_low']) / 2:.{decimals}f}$"
 
 
 def direction(low: float, high: float) -> str:
@@ -112,16 +121,9 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
             zip(("", "Low", "High"), (row["estimate"], row["ci_low"], row["ci_high"]), strict=True)
         )
         macros |= {f"Chance{name}{end}": percent(value) for end, value in ends.items()}
-    for method, name in (("standard_qat", "Standard"), ("t0_qat", "T"), ("no_noise", "Plain")):
-        for quantity, label in (
-            ("full_precision", "Full"),
-            ("quantized", "Quantized"),
-            ("drop", "Drop"),
-        ):
-            row = one(table, method=method, quantity=quantity)
-            macros[f"{name}{label}"] = with_interval(row)
-            if label == "Drop":
-                macros[f"{name}DropSpread"] = f"{row['std']:.2f}"
+    for method, name in (("standard_qat", "Standard"), ("t0_qat", "T")):
+        row = one(table, method=method, quantity="drop")
+        macros[f"{name}DropSpread"] = f"{row['std']:.2f}"
     return body, {f"TableOne{name}": value for name, value in macros.items()}
 
 
@@ -135,7 +137,7 @@ def integer_grids(results: Results) -> tuple[str, dict[str, str]]:
             quantized = rows_of(mine, quantity="quantized")
             rows.append(
                 [DATASET_LABELS.get(dataset, escape(dataset)), escape(METHODS[method].label)]
-                + [with_interval(row) for row in (full, *quantized)]
+                + [plus_minus(row) for row in (full, *quantized)]
             )
     widths = [f"INT{b}" for b in table.bits.unique()]
     body = tabular(
@@ -151,16 +153,19 @@ def integer_grids(results: Results) -> tuple[str, dict[str, str]]:
     for quantity, name in (("quantized", "Quantized"), ("drop", "Drop")):
         some = rival[rival.quantity == quantity]
         clear = some.p_holm < 0.05
-        counts = {
-            "Cells": len(some),
+        counts = {"Cells": len(some)} if name == "Drop" else {}
+        counts |= {
             "Smaller": (clear & (some.estimate < 0)).sum(),
             "Larger": (clear & (some.estimate > 0)).sum(),
             "Unclear": (~clear).sum(),
         }
         macros |= {f"{name}{key}": str(count) for key, count in counts.items()}
     drops = rival[rival.quantity == "drop"]
-    macros["DropDetectableLeast"] = f"{drops.detectable.min():.2g}"
-    macros["DropDetectableMost"] = f"{drops.detectable.max():.2g}"
+    macros["DropDetectableLeast"] = scientific(drops.detectable.min())
+    macros["DropDetectableMost"] = scientific(drops.detectable.max())
+    for row in rows_of(results["integer_grids_overall"]):
+        cell = with_interval(row | {"mean": row["estimate"]})
+        macros[f"{row['dataset'].capitalize()}{row['quantity'].capitalize()}"] = cell
     return body, {f"Grids{name}": value for name, value in macros.items()}
 
 
@@ -178,7 +183,10 @@ def claims_table(results: Results) -> tuple[str, dict[str, str]]:
             ]
         )
     header = ["", "Claim", "Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
-    alignment = r"@{}lp{0.24\linewidth}p{0.29\linewidth}rrp{0.14\linewidth}@{}"
+    claim, decided, verdict = (
+        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.24, 0.29, 0.14)
+    )
+    alignment = f"@{{}}l{claim}{decided}rr{verdict}@{{}}"
     body = tabular(rows, header, alignment, breaks)
     counts = {
         "Supported": (table.verdict == claims.SUPPORTED).sum(),
@@ -188,6 +196,11 @@ def claims_table(results: Results) -> tuple[str, dict[str, str]]:
         "Pending": table[table.verdict == "pending"].id.nunique(),
     }
     return body, {f"Claims{name}": str(count) for name, count in counts.items()}
+
+
+def _markdown(text: str) -> str:
+    """Text as a cell of a Markdown table shows it literally."""
+    return re.sub(r"([\\`*{}\[\]|$])", r"\\\1", html.escape(text, quote=False))
 
 
 def _verdict(row: Row) -> tuple[str, str, str]:
@@ -232,10 +245,9 @@ def readme(results: Results) -> str:
             "| Claim | Decided by | Estimate [95 %] | n | Verdict |",
             "|---|---|---|---|---|",
             *(
-                "| "
-                + " | ".join((f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row)))
-                + " |"
+                f"| {' | '.join(map(_markdown, cells))} |"
                 for row in rows_of(results["claims"])
+                for cells in [(f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row))]
             ),
             "",
         ]
@@ -247,7 +259,7 @@ EXHIBITS: dict[str, tuple[tuple[str, ...], Callable[[Results], tuple[str, dict[s
     "table1": (("table1", "table1_paired"), table1),
     "claims": (("claims",), claims_table),
     "integer_grids": (
-        ("integer_grids", "integer_grids_conventions", "integer_grids_paired"),
+        ("integer_grids", "integer_grids_conventions", "integer_grids_paired", "integer_grids_overall"),
         integer_grids,
     ),
 }

@@ -1,5 +1,7 @@
 """The little LaTeX that the project writes: escaped text, macros, booktabs tables."""
 
+import re
+
 
 def escape(text: str) -> str:
     """Text as LaTeX shows it literally."""
@@ -8,14 +10,25 @@ def escape(text: str) -> str:
     return "".join(special.get(c, c) for c in text)
 
 
+def minus(text: str) -> str:
+    """The text with a true minus sign before numbers."""
+    return re.sub(r"(?<![\w.${-])-(?=\d)", "$-$", text)
+
+
+def scientific(value: float) -> str:
+    """Two digits, with a power of ten where Python would print an exponent: `$9.3 \\cdot 10^{-5}$`."""
+    mantissa, _, exponent = f"{value:.2g}".partition("e")
+    return rf"${mantissa} \cdot 10^{{{int(exponent)}}}$" if exponent else mantissa
+
+
 def macro_lines(macros: dict[str, str]) -> str:
     """One \\newcommand a line."""
-    return "".join(rf"\newcommand{{\{name}}}{{{value}}}" + "\n" for name, value in macros.items())
+    return "".join(rf"\newcommand{{\{name}}}{{{minus(value)}}}" + "\n" for name, value in macros.items())
 
 
 def tabular(rows: list[list[str]], header: list[str], alignment: str, rules_before=()) -> str:
     """A booktabs table from cells that are LaTeX already, a thin rule before the given rows."""
     lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", " & ".join(header) + r" \\", r"\midrule"]
     for i, row in enumerate(rows):
-        lines += [r"\midrule"] * (i in rules_before) + [" & ".join(row) + r" \\"]
+        lines += [r"\midrule"] * (i in rules_before) + [" & ".join(map(minus, row)) + r" \\"]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

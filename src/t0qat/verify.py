@@ -215,18 +215,19 @@ def _tell(compared: list[Comparison], problems: list[str], said: list[str]) -> N
     counts = ", ".join(f"{n} {verdict}" for verdict, n in table.verdict.value_counts().items())
     end = [*said, f"{len(compared)} quantities: {counts}."]
     end += [f"OFF: {problem}" for problem in problems] or ["Everything holds."]
-    numbers = {"difference": "{:.3g}".format, "tolerance": "{:.3g}".format}
-    with pd.option_context("display.width", 250, "display.max_colwidth", 70):
-        print(table.to_string(index=False, formatters=numbers, na_rep=""))
+    print(table.to_string(index=False, formatters=FORMATS, na_rep=""))
     print("\n".join(end))
-    places.write(
-        places.BUILD / "verify.html", _page(table.to_html(index=False, formatters=numbers), end)
-    )
+    places.write(places.BUILD / "verify.html", page(compared, end))
 
 
-def _page(table: str, sentences: list[str]) -> str:
+FORMATS = {"difference": "{:.3g}".format, "tolerance": "{:.3g}".format}
+
+
+def page(compared: list[Comparison], sentences: list[str]) -> str:
+    """The table and what was said, as HTML."""
     style = "body{font:14px sans-serif;margin:2em}td,th{padding:2px 8px;text-align:left}"
     text = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    table = pd.DataFrame(compared).to_html(index=False, formatters=FORMATS, na_rep="")
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>verify</title>"
         f"<style>{style}</style><h1>Every committed number against a re-run</h1>{text}{table}</html>\n"

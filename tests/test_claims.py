@@ -1,0 +1,85 @@
+"""The rule that turns estimates into verdicts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from t0qat import claims
+from t0qat.claims import CONTRADICTED, SUPPORTED, UNCLEAR, Claim, Comparison
+
+
+def results(*estimates, error=1.0, n=400) -> dict[str, pd.DataFrame]:
+    """One results file with a row an estimate, all with the same standard error."""
+    half = claims.Z * error
+    rows = [
+        {"quantity": f"q{i}", "estimate": e, "ci_low": e - half, "ci_high": e + half, "n": n}
+        for i, e in enumerate(estimates)
+    ]
+    return {"file": pd.DataFrame(rows)}
+
+
+def registry(*needs, value=0.0) -> tuple[Claim, ...]:
+    tests = [Comparison(f"s{i}", "file", {"quantity": f"q{i}"}, n, value) for i, n in enumerate(needs)]
+    return tuple(Claim(f"C{i}", "1", "words", (test,)) for i, test in enumerate(tests))
+
+
+@pytest.mark.parametrize(
+    ("estimate", "needs", "verdict"),
+    [
+        (-1.97, "below", SUPPORTED),
+        (1.97, "below", CONTRADICTED),
+        (1.97, "above", SUPPORTED),
+        (-1.97, "above", CONTRADICTED),
+        (-1.95, "below", UNCLEAR),
+        (1.95, "below", UNCLEAR),
+        (0.0, "above", UNCLEAR),
+    ],
+)
+def test_one_claim_alone_is_decided_at_two_sided_five_percent(monkeypatch, estimate, needs, verdict):
+    monkeypatch.setattr(claims, "CLAIMS", registry(needs))
+    assert list(claims.decide(results(estimate)).verdict) == [verdict]
+
+
+def test_an_estimate_is_held_against_the_value_that_the_claim_names(monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", registry("below", value=5.0))
+    assert list(claims.decide(results(2.0)).verdict) == [SUPPORTED]
+
+
+def test_many_claims_are_corrected_together_by_holm(monkeypatch):
+    estimates = [-2.0, -2.5, -3.5]  # p = 0.046, 0.012, 0.0005; times 1, 2, 3 after Holm's steps
+    monkeypatch.setattr(claims, "CLAIMS", registry(*["below"] * 3))
+    table = claims.decide(results(*estimates))
+    p = 2 * stats.norm.cdf(estimates)
+    np.testing.assert_allclose(table.p_holm, [p[0], 2 * p[1], 3 * p[2]])
+    assert list(table.verdict) == [SUPPORTED] * 3
+    monkeypatch.setattr(claims, "CLAIMS", registry(*["below"] * 3))
+    assert list(claims.decide(results(-2.0, -2.0, -2.0)).verdict) == [UNCLEAR] * 3
+
+
+def test_pure_chance_decides_a_claim_in_no_more_than_the_error_rate(monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", registry(*["below"] * 6))
+    draws = np.random.default_rng(0).standard_normal((1000, 6))
+    wrong = sum((claims.decide(results(*row)).verdict != UNCLEAR).any() for row in draws)
+    assert wrong / 1000 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
+
+
+def test_the_detectable_effect_is_seen_with_ninety_percent_power(monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", registry("below"))
+    effect = claims.decide(results(0.0, error=0.3)).detectable[0]
+    draws = -effect + 0.3 * np.random.default_rng(0).standard_normal(2000)
+    seen = np.mean([claims.decide(results(d, error=0.3)).verdict[0] == SUPPORTED for d in draws[:1000]])
+    assert seen == pytest.approx(0.9, abs=3 * np.sqrt(0.09 / 1000))
+
+
+def test_every_claim_of_the_list_has_an_entry_and_each_test_its_row_in_the_committed_results():
+    from t0qat.results import read
+
+    assert [claim.id for claim in claims.CLAIMS] == [f"C{i}" for i in range(1, 13)]
+    for claim in claims.CLAIMS:
+        assert bool(claim.tests) != bool(claim.waits_for), claim.id
+    table = claims.decide({name: read(name) for name in claims.read_by()})
+    committed = read("claims")
+    assert list(table.verdict) == list(committed.verdict)
+    legal = {SUPPORTED, CONTRADICTED, UNCLEAR, "not testable here", "pending"}
+    assert set(table.verdict) <= legal

@@ -1,0 +1,139 @@
+"""Parameters carry no code, files no pickle, JupyterLab no stranger, texts no markup."""
+
+import ast
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from t0qat import claims, exhibits, latex, places, results, typeset, verify
+from t0qat.parameters import RULES, ParameterError, check
+
+ROOT = Path(__file__).parents[1]
+HOSTILE = "\\input{/etc/passwd} $x$ & 100 % _a_ #1 {~^} <script>alert(1)</script> | `x` \"'"
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "__import__('os').system('x')",
+        "../../etc/passwd",
+        "1; import os",
+        [1],
+        {"a": 1},
+        None,
+        float("inf"),
+    ],
+)
+def test_no_parameter_takes_code_a_path_or_a_container(name, value):
+    with pytest.raises(ParameterError):
+        check({name: value})
+
+
+def test_a_string_parameter_reaches_the_notebook_as_text_only(toys):
+    marker = toys.root / "ran"
+    text = f"sum'); open({str(marker)!r}, 'w'); ('"
+    (toys.root / "mine.toml").write_text(f"target = {json.dumps(text)}")
+    toys.notebook("01_toy", "pass", "target = 'sum'")
+    done = toys.run("run", "--profile", "smoke", "--params", "mine.toml")
+    assert done.returncode == 1
+    assert "allowed is 'sum' or 'normal'" in done.stderr
+    assert not marker.exists()
+
+
+def test_no_module_loads_pickles():
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not names & {"pickle", "cloudpickle", "dill", "shelve", "marshal"}, path
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                safe = any(
+                    k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords
+                )
+                assert called != "torch.load" or safe, path
+                assert called not in ("pd.read_pickle", "joblib.load", "eval", "exec"), path
+                assert not [k for k in node.keywords if k.arg == "allow_pickle"], path
+
+
+def test_hostile_text_stays_text_in_latex(tmp_path):
+    table = latex.tabular([[latex.escape(HOSTILE)]], ["x"], "l")
+    main = rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}\usepackage{{booktabs}}\begin{{document}}{table}\end{{document}}"
+    (tmp_path / "main.tex").write_text(main)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    shown = subprocess.run(["pdftotext", "main.pdf", "-"], cwd=tmp_path, capture_output=True, text=True)
+    assert "\\input{/etc/passwd} $x$ & 100 % _a_ #1 {~^}" in " ".join(shown.stdout.split())
+
+
+def test_hostile_text_stays_text_in_the_claims_table_the_readme_and_the_verify_page(tmp_path):
+    table = pd.DataFrame(
+        [{"id": "C1", "claim": HOSTILE, "statistic": HOSTILE, "verdict": claims.SUPPORTED}]
+    ).assign(estimate=1.0, ci_low=0.5, ci_high=1.5, n=9, value=0.0, p_holm=0.1, detectable=1.0)
+    body, _ = exhibits.claims_table({"claims": table})
+    assert "\\input" not in body
+    assert re.search(r"(?<!\\)\$x", body) is None
+    text = results.text("claims", table)
+    places.write(tmp_path / "paper/results/claims.csv", text)
+    assert results.read("claims", tmp_path).claim[0] == HOSTILE
+    names = [n for reads, _ in exhibits.EXHIBITS.values() for n in reads if n != "claims"]
+    block = exhibits.readme({name: results.read(name) for name in names} | {"claims": table})
+    (row,) = [line for line in block.splitlines() if "C1" in line]
+    assert "<script>" not in row
+    assert re.findall(r"(?<!\\)\|", row).__len__() == 6, "a bar in a text must not open another column"
+    page = verify.page([verify.Comparison("f", HOSTILE, "q", "1", "2", 1.0, 1.0, "DIFFERS")], [HOSTILE])
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_parameter_texts_are_escaped_where_the_pdf_shows_them():
+    made = {"01_x": {"changed_parameters": {"target": HOSTILE}, "code_hash": "0"}}
+    macros = typeset.build_macros(made, places.RUNS["paper"])
+    assert "\\input" not in macros
+
+
+def test_jupyterlab_listens_on_loopback_only_and_turns_away_who_has_no_token(tmp_path):
+    environment = os.environ | {
+        "JUPYTER_RUNTIME_DIR": str(tmp_path),
+        "JUPYTER_CONFIG_DIR": str(tmp_path),
+    }
+    # Even a configuration that switches the token off must not.
+    config = {
+        "IdentityProvider": {"token": ""},
+        "ServerApp": {"token": "", "password": "", "ip": "0.0.0.0"},
+    }
+    (tmp_path / "jupyter_server_config.json").write_text(json.dumps(config))
+    process = subprocess.Popen(
+        ["make", "lab", "LAB=--no-browser --allow-root --ServerApp.port=0"], cwd=ROOT, env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + 60
+        while not (found := list(tmp_path.glob("jpserver-*.json"))) and time.monotonic() < end:
+            time.sleep(0.2)
+        server = json.loads(found[0].read_text())
+        assert server["hostname"] == "127.0.0.1"
+        assert len(server["token"]) >= 32
+        address = f"http://127.0.0.1:{server['port']}/api/contents"
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(address, timeout=10)
+        with urllib.request.urlopen(f"{address}?token={server['token']}", timeout=10) as answer:
+            names = {entry["name"] for entry in json.load(answer)["content"]}
+        assert "01_table1.ipynb" in names
+        kernels = address.replace("contents", f"kernelspecs?token={server['token']}")
+        with urllib.request.urlopen(kernels, timeout=10) as answer:
+            assert "python3" in json.load(answer)["kernelspecs"]
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)

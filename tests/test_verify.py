@@ -1,0 +1,149 @@
+"""The real chain at a few replicates: verify, a mutated number, a rebuilt PDF."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from conftest import Project, copy
+
+from t0qat import places, results, verify
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Project:
+    """A copy whose `paper` profile is tiny, with its results made and typeset."""
+    project = copy(tmp_path_factory.mktemp("small"))
+    for path in (project.root / "notebooks").glob("*.toml"):
+        text = path.read_text()
+        smoke = text[text.index("[smoke]") :]
+        path.write_text(text[: text.index("[paper]")] + smoke.replace("smoke", "paper") + "\n" + smoke)
+    done = project.run("run")
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+@pytest.fixture
+def mine(small, tmp_path) -> Project:
+    shutil.copytree(small.root, tmp_path / "elsewhere")
+    return Project(tmp_path / "elsewhere")
+
+
+def pdf_text(project: Project) -> str:
+    pdf = project.root / "paper/main.pdf"
+    return subprocess.run(["pdftotext", pdf, "-"], capture_output=True, text=True, check=True).stdout
+
+
+def edit(project: Project, file: str, row: str, new: str) -> None:
+    """Replace the line of a results file that starts with `row`."""
+    path = project.root / f"paper/results/{file}.csv"
+    text, count = re.subn(rf"(?m)^{re.escape(row)}.*$", new, path.read_text())
+    assert count == 1
+    path.write_text(text)
+
+
+def test_verify_holds_on_this_machine_to_the_last_digit_and_touches_nothing(mine):
+    before = mine.files("paper", "figures", "notebooks")
+    done = mine.run("verify")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert "same machine and versions" in done.stdout
+    assert done.stdout.rstrip().endswith("Everything holds.")
+    compared = sum(
+        text.count(",")
+        for name, text in _csvs(mine)
+        for text in text.splitlines()[1:]
+        if name != "claims"
+    )
+    assert compared > 1000
+    page = (mine.root / "build/verify.html").read_text()
+    assert page.count("<tr") > 1000
+    assert "Everything holds." in page
+    assert mine.files("paper", "figures", "notebooks") == before
+
+
+def _csvs(project):
+    for path in sorted((project.root / "paper/results").glob("*.csv")):
+        yield path.stem, path.read_text()
+
+
+def test_verify_names_a_changed_number_a_missing_and_an_extra_file_and_a_stale_receipt(mine):
+    edit(mine, "table1_paired", "drop_difference", "drop_difference,-1.5,-2,-1,50")
+    (mine.root / "paper/results/integer_grids_overall.csv").unlink()
+    (mine.root / "paper/results/better.csv").write_text("x\n1\n")
+    module = mine.root / "src/t0qat/tasks.py"
+    module.write_text(module.read_text() + "\n# touched\n")
+    done = mine.run("verify")
+    assert done.returncode == 1
+    off = [line for line in done.stdout.splitlines() if line.startswith("OFF: ")]
+    for told in (
+        "paper/results/table1_paired.csv, drop_difference: estimate differs",
+        "paper/results/table1_paired.csv was edited or cut short since it was made",
+        "paper/results/integer_grids_overall.csv is missing",
+        "paper/results/better.csv is extra",
+        "paper/results/table1.json is stale: src/t0qat/tasks.py changed since",
+    ):
+        assert [line for line in off if told in line], (told, off)
+
+
+def test_a_changed_number_changes_the_pdf_the_table_the_verdict_and_the_readme(mine):
+    before = {name: data.decode() for name, data in mine.files("paper/tables").items()}
+    text, readme = pdf_text(mine), (mine.root / "README.md").read_text()
+    edit(mine, "table1_paired", "drop_difference", "drop_difference,-1.5125,-1.6125,-1.4125,50")
+    edit(mine, "table1", "t0_qat,drop", "t0_qat,drop,1.435758,7.7712,2,7.6,7.9,1,7,9,3,50")
+    refused = mine.run("run")
+    assert refused.returncode == 1
+    assert "was edited or cut short since it was made" in refused.stderr
+    assert pdf_text(mine) == text
+    assert mine.run("keep").returncode == 0
+    done = mine.run("run")
+    assert done.returncode == 0, done.stderr
+    tables = {name: data.decode() for name, data in mine.files("paper/tables").items()}
+    assert "7.77" in tables["paper/tables/table1.tex"]
+    assert "7.77" not in before["paper/tables/table1.tex"]
+    assert "7.77" in pdf_text(mine)
+    assert "7.77" not in text
+    assert results.read("claims", mine.root).verdict[0] == "supported"
+    new = (mine.root / "README.md").read_text()
+    assert "7.77" in new
+    assert "7.77" not in readme
+    assert "-1.51 [-1.61, -1.41]" in new
+    assert "edited by hand" in pdf_text(mine)
+
+
+def test_the_pdf_is_the_same_to_the_byte_in_another_folder_at_another_time(small, mine):
+    first = (small.root / "paper/main.pdf").read_bytes()
+    (mine.root / "paper/main.pdf").unlink()
+    assert (
+        mine.run("run", env=mine.environment | {"TZ": "Pacific/Auckland", "LC_ALL": "C"}).returncode == 0
+    )
+    assert (mine.root / "paper/main.pdf").read_bytes() == first
+
+
+def _folder(tmp_path, name: str, line: str):
+    home = tmp_path / name
+    text = f"{','.join(results.FILES['table1_paired'].split())}\ndrop_difference,{line}\n"
+    places.write(home / "paper/results/table1_paired.csv", text)
+    return home
+
+
+@pytest.mark.parametrize(
+    ("rerun", "profile", "verdicts"),
+    [
+        ("0.5,0.402,0.598,100", "paper", ["equal", "equal", "equal", "equal"]),
+        # Standard error 0.05 each: the tolerance is t(99) at 0.001 / 3 / 2 times 0.05 * sqrt(2), 0.26.
+        ("0.72,0.622,0.818,100", "paper", ["within tolerance"] * 3 + ["equal"]),
+        ("0.80,0.702,0.898,100", "paper", ["DIFFERS"] * 3 + ["equal"]),
+        ("0.5,0.402,0.598,90", "paper", ["equal", "equal", "equal", "DIFFERS"]),
+        # A tenth of the replicates: 0.166 and 0.05, at 9 degrees of freedom.
+        ("0.9,0.575,1.225,10", "smoke", ["within tolerance"] + ["not compared"] * 3),
+        ("1.9,1.575,2.225,10", "smoke", ["DIFFERS"] + ["not compared"] * 3),
+    ],
+)
+def test_the_tolerance_follows_from_both_standard_errors(
+    tmp_path, monkeypatch, rerun, profile, verdicts
+):
+    monkeypatch.setattr(places, "ROOT", _folder(tmp_path, "old", "0.5,0.402,0.598,100"))
+    run = places.Run("x", profile, _folder(tmp_path, "new", rerun))
+    assert [row.verdict for row in verify.compare(run, identical=False)] == verdicts
+    if verdicts[0] != "equal":
+        assert "DIFFERS" in [row.verdict for row in verify.compare(run, identical=True)]
