@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from t0qat import claims
-from t0qat.constants import REPORTED_REDUCTION
+from t0qat.constants import REPORTED_REDUCTION, reported_evaluation_noise
 from t0qat.latex import escape, scientific, tabular
 from t0qat.methods import METHODS
 
@@ -111,6 +111,7 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
         "DropDifferenceLow": low,
         "DropDifferenceHigh": high,
         "DropWord": direction(difference["ci_low"], difference["ci_high"]),
+        "EvaluationNoise": f"{reported_evaluation_noise():.4f}",
         "ReportedReduction": percent(REPORTED_REDUCTION),
         "ReportedInside": f"{inside.sum()} of {len(inside)}",
         "ReportedLowest": f"{known.reported_percentile.min():.0f}",

@@ -26,6 +26,17 @@ def macro_lines(macros: dict[str, str]) -> str:
     return "".join(rf"\newcommand{{\{name}}}{{{minus(value)}}}" + "\n" for name, value in macros.items())
 
 
+def setting_lines(settings: dict[str, str]) -> str:
+    """`\\Setting{name}` gives the value of that name; an unknown name stops LaTeX."""
+    lines = [
+        r"\newcommand{\Setting}[1]{\ifcsname setting/#1\endcsname\csname setting/#1\endcsname"
+        r"\else\errmessage{no setting is named #1}\fi}"
+    ]
+    for name, value in settings.items():
+        lines.append(rf"\expandafter\def\csname setting/{name}\endcsname{{{value}}}")
+    return "\n".join([*lines, ""])
+
+
 def tabular(rows: list[list[str]], header: list[str], alignment: str, rules_before=()) -> str:
     """A booktabs table from cells that are LaTeX already, a thin rule before the given rows."""
     lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", " & ".join(header) + r" \\", r"\midrule"]

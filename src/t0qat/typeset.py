@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from t0qat import __version__, places, receipts
-from t0qat.latex import escape, macro_lines
+from t0qat.latex import escape, macro_lines, setting_lines
 from t0qat.notebooks import Notebook
 from t0qat.places import Run
 
@@ -57,7 +57,7 @@ def typeset(every: list[Notebook], run: Run) -> None:
 
 
 def build_macros(made: dict[str, dict], run: Run) -> str:
-    """Version, code hash, profile and marks, as the PDF shows them."""
+    """Version, code hash, profile, marks and parameters, as the PDF shows them."""
     changed = [
         f"{name}: {key} = {value}"
         for name, receipt in made.items()
@@ -66,7 +66,12 @@ def build_macros(made: dict[str, dict], run: Run) -> str:
     edited = [name for receipt in made.values() for name in receipt.get("edited", [])]
     marks = [f"changed parameters: {', '.join(changed)}"] * bool(changed)
     marks += [f"edited by hand: {', '.join(edited)}"] * bool(edited)
-    return macro_lines(
+    settings = {
+        f"{receipt['experiment']}/{key}": escape(str(value))
+        for receipt in made.values()
+        for key, value in receipt["parameters"].items()
+    }
+    return setting_lines(settings) + macro_lines(
         {
             "BuildVersion": __version__,
             "BuildCodeHash": receipts.digest([receipt["code_hash"] for receipt in made.values()]),

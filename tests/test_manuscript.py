@@ -1,0 +1,153 @@
+"""No number and no word of a result is typed: not in the prose, not in a caption, not in a table."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from t0qat import exhibits, latex, notebooks, places, receipts, report
+
+ROOT = Path(__file__).parents[1]
+MAIN = (ROOT / "paper/main.tex").read_text()
+PREAMBLE, BODY = MAIN.split(r"\begin{document}")
+BUILD = {"BuildVersion", "BuildCodeHash", "BuildProfile", "BuildMark"}
+
+# What may be typed in the manuscript, and why. Every entry must be in use.
+TYPED = {
+    r"95\\,\\%": "the level of every interval",
+    r"90\\,\\% power": "the power at which detectable effects are stated",
+    r"5\\,\\%(?= for the whole)": "the error rate, a fixed rule",
+    r"\b2\.5\b|\b97\.5\\,\\%|\b50\b": "which points of a distribution are shown",
+    r"\\tfrac43 \\cdot 10\^\{-4\}": "xi, by its definition",
+    r"\b80000\b": "xi_scaling as published",
+    r"\b32/3\b": "xi times xi_scaling as published",
+    r"\b1000 samples": "the published number of samples",
+    r"\b300 full-batch steps": "the published number of steps",
+    r"learning rate 0\.005": "the published learning rate",
+    r"11\\,s\^2": "ten weights and a bias, in a formula",
+    r"\\mathcal N\(0, 1\)|\(x, 1\)|\\tfrac1n": "mathematics",
+    r"2 s\^[24]|2 s\\,|4 s\^2|[sbA]\^2|\\rVert\^2": "mathematics",
+    r"2\^b|2\^\{b-1\}(, \\dots, 2\^\{b-1\}-1)?": "the codes of an integer grid",
+    r"\\sigma = 0": "plain training, by definition",
+    r"\\sigma\^2 \\tr A": "mathematics",
+}
+# Words that say how a result came out; they may come from macros only, or stand in a general statement.
+DIRECTION = re.compile(
+    r"\b(?:outperform\w*|better|worse|significant\w*|fails?|succeeds?|wins?|beats?|confirm\w*|refut\w*|"
+    r"contradicted|supported|superior|inferior|hardly|barely|most of|clearly|much)\b"
+)
+GENERAL = {
+    "survive quantization better": "what the method is for, in the paper's words",
+    "A worse fit": "a statement of theory",
+    "is supported, on the other side\ncontradicted": "the rule itself",
+    r"\ClaimsSupported{} supported, \ClaimsContradicted{} contradicted": "names of counted verdicts",
+    r"\ClaimsUnclear{} not supported": "a name of a counted verdict",
+    "not supported, and the table": "the rule itself",
+}
+
+
+def prose(body: str) -> str:
+    """The text without comments, citations, labels, file names, lengths and macro calls."""
+    body = re.sub(r"(?m)(?<!\\)%.*$", "", body)
+    commands = r"cite\w*|label|ref|[cC]ref|input|includegraphics|bibliography\w*|begin|end|Setting"
+    return re.sub(rf"\\(?:{commands})(?:\[[^\]]*\])*\{{[^}}]*\}}", "", body)
+
+
+def typed_numbers(body: str) -> list[str]:
+    text = prose(body)
+    for pattern in TYPED:
+        text = re.sub(pattern, "", text)
+    return [text[max(0, m.start() - 30) : m.end() + 10] for m in re.finditer(r"\d[\d.,]*", text)]
+
+
+def test_the_manuscript_types_no_number_of_a_result():
+    assert typed_numbers(BODY) == []
+
+
+@pytest.mark.parametrize("pattern", TYPED)
+def test_every_exception_is_in_use(pattern):
+    assert re.search(pattern, prose(BODY))
+
+
+@pytest.mark.parametrize("typed", ["36.0", "a drop of 2.2", "in 4 of 6", "51\\,\\%", "INT8 costs 0.1"])
+def test_the_scan_finds_a_typed_result(typed):
+    assert typed_numbers(BODY.replace("We hold no", f"It is {typed}. We hold no"))
+
+
+def test_the_manuscript_types_no_word_that_depends_on_a_result():
+    text = prose(BODY)
+    for allowed in GENERAL:
+        text = text.replace(allowed, "")
+    assert DIRECTION.findall(text) == []
+    for allowed in GENERAL:
+        assert allowed in prose(BODY), f"no longer used: {allowed}"
+
+
+def macros_of(folder: Path) -> set[str]:
+    text = "".join(path.read_text() for path in folder.glob("*.tex"))
+    return set(re.findall(r"\\newcommand\{\\(\w+)\}", text))
+
+
+def test_every_generated_macro_is_used_and_every_used_one_is_generated():
+    generated = macros_of(ROOT / "paper/macros") | BUILD
+    prefixes = "|".join(sorted({re.match(r"[A-Z][a-z]+", name)[0] for name in generated}))
+    used = set(re.findall(rf"\\((?:{prefixes})[A-Za-z]*)", MAIN))
+    assert used - generated == set(), "used, not generated"
+    readme = Path(exhibits.__file__).read_text()
+    assert {n for n in generated - used if n.removeprefix("TableOne") not in readme} == set(), "not used"
+
+
+def test_every_figure_and_table_of_the_manuscript_has_a_maker_and_every_one_made_is_shown():
+    shown = {
+        name.replace("../", "") for name in re.findall(r"\\includegraphics(?:\[.*?\])?\{([^}]*)\}", MAIN)
+    }
+    shown |= {f"paper/{name}.tex" for name in re.findall(r"\\input\{((?:tables|macros)/[^}]*)\}", MAIN)}
+    made = {name for notebook in notebooks.load() for name in notebook.outputs}
+    made = {name for name in made if name.endswith((".tex", ".pdf"))}
+    assert shown == made | {"paper/macros/build.tex"}
+
+
+def test_the_committed_tables_and_macros_are_what_the_committed_results_give(tmp_path):
+    for experiment, (names, _) in exhibits.EXHIBITS.items():
+        for name in names:
+            data = (ROOT / f"paper/results/{name}.csv").read_bytes()
+            places.write(tmp_path / f"paper/results/{name}.csv", data)
+        report.render(experiment, tmp_path)
+        for kind in ("tables", "macros"):
+            name = f"paper/{kind}/{experiment}.tex"
+            assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes(), name
+
+
+def test_the_committed_results_were_made_by_the_committed_code():
+    run = places.RUNS["paper"]
+    for notebook in notebooks.load():
+        receipt = receipts.read(notebook, run)
+        assert receipt["profile"] == "paper"
+        assert receipt["changed_parameters"] == {}
+        assert receipt["parameters"] == notebook.parameters("paper", {})
+        assert receipts.outdated(notebook, run) == [], (
+            f"`make paper` after the last change of {notebook.name}"
+        )
+        assert receipts.altered(notebook, run) == []
+
+
+def test_every_citation_has_an_entry_and_every_entry_is_cited():
+    keys = set(re.findall(r"@\w+\{([^,]+),", (ROOT / "paper/references.bib").read_text()))
+    cited = {k.strip() for group in re.findall(r"\\cite\w*\{([^}]*)\}", MAIN) for k in group.split(",")}
+    assert cited == keys
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.044, "0.044"), (9.3e-5, r"$9.3 \cdot 10^{-5}$"), (0.0, "0"), (1.5, "1.5")]
+)
+def test_small_numbers_are_typeset_with_a_power_of_ten(value, text):
+    assert latex.scientific(value) == text
+    assert latex.minus(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("-0.5 [-1, 2]", "$-$0.5 [$-$1, 2]"), ("T0-QAT", "T0-QAT"), ("2-3", "2-3"), ("$-1$", "$-1$")],
+)
+def test_a_minus_sign_stands_before_numbers_only(text, shown):
+    assert latex.minus(text) == shown
