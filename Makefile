@@ -3,10 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern
+NBVAL := $(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup latex paper smoke test test-faults lab outputs bench verify status keep lock clean
+.PHONY: help setup latex paper smoke test test-portable test-faults lab outputs bench verify status keep lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,7 +22,18 @@ test: setup latex ## Tests, every notebook against its committed outputs, lint, 
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@$(VENV_PYTHON) -m pytest
-	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
+	@$(NBVAL)
+
+# Two older instruction sets, for torch, numpy and BLAS alike.
+test-portable: setup ## The numerical tests and every notebook as on older processors
+	@set -e; for set in default:Nehalem avx2:Haswell; do \
+	  echo "as on a processor with $${set%:*} (BLAS: $${set#*:})"; \
+	  export ATEN_CPU_CAPABILITY=$${set%:*} OPENBLAS_CORETYPE=$${set#*:}; \
+	  export NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"; \
+	  $(VENV_PYTHON) -m pytest tests/test_{streams,quantizers,statistics,methods,tasks,linear,experiments}.py; \
+	  $(VENV_PYTHON) -m pytest tests/test_portable.py; \
+	  $(NBVAL); \
+	done
 
 test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written
 	@$(VENV_PYTHON) -m pytest -m faults

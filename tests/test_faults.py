@@ -54,7 +54,7 @@ PUBLISHED = ("build/smoke/paper", "build/smoke/figures")
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """An untouched copy, what a smoke run leaves there when nobody disturbs it, and how long it takes."""
+    """An untouched copy, what an undisturbed smoke run leaves there, and how long it takes."""
     pristine = copy(tmp_path_factory.mktemp("pristine"))
     folder = tmp_path_factory.mktemp("undisturbed")
     project = Project(shutil.copytree(pristine.root, folder / "a copy"))

@@ -68,7 +68,8 @@ def test_no_module_loads_pickles():
 
 def test_hostile_text_stays_text_in_latex(tmp_path):
     table = latex.tabular([[latex.escape(HOSTILE)]], ["x"], "l")
-    main = rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}\usepackage{{booktabs}}\begin{{document}}{table}\end{{document}}"
+    packages = r"\usepackage[T1]{fontenc}\usepackage{booktabs}"
+    main = rf"\documentclass{{article}}{packages}\begin{{document}}{table}\end{{document}}"
     (tmp_path / "main.tex").write_text(main)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

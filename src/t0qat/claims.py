@@ -1,6 +1,8 @@
-"""The paper's claims, and the rule by which results decide each; written before the runs that decide.
+"""The paper's claims, and the rule by which results decide each.
 
-One rule for all. A test compares an estimate with a value that the claim needs it to lie below or above.
+The rule and the tests of C1 and C2 were written after first results of the same experiments had been
+seen; for claims that wait for their experiments the rule stands before the results. It is one for all.
+A test compares an estimate with a value that the claim needs it to lie below or above.
 Its standard error is read off its 95 % interval, its two-sided p-value is that of a normal variable, and
 the p-values of all tests are corrected together by Holm's method. Where the corrected p-value is below
 the error rate, the claim is supported if the estimate lies on the side it needs, contradicted if on the

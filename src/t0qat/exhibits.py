@@ -25,7 +25,8 @@ def estimate(mean: float, low: float, high: float) -> tuple[str, str, str]:
     """Three numbers with as many decimals as show the interval's half-width to two digits."""
     half = (high - low) / 2
     decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 3
-    return tuple(f"{value + 0.0:.{decimals}f}" for value in (mean, low, high))
+    shown = (f"{value:.{decimals}f}" for value in (mean, low, high))
+    return tuple(text.removeprefix("-") if float(text) == 0 else text for text in shown)
 
 
 def with_interval(row: Row) -> str:
@@ -59,10 +60,23 @@ def one(table: pd.DataFrame, **keys) -> Row:
     return row
 
 
-def percent(value: float) -> str:
-    """A probability as a percentage; more decimals near 0 and 1, never rounded to either."""
-    decimals = 1 if 0.01 <= value <= 0.99 else 2
-    return f"{100 * value:.{decimals}f}"
+def percent(value: float, decimals: int | None = None) -> str:
+    """A probability as a percentage; more decimals near 0 and 1, never rounded to either.
+
+    decimals: how many to show at least; by default 1, and 2 below 1 and above 99 percent.
+    """
+    if decimals is None:
+        decimals = 1 if 0.01 <= value <= 0.99 else 2
+    shown = f"{100 * value:.{decimals}f}"
+    while 0 < value < 1 and float(shown) in (0, 100) and decimals < 12:
+        decimals += 1
+        shown = f"{100 * value:.{decimals}f}"
+    return shown
+
+
+def thousands(n: float) -> str:
+    """A count with commas."""
+    return f"{n:,.0f}"
 
 
 def _reported(row) -> str:
@@ -70,7 +84,7 @@ def _reported(row) -> str:
 
 
 def _reported_at(row) -> str:
-    return "--" if math.isnan(row["reported"]) else f"{row['reported_percentile']:.0f}"
+    return "--" if math.isnan(row["reported"]) else percent(row["reported_percentile"] / 100, 0)
 
 
 def table1(results: Results) -> tuple[str, dict[str, str]]:
@@ -106,7 +120,7 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
     inside = known.reported.between(known.q025, known.q975)
     mean, low, high = estimate(difference["estimate"], difference["ci_low"], difference["ci_high"])
     macros = {
-        "Replicates": f"{table.n.iloc[0]:,}".replace(",", r"\,"),
+        "Replicates": thousands(table.n.iloc[0]).replace(",", r"\,"),
         "DropDifference": mean,
         "DropDifferenceLow": low,
         "DropDifferenceHigh": high,
@@ -114,15 +128,17 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
         "EvaluationNoise": f"{reported_evaluation_noise():.4f}",
         "ReportedReduction": percent(REPORTED_REDUCTION),
         "ReportedInside": f"{inside.sum()} of {len(inside)}",
-        "ReportedLowest": f"{known.reported_percentile.min():.0f}",
-        "ReportedHighest": f"{known.reported_percentile.max():.0f}",
+        "ReportedLowest": percent(known.reported_percentile.min() / 100, 0),
+        "ReportedHighest": percent(known.reported_percentile.max() / 100, 0),
     }
     for name, row in (("Reduction", reduction), ("Worse", worse)):
         ends = dict(
             zip(("", "Low", "High"), (row["estimate"], row["ci_low"], row["ci_high"]), strict=True)
         )
         macros |= {f"Chance{name}{end}": percent(value) for end, value in ends.items()}
+    same = results["table1_same_method"]
     for method, name in (("standard_qat", "Standard"), ("t0_qat", "T")):
+        macros[f"{name}ChanceAlone"] = percent(one(same, method=method)["estimate"])
         row = one(table, method=method, quantity="drop")
         macros[f"{name}DropSpread"] = f"{row['std']:.2f}"
     return body, {f"TableOne{name}": value for name, value in macros.items()}
@@ -150,7 +166,7 @@ def integer_grids(results: Results) -> tuple[str, dict[str, str]]:
 
     paired = results["integer_grids_paired"]
     rival = paired[paired.other == "standard_qat"]
-    macros = {"Replicates": f"{table.n.iloc[0]:,}".replace(",", r"\,")}
+    macros = {"Replicates": thousands(table.n.iloc[0]).replace(",", r"\,")}
     for quantity, name in (("quantized", "Quantized"), ("drop", "Drop")):
         some = rival[rival.quantity == quantity]
         clear = some.p_holm < 0.05
@@ -164,9 +180,12 @@ def integer_grids(results: Results) -> tuple[str, dict[str, str]]:
     drops = rival[rival.quantity == "drop"]
     macros["DropDetectableLeast"] = scientific(drops.detectable.min())
     macros["DropDetectableMost"] = scientific(drops.detectable.max())
-    for row in rows_of(results["integer_grids_overall"]):
-        cell = with_interval(row | {"mean": row["estimate"]})
-        macros[f"{row['dataset'].capitalize()}{row['quantity'].capitalize()}"] = cell
+    for quantity, name in (("drop", "OverallDrop"), ("quantized", "OverallQuantized")):
+        cells = [
+            f"{with_interval(row | {'mean': row['estimate']})} on the {escape(row['dataset'])} data"
+            for row in rows_of(results["integer_grids_overall"], quantity=quantity)
+        ]
+        macros[name] = " and ".join(cells)
     return body, {f"Grids{name}": value for name, value in macros.items()}
 
 
@@ -185,7 +204,7 @@ def claims_table(results: Results) -> tuple[str, dict[str, str]]:
         )
     header = ["", "Claim", "Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
     claim, decided, verdict = (
-        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.24, 0.29, 0.14)
+        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.2, 0.27, 0.14)
     )
     alignment = f"@{{}}l{claim}{decided}rr{verdict}@{{}}"
     body = tabular(rows, header, alignment, breaks)
@@ -212,7 +231,7 @@ def _verdict(row: Row) -> tuple[str, str, str]:
     verdict = row["verdict"]
     if verdict == claims.UNCLEAR:
         verdict += f" (would see {row['detectable']:.2g})"
-    return cell, f"{row['n']:,.0f}", verdict
+    return cell, thousands(row["n"]), verdict
 
 
 def readme(results: Results) -> str:
@@ -221,7 +240,7 @@ def readme(results: Results) -> str:
     lines += ["|---|---|---|---|---|"]
     for row in rows_of(results["table1"]):
         cells = [
-            METHODS[row["method"]].label,
+            _markdown(METHODS[row["method"]].label),
             QUANTITY_LABELS[row["quantity"]],
             _reported(row).replace("--", "–"),
             with_interval(row),
@@ -257,7 +276,7 @@ def readme(results: Results) -> str:
 
 # experiment -> (the results it reads, the function that makes its table and macros)
 EXHIBITS: dict[str, tuple[tuple[str, ...], Callable[[Results], tuple[str, dict[str, str]]]]] = {
-    "table1": (("table1", "table1_paired"), table1),
+    "table1": (("table1", "table1_paired", "table1_same_method"), table1),
     "claims": (("claims",), claims_table),
     "integer_grids": (
         ("integer_grids", "integer_grids_conventions", "integer_grids_paired", "integer_grids_overall"),

@@ -28,6 +28,7 @@ class Losses(NamedTuple):
 
 
 @checked
+@linear.one_thread()
 def published(
     *,
     replicates: int,
@@ -51,7 +52,7 @@ def published(
         evaluation_noise = reported_evaluation_noise()
     views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
     runs = [{name: [] for name in views} for _ in range(2)]
-    for chunk in linear.chunks(replicates):
+    for chunk in linear.chunks(replicates, epochs * (FEATURES + 1)):
         data = (TASKS["synthetic"](i, seed, target, target_noise) for i in chunk)
         train, test = linear.moments(data)
         start = linear.initial(FEATURES, chunk, seed)
@@ -110,6 +111,18 @@ def table1_paired(first: dict[str, Losses], second: dict[str, Losses]) -> pd.Dat
     return table[["quantity", "estimate", "ci_low", "ci_high", "n"]]
 
 
+def table1_same_method(first: dict[str, Losses], second: dict[str, Losses]) -> pd.DataFrame:
+    """How often two runs of one method, drawn separately, differ by the reported reduction or more.
+
+    What luck alone does: columns method, estimate, ci_low, ci_high, n.
+    """
+    rows = []
+    for method, losses in first.items():
+        reduced = second[method].drop <= (1 - REPORTED_REDUCTION) * losses.drop
+        rows.append({"method": method} | statistics.chance(reduced & (losses.drop > 0)))
+    return pd.DataFrame(rows)
+
+
 class Cell(NamedTuple):
     """What was trained on what, and the integer grid it was rounded to."""
 
@@ -119,6 +132,7 @@ class Cell(NamedTuple):
 
 
 @checked
+@linear.one_thread()
 def integer_grids(
     *,
     replicates: int,
@@ -145,7 +159,7 @@ def integer_grids(
     settings = {"synthetic": {"target": target, "target_noise": target_noise}}
     parts = {}
     for dataset, task in TASKS.items():
-        for chunk in linear.chunks(replicates):
+        for chunk in linear.chunks(replicates, epochs * (FEATURES + 1)):
             data = (task(i, seed, **settings.get(dataset, {})) for i in chunk)
             train, test = linear.moments(data)
             start = linear.initial(FEATURES, chunk, seed)

@@ -48,6 +48,8 @@ def table1(run: dict[str, Losses]) -> Figure:
         for panel, quantity in zip(panels, QUANTITIES, strict=True):
             for method, losses in run.items():
                 values = getattr(losses, quantity)
+                if np.ptp(values) == 0:  # no evaluation noise, no drop: nothing to draw a density of
+                    continue
                 low, high = np.quantile(values, [0.002, 0.998])
                 margin = 0.1 * (high - low)
                 at = np.linspace(low - margin, high + margin, 300)
@@ -63,6 +65,7 @@ def table1(run: dict[str, Losses]) -> Figure:
                     color=colour,
                     ha="center",
                     fontsize=7,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
                     arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0},
                 )
             panel.set(

@@ -7,18 +7,21 @@ the same bits in any batch. One multiplication and one addition at a time (no fu
 IEEE arithmetic then gives the same numbers on every processor.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from t0qat.methods import View
 from t0qat.streams import normals, stream
 from t0qat.tasks import Data
 
-CHUNK = 2048  # replicates a batch: hides the cost of a call, and stays below torch's size for threading
+CHUNK = 2048  # replicates a batch, at most: hides the cost of a call
+DRAWS = 2**25  # training draws a batch, at most: 128 MiB
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's defaults, in torch and in Kingma & Ba (2015)
 
 
@@ -72,9 +75,22 @@ def noise_draws(purpose: str, replicates: range, shape: tuple[int, ...], seed: i
     return torch.from_numpy(out)
 
 
-def chunks(replicates: int) -> Iterator[range]:
-    """Ranges of at most CHUNK replicate numbers that together are 0 ... replicates - 1."""
-    return (range(i, min(i + CHUNK, replicates)) for i in range(0, replicates, CHUNK))
+def chunks(replicates: int, draws: int = 1) -> Iterator[range]:
+    """Ranges that together are 0 ... replicates - 1, each small enough for its draws a replicate."""
+    size = max(1, min(CHUNK, DRAWS // draws))
+    return (range(i, min(i + size, replicates)) for i in range(0, replicates, size))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Hold torch and BLAS to one thread: on arrays this small more only wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def train(

@@ -16,7 +16,9 @@ from torch.func import functional_call
 
 from t0qat.constants import XI, XI_SCALING
 
-View = Callable[[Tensor, Tensor], Tensor]  # (parameter, standard normal draws like it) -> what is seen
+# (parameter, standard normal draws like it) -> what is seen. Elementwise: the linear engine hands a view
+# the weights and biases of many replicates at once.
+View = Callable[[Tensor, Tensor], Tensor]
 
 
 def additive_noise(scale: float) -> View:

@@ -70,12 +70,15 @@ RULES = {
 def check(values: Mapping[str, Any]) -> None:
     """Hold every value against its rule; raises ParameterError on the first that breaks one."""
     for name, value in values.items():
+        shown = f"{name} = {' '.join(repr(value).split())}"
         if name not in RULES:
-            raise ParameterError(f"{name} = {value!r}: unknown parameter; known are {', '.join(RULES)}")
+            raise ParameterError(f"{shown}: unknown parameter; known are {', '.join(RULES)}")
         try:
             TypeAdapter(RULES[name].type).validate_python(value)
         except ValidationError:
-            raise ParameterError(f"{name} = {value!r}: allowed is {RULES[name].allowed}") from None
+            raise ParameterError(f"{shown}: allowed is {RULES[name].allowed}") from None
+    if values.get("grid_range") == "narrow" and 1 in bit_list(values.get("bits", "2")):
+        raise ParameterError(f"bits = {values['bits']!r}: the narrow range needs 2 to 16 bits")
 
 
 def checked(function: Callable) -> Callable:
@@ -83,7 +86,10 @@ def checked(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def wrapper(**given):
-        bound = inspect.signature(function).bind(**given)
+        try:
+            bound = inspect.signature(function).bind(**given)
+        except TypeError as error:
+            raise ParameterError(f"{function.__name__}: {error}") from None
         bound.apply_defaults()
         check(bound.arguments)
         return function(**bound.arguments)

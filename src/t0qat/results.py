@@ -1,11 +1,15 @@
 """The results files: what each column means, and reading and writing that hold to it."""
 
 import csv
+import re
 from pathlib import Path
 
 import pandas as pd
 
 from t0qat import places
+from t0qat.methods import METHODS
+from t0qat.quantizers import CODES, SCALES
+from t0qat.tasks import TASKS
 
 # Losses are mean squared errors: of the synthetic target in its own units, of the diabetes target
 # in units of its variance. Intervals are 95 %.
@@ -36,7 +40,16 @@ COLUMNS = {
     "p_holm": "two-sided p-value after Holm's correction over the file",
     "detectable": "smallest difference that this n sees with 90 % power",
 }
-NAMES = {"method", "other", "dataset", "quantity", "range", "scale", "id"}
+# Names, and which there are where a registry says so.
+NAMES = {
+    "method": METHODS,
+    "other": METHODS,
+    "dataset": TASKS,
+    "range": CODES,
+    "scale": SCALES,
+    "quantity": None,
+    "id": None,
+}
 PROSE = {"claim", "statistic", "verdict"}
 MAY_BE_EMPTY = {
     "table1": {"reported", "reported_percentile"},  # where the paper has no number
@@ -45,6 +58,7 @@ MAY_BE_EMPTY = {
 
 FILES = {
     "table1": "method quantity reported mean std ci_low ci_high q025 median q975 reported_percentile n",
+    "table1_same_method": "method estimate ci_low ci_high n",
     "table1_paired": "quantity estimate ci_low ci_high n",
     "integer_grids": "dataset method bits quantity mean ci_low ci_high n",
     "integer_grids_conventions": "dataset method bits range scale quantity mean ci_low ci_high n",
@@ -65,37 +79,47 @@ def text(name: str, table: pd.DataFrame) -> str:
 
 
 def read(name: str, home: Path = places.ROOT) -> pd.DataFrame:
-    """The results file of that name; raises ResultsError if it is missing, cut short or not numbers."""
+    """The results file of that name; raises ResultsError where it is missing, cut short or malformed."""
     path = home / "paper" / "results" / f"{name}.csv"
     shown = f"paper/results/{name}.csv"
     columns = FILES[name].split()
     if not path.is_file():
         raise ResultsError(f"{shown} is missing; `make paper` makes it")
-    content = path.read_text(errors="replace")
-    lines = list(csv.reader(content.splitlines()))
-    if not lines or lines[0] != columns:
+    try:
+        content = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise ResultsError(f"{shown}: byte {error.start} is not text") from None
+    *whole, rest = content.split("\n")
+    for number, line in enumerate(whole, 1):
+        if not line.isprintable():
+            raise ResultsError(f"{shown}, line {number}: {line!r} holds a character that is not text")
+    lines = [next(csv.reader([line]), []) for line in whole]
+    if lines[:1] != [columns]:
         raise ResultsError(f"{shown}, line 1: the columns must be {','.join(columns)}")
-    if len(lines) < 2 or not content.endswith("\n"):
-        raise ResultsError(f"{shown} is cut short at line {len(lines)}")
+    if len(lines) < 2 or rest:
+        raise ResultsError(f"{shown} is cut short at line {len(lines) + bool(rest)}")
     for number, line in enumerate(lines[1:], 2):
         if len(line) != len(columns):
             raise ResultsError(
-                f"{shown}, line {number}: {len(columns)} fields are needed, {len(line)} are there"
+                f"{shown}, line {number}: {len(columns)} fields are needed, not {len(line)}"
             )
         for column, cell in zip(columns, line, strict=True):
             if not _fits(column, cell, column in MAY_BE_EMPTY.get(name, ())):
                 raise ResultsError(f"{shown}, line {number}: {column} = {cell!r} is not as it must be")
-    return pd.read_csv(path)
+    table = pd.DataFrame(lines[1:], columns=columns)
+    numbers = [column for column in columns if column not in {*NAMES, *PROSE}]
+    return table.assign(**{column: pd.to_numeric(table[column].replace("", None)) for column in numbers})
 
 
 def _fits(column: str, cell: str, may_be_empty: bool) -> bool:
     if column in PROSE:
         return bool(cell.strip())
     if column in NAMES:
-        return cell.isidentifier()
+        return cell in NAMES[column] if NAMES[column] else cell.isidentifier()
     if cell == "":
         return may_be_empty
-    try:
-        return float(cell) - float(cell) == 0  # a finite number
-    except ValueError:
-        return False
+    if column == "bits":
+        return cell.isdecimal() and 1 <= int(cell) <= 16
+    if column == "n":
+        return cell.isascii() and cell.isdecimal() and int(cell) >= 1
+    return re.fullmatch(r"-?\d+(\.\d+)?(e[+-]\d+)?", cell, re.ASCII) is not None

@@ -36,6 +36,8 @@ def stream(purpose: str, replicate: int, seed: int = 0) -> np.random.Generator:
 
     Raises ValueError for a purpose that is not in PURPOSES.
     """
+    if purpose not in PURPOSES:
+        raise ValueError(f"purpose = {purpose!r}: allowed is one of {', '.join(PURPOSES)}")
     words = _Words(seed, PURPOSES.index(purpose), replicate)
     return np.random.Generator(np.random.SFC64(words))
 

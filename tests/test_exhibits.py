@@ -1,0 +1,340 @@
+"""What is typeset: digits, direction words, escaped text, and that every number comes from results."""
+
+import math
+import re
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from t0qat import claims, exhibits, latex, results
+from t0qat.methods import METHODS, Method
+
+PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
+HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
+HOSTILE_ESCAPED = (
+    r"A \& B\_1 50\% \$x\$ \#2 \{y\} \textasciitilde{}z\textasciicircum{} \textbackslash{}input\{w\}"
+)
+
+
+def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
+    """Every results file of the exhibits, with random but orderly numbers."""
+    draws = np.random.default_rng(seed)
+
+    def interval(center: float) -> dict:
+        half = draws.uniform(0.01, 0.2)
+        return {"ci_low": center - half, "ci_high": center + half, "n": 2000}
+
+    def loss(**keys) -> dict:
+        mean = draws.uniform(1, 9)
+        return keys | {"mean": mean} | interval(mean)
+
+    def difference(**keys) -> dict:
+        estimate = draws.uniform(-1, 1)
+        extra = {"p_holm": draws.uniform(0, 0.1), "detectable": draws.uniform(0.1, 1)}
+        return keys | {"estimate": estimate} | interval(estimate) | extra
+
+    quantities = ("full_precision", "quantized", "drop")
+    points = {"std": 1.25, "q025": 0.5, "median": 4.5, "q975": 9.5}
+    single = [
+        loss(method=method, quantity=quantity) | points | {"reported": 3.3, "reported_percentile": 41.0}
+        for method in METHODS
+        for quantity in quantities
+    ]
+    for row in single:
+        if row["method"] == "no_noise":
+            row |= {"reported": np.nan, "reported_percentile": np.nan}
+    pairs = ("drop_difference", "chance_of_reported_reduction", "chance_t0_worse_quantized")
+    grid = {"range": "full", "scale": "absmax"}
+    cells = [(dataset, method) for dataset in exhibits.DATASET_LABELS for method in METHODS]
+    tables = {
+        "table1": single,
+        "table1_paired": [
+            {"quantity": pairs[0], "estimate": 0.5, "ci_low": 0.25, "ci_high": 0.75, "n": 2000},
+            {"quantity": pairs[1], "estimate": 0.36, "ci_low": 0.35, "ci_high": 0.37, "n": 2000},
+            {"quantity": pairs[2], "estimate": 0.9985, "ci_low": 0.9975, "ci_high": 0.9991, "n": 2000},
+        ],
+        "table1_same_method": [
+            {
+                "method": method,
+                "estimate": share,
+                "ci_low": share - 0.01,
+                "ci_high": share + 0.01,
+                "n": 2000,
+            }
+            for method, share in zip(METHODS, (0.21, 0.38, 0.19), strict=True)
+        ],
+        "integer_grids": [
+            loss(dataset=dataset, method=method, bits=bits, quantity=quantity)
+            for dataset, method in cells
+            for bits in (4, 2)
+            for quantity in quantities
+        ],
+        "integer_grids_paired": [
+            difference(
+                dataset=dataset, method="t0_qat", other=other, bits=bits, quantity=quantity, **grid
+            )
+            for dataset, other in cells
+            if other != "t0_qat"
+            for bits in (4, 2)
+            for quantity in quantities[1:]
+        ],
+        "integer_grids_overall": [
+            difference(dataset=dataset, method="t0_qat", other="standard_qat", quantity=quantity)
+            for dataset in exhibits.DATASET_LABELS
+            for quantity in quantities[1:]
+        ],
+    }
+    made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
+    made["claims"] = claims.decide(made)
+    return {name: table[results.FILES[name].split()] for name, table in made.items()}
+
+
+def typeset(tables: dict[str, pd.DataFrame], changed: str) -> str:
+    """All that is made from one results file: tables, macros, the README's block."""
+    made = [make(tables) for names, make in exhibits.EXHIBITS.values() if changed in names]
+    return "\n".join(body + latex.macro_lines(macros) for body, macros in made) + exhibits.readme(tables)
+
+
+# What is shown of each file, by columns; a number may appear in the table, a macro or the README.
+SHOWN = {
+    "table1": "reported mean std ci_low ci_high q025 median q975 reported_percentile",
+    "table1_paired": "estimate ci_low ci_high",
+    "integer_grids_overall": "estimate ci_low ci_high",
+    "claims": "estimate ci_low ci_high n",
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_changed_number_changes_what_is_typeset(name):
+    before = frames()
+    original = typeset(before, name)
+    for column in SHOWN[name].split():
+        for i, value in enumerate(before[name][column]):
+            if pd.notna(value):
+                table = before[name].astype({column: float})
+                table.loc[i, column] = 1.5 * value + 0.03
+                assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
+
+
+def test_changed_grid_losses_and_counts_change_what_is_typeset():
+    before, name = frames(), "integer_grids"
+    original = typeset(before, name)
+    rows = before[name]
+    # Losses in full precision are the same at every bit-width and are shown once.
+    shown = (rows.quantity == "quantized") | ((rows.quantity == "full_precision") & (rows.bits == 4))
+    for i in rows.index[shown]:
+        for column in ("mean", "ci_low", "ci_high"):
+            table = rows.copy()
+            table.loc[i, column] += 0.5
+            assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
+    for counted in ("table1", "integer_grids"):
+        changed = typeset(before | {counted: before[counted].assign(n=12_345)}, counted)
+        assert r"12\,345" in changed and r"12\,345" not in original
+
+
+def test_grid_macros_count_what_the_corrected_tests_say():
+    tables = frames()
+    rows = tables["integer_grids_paired"]
+    macros = exhibits.integer_grids(tables)[1]
+    for quantity, label in (("quantized", "Quantized"), ("drop", "Drop")):
+        counted = {"Smaller": 0, "Larger": 0, "Unclear": 0}
+        detectable = []
+        for row in rows[(rows.other == "standard_qat") & (rows.quantity == quantity)].itertuples():
+            word = "Unclear" if row.p_holm >= 0.05 else "Larger" if row.estimate > 0 else "Smaller"
+            counted[word] += 1
+            detectable.append(row.detectable)
+        assert {key: int(macros[f"Grids{label}{key}"]) for key in counted} == counted
+    assert int(macros["GridsDropCells"]) == len(detectable)
+    assert float(macros["GridsDropDetectableLeast"]) == pytest.approx(min(detectable), rel=0.05)
+    assert float(macros["GridsDropDetectableMost"]) == pytest.approx(max(detectable), rel=0.05)
+
+
+def test_macros_count_and_rank_the_reported_numbers():
+    tables = frames()
+    table = tables["table1"]
+    table.loc[0, ["reported", "q025", "q975", "reported_percentile"]] = [
+        1.0,
+        1.0,
+        2.0,
+        2.5,
+    ]  # on the edge
+    table.loc[1, ["reported", "q025", "q975", "reported_percentile"]] = [2.1, 1.0, 2.0, 99.0]
+    macros = exhibits.table1(tables)[1]
+    assert macros["TableOneReportedInside"] == "5 of 6"
+    assert (macros["TableOneReportedLowest"], macros["TableOneReportedHighest"]) == ("2", "99")
+    assert macros["TableOneReportedReduction"] == "51.1"
+    table.loc[2, "std"] = 7.894
+    assert exhibits.table1(tables)[1]["TableOneStandardDropSpread"] == "7.89"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.1, 0.3, "larger than"),
+        (1e-300, 1, "larger than"),
+        (0.0, 1, "not detectably different from"),  # an interval that touches zero
+        (-1, 1, "not detectably different from"),
+        (-1, 0.0, "not detectably different from"),
+        (0.0, 0.0, "not detectably different from"),
+        (-1, -1e-300, "smaller than"),
+        (math.nan, math.nan, "not detectably different from"),
+    ],
+)
+def test_direction_words_follow_the_interval(low, high, words):
+    assert exhibits.direction(low, high) == words
+    if not math.isnan(low):
+        tables = frames()
+        tables["table1_paired"].loc[0, ["estimate", "ci_low", "ci_high"]] = [(low + high) / 2, low, high]
+        assert exhibits.table1(tables)[1]["TableOneDropWord"] == words
+        assert f"expected drop is {words} Standard QAT's" in exhibits.readme(tables)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ((2.1823, 2.1613, 2.2033), ("2.182", "2.161", "2.203")),
+        ((0.0187, -0.0214, 0.0588), ("0.019", "-0.021", "0.059")),
+        ((7.9123, 6.4, 9.4), ("7.9", "6.4", "9.4")),
+        ((1234.5, 1200.2, 1268.8), ("1234", "1200", "1269")),
+        ((1234.5, 0.0, 5000.0), ("1234", "0", "5000")),
+        ((0.5, 0.499, 0.501), ("0.5000", "0.4990", "0.5010")),  # the half-width is 0.0010
+        ((2.0, 2.0, 2.0), ("2.000", "2.000", "2.000")),
+        ((-0.001, -0.501, 0.499), ("0.00", "-0.50", "0.50")),  # nothing is minus zero
+    ],
+)
+def test_estimates_have_two_digits_of_their_half_width(numbers, shown):
+    assert exhibits.estimate(*numbers) == shown
+
+
+@PROPERTY
+@given(st.floats(-1e4, 1e4), st.floats(1e-7, 1e4))
+def test_estimates_round_what_they_show_and_never_more_than_the_interval_bears(mean, half):
+    low, high = mean - half, mean + half
+    shown = exhibits.estimate(mean, low, high)
+    decimals = {-Decimal(text).as_tuple().exponent for text in shown}
+    assert len(decimals) == 1
+    (decimals,) = decimals
+    for text, value in zip(shown, (mean, low, high), strict=True):
+        assert abs(Decimal(text) - Decimal(value)) <= Decimal(10) ** -decimals / 2
+        assert not re.fullmatch(r"-0(\.0*)?", text)
+    digits = (high - low) / 2 * 10**decimals  # the half-width in units of the last place
+    assert digits >= 9.99
+    assert digits < 100.01 or decimals == 0
+
+
+@PROPERTY
+@given(st.floats(1e-9, 1 - 1e-9) | st.sampled_from([0.0, 1.0]))
+def test_percentages_are_near_and_never_rounded_to_certainty(value):
+    shown = exhibits.percent(value)
+    assert bool(re.fullmatch(r"0(\.0+)?", shown)) == (value == 0)
+    assert bool(re.fullmatch(r"100(\.0+)?", shown)) == (value == 1)
+    if 0.001 < value < 0.999:
+        assert float(shown) == pytest.approx(100 * value, abs=0.051)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.3604, "36.0"), (0.99, "99.0"), (0.9985, "99.85"), (0.0012, "0.12"), (0.01, "1.0")],
+)
+def test_percentages_show_more_near_certainty(value, shown):
+    assert exhibits.percent(value) == shown
+
+
+def test_escape_covers_every_special_character():
+    assert latex.escape(HOSTILE) == HOSTILE_ESCAPED
+
+
+LITERAL = {r"\textbackslash{}": "\\", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^"}
+LITERAL |= {"\\" + character: character for character in "&%$#_{}"}
+
+
+@PROPERTY
+@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"])))
+def test_escaped_text_reads_back_and_leaves_nothing_special(text):
+    escaped = latex.escape(text)
+    pattern = "|".join(map(re.escape, LITERAL))
+    assert re.sub(pattern, lambda found: LITERAL[found[0]], escaped) == text
+    assert not set(re.sub(pattern, "", escaped)) & set("\\&%$#_{}~^")
+
+
+def test_hostile_labels_are_escaped_and_leave_the_tables_whole(monkeypatch):
+    monkeypatch.setitem(METHODS, "t0_qat", Method(HOSTILE, METHODS["t0_qat"].build))
+    tables = frames()
+    for name in ("table1", "integer_grids"):
+        body, macros = exhibits.EXHIBITS[name][1](tables)
+        assert HOSTILE_ESCAPED in body and HOSTILE not in body
+        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        cells = {len(re.findall(r"(?<!\\)&", line)) for line in rows}
+        assert len(cells) == 1  # as many cells in every row, the header included
+        assert all(name.isascii() and name.isalpha() for name in macros)
+    claimed = tables["claims"].assign(claim=HOSTILE, statistic=HOSTILE)
+    body, _ = exhibits.claims_table(tables | {"claims": claimed})
+    assert HOSTILE_ESCAPED in body and HOSTILE not in body
+
+
+def test_hostile_labels_leave_the_readme_tables_whole(monkeypatch):
+    """As many cells in every row, which GitHub splits at each bar without a backslash before it."""
+    hostile = "A | B <img> [c](d) `e`"
+    monkeypatch.setitem(METHODS, "t0_qat", Method(hostile, METHODS["t0_qat"].build))
+    tables = frames()
+    tables["claims"] = tables["claims"].assign(claim=hostile, statistic=hostile)
+    rows = [line for line in exhibits.readme(tables).splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+    assert not any("<img>" in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("plain", "typeset"),
+    [
+        ("-0.02 [-0.05, 0.01]", "$-$0.02 [$-$0.05, 0.01]"),
+        ("-2.52 / 2.10 / 8.03", "$-$2.52 / 2.10 / 8.03"),
+        (r"$-3 \pm 1$", r"$-3 \pm 1$"),
+        ("T0-QAT", "T0-QAT"),
+        ("2-4", "2-4"),
+        ("--", "--"),
+    ],
+)
+def test_only_minus_signs_become_minus_signs(plain, typeset):
+    assert latex.minus(plain) == typeset
+
+
+@PROPERTY
+@given(st.floats(1e-12, 1e12))
+def test_powers_of_ten_are_typeset_as_such(value):
+    shown = latex.scientific(value)
+    assert "e" not in shown
+    mantissa, power = re.fullmatch(r"\$?([\d.]+)(?: \\cdot 10\^\{(-?\d+)\}\$)?", shown).groups("0")
+    assert float(mantissa) * 10.0 ** int(power) == pytest.approx(value, rel=0.0501)
+
+
+def test_cells_show_the_half_width_with_the_digits_of_the_mean():
+    row = {"mean": 2.1823, "ci_low": 2.1613, "ci_high": 2.2033}
+    assert exhibits.with_interval(row) == "2.182 [2.161, 2.203]"
+    assert exhibits.plus_minus(row) == r"$2.182 \pm 0.021$"
+
+
+def test_macros_are_defined_once_over_all_exhibits():
+    """Two experiments whose macros share a name would stop LaTeX, or silently show the wrong number."""
+    tables = frames()
+    names = [name for names, make in exhibits.EXHIBITS.values() for name in make(tables)[1]]
+    assert len(names) == len(set(names))
+    lines = latex.macro_lines({"Drop": r"2\,000"})
+    assert lines == "\\newcommand{\\Drop}{2\\,000}\n"
+
+
+def test_every_method_has_its_rows_and_the_reported_numbers_stand_beside_theirs():
+    tables = frames()
+    body = exhibits.table1(tables)[0]
+    rows = [line.split(" & ") for line in body.splitlines() if line.endswith(r"\\")][1:]
+    assert [row[0] for row in rows if row[0]] == [method.label for method in METHODS.values()]
+    assert [row[2] for row in rows] == ["3.3000"] * 6 + ["--"] * 3
+    assert [row[-1] for row in rows] == [r"41 \\"] * 6 + [r"-- \\"] * 3
+    assert body.count(r"\midrule") == len(METHODS)
+    for row, source in zip(rows, tables["table1"].itertuples(), strict=True):
+        mean, low, high = map(float, re.findall(r"-?[\d.]+", row[3]))
+        assert (mean, low, high) == pytest.approx((source.mean, source.ci_low, source.ci_high), rel=0.02)

@@ -1,0 +1,145 @@
+"""Every rule takes what it should and stops what it should, in one line, before anything is computed."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from t0qat import experiments, linear
+from t0qat.parameters import RULES, ParameterError, bit_list, check
+
+NAN, INF = float("nan"), float("inf")
+
+# name -> (values that pass, values that do not)
+CASES = {
+    "replicates": ([2, 10_000_000], [1, 0, -5, 10_000_001, 300.0, True, "300", None, NAN]),
+    "seed": ([0, 2**32 - 1], [-1, 2**32, 1.0, False, "0", None]),
+    "epochs": ([1, 1_000_000], [0, -1, 1_000_001, 300.0, True, "300", INF]),
+    "learning_rate": ([1e-12, 0.005, 1, 10.0], [0, 0.0, -0.1, 10.1, NAN, INF, True, "0.005", None]),
+    "xi_scaling": (
+        [0, 0.0, 80_000, 80_000.0, 1e9, np.float64(3)],
+        [-0.1, 1.1e9, NAN, INF, -INF, True, "1"],
+    ),
+    "baseline_noise": ([0, 0.4, 1e6], [-0.1, 1.1e6, NAN, INF, False, "0.4", None, [0.4]]),
+    "evaluation_noise": (["reported", 0, 0.4, 1e6], ["Reported", "", -0.1, NAN, INF, True, None, 2e6]),
+    "target": (["sum", "normal"], ["Sum", "", "sums", 1, None, True, ["sum"]]),
+    "target_noise": ([0, 0.1, 1e6], [-0.1, NAN, INF, True, "0.1", 2e6]),
+    "bits": (
+        ["8", "8, 4, 3, 2", "1,16", " 2 "],
+        [
+            "",
+            " ",
+            "0",
+            "17",
+            "8, 8",
+            "8, 08",
+            "8,",
+            "4.0",
+            "-4",
+            "8 4",
+            "8;4",
+            "eight",
+            8,
+            (8, 4),
+            None,
+            "²",
+        ],
+    ),
+    "grid_range": (["narrow", "full"], ["Full", "both", "", 0, None]),
+    "error_rate": ([1e-9, 0.05, 0.5], [0, 0.0, 0.6, 1, -0.05, NAN, INF, True, "0.05"]),
+    "grid_scale": (["absmax", "mse"], ["max", "MSE", "", True, None]),
+}
+GOOD = [(name, value) for name, (good, _) in CASES.items() for value in good]
+BAD = [(name, value) for name, (_, bad) in CASES.items() for value in bad]
+
+
+def test_every_rule_has_cases():
+    assert set(CASES) == set(RULES)
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD)
+def test_good_values_pass(name, value):
+    check({name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_values_stop_with_one_line_that_names_parameter_value_and_what_is_allowed(name, value):
+    with pytest.raises(ParameterError) as caught:
+        check({"seed": 1, name: value})
+    assert str(caught.value) == f"{name} = {value!r}: allowed is {RULES[name].allowed}"
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line_breaks", ["sum\nnormal", np.zeros((2, 2)), ["a\nb"]], ids=["text", "array", "list"]
+)
+def test_the_message_is_one_line_whatever_the_value(line_breaks):
+    with pytest.raises(ParameterError) as caught:
+        check({"target": line_breaks})
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        ("replicates", ("2", "10000000")),
+        ("seed", ("0", "4294967295")),
+        ("learning_rate", ("1e-12", "10")),
+        ("evaluation_noise", ("0", "1e+06", "'reported'")),
+        ("target", ("'sum'", "'normal'")),
+        ("bits", ("1", "16")),
+    ],
+)
+def test_the_words_name_the_limits_that_hold(name, limits):
+    words = RULES[name].allowed.split()
+    assert set(limits) <= {word.strip(",") for word in words}
+
+
+def test_an_unknown_name_stops_and_lists_the_known_ones():
+    with pytest.raises(ParameterError) as caught:
+        check({"replicates": 5, "xi_scalling": 3})
+    message = str(caught.value)
+    assert message.startswith("xi_scalling = 3: unknown parameter")
+    assert all(name in message for name in RULES)
+    assert "\n" not in message
+
+
+def test_bit_list_keeps_the_order():
+    assert bit_list("2, 16,8") == (2, 16, 8)
+    for text in ("", "2,,3", "2, 2", "17", "0", "3.5", "two"):
+        with pytest.raises(ValueError):
+            bit_list(text)
+
+
+@pytest.fixture
+def nothing_computed(monkeypatch):
+    """Reaching the engine is a failure of its own."""
+
+    def started(*_):
+        raise AssertionError("computing began before the parameters were checked")
+
+    for first_step in ("chunks", "moments", "initial", "noise_draws", "train"):
+        monkeypatch.setattr(linear, first_step, started)
+
+
+@pytest.mark.usefixtures("nothing_computed")
+@pytest.mark.parametrize("experiment", [experiments.published, experiments.integer_grids])
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_experiments_check_before_they_compute(experiment, name, value):
+    settings = {"replicates": 50, name: value}
+    allowed = inspect.signature(experiment).parameters
+    if name in allowed:
+        with pytest.raises(ParameterError, match=f"^{name} = "):
+            experiment(**settings)
+    else:
+        with pytest.raises((ParameterError, TypeError), match=name):
+            experiment(**settings)
+
+
+@pytest.mark.usefixtures("nothing_computed")
+def test_experiments_check_their_own_defaults_and_need_replicates(monkeypatch):
+    with pytest.raises((ParameterError, TypeError), match="replicates"):
+        experiments.published()
+    monkeypatch.setitem(RULES, "epochs", RULES["epochs"]._replace(type=str))
+    with pytest.raises(ParameterError, match=r"^epochs = 300"):
+        experiments.published(replicates=5)
