@@ -26,12 +26,12 @@ test: setup latex ## Tests, every notebook against its committed outputs, lint, 
 
 # Two older instruction sets, for torch, numpy and BLAS alike.
 test-portable: setup ## The numerical tests and every notebook as on older processors
-	@set -e; for set in default:Nehalem avx2:Haswell; do \
-	  echo "as on a processor with $${set%:*} (BLAS: $${set#*:})"; \
-	  export ATEN_CPU_CAPABILITY=$${set%:*} OPENBLAS_CORETYPE=$${set#*:}; \
-	  export NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"; \
-	  $(VENV_PYTHON) -m pytest tests/test_{streams,quantizers,statistics,methods,tasks,linear,experiments}.py; \
-	  $(VENV_PYTHON) -m pytest tests/test_portable.py; \
+	@set -e; for set in "default Nehalem X86_V3" "avx2 Haswell"; do read -r aten blas numpy <<< "$$set"; \
+	  echo "as on a processor with $$aten (BLAS: $$blas)"; \
+	  export ATEN_CPU_CAPABILITY=$$aten OPENBLAS_CORETYPE=$$blas; \
+	  export NPY_DISABLE_CPU_FEATURES="$$numpy X86_V4 AVX512_ICL AVX512_SPR"; \
+	  $(VENV_PYTHON) -m pytest \
+	    tests/test_{streams,quantizers,statistics,methods,tasks,linear,experiments,portable}.py; \
 	  $(NBVAL); \
 	done
 
