@@ -99,7 +99,9 @@ def test_hostile_text_stays_text_in_the_claims_table_the_readme_and_the_verify_p
 
 
 def test_parameter_texts_are_escaped_where_the_pdf_shows_them():
-    made = {"01_x": {"changed_parameters": {"target": HOSTILE}, "code_hash": "0"}}
+    parameters = {"target": HOSTILE}
+    made = {"01_x": {"experiment": "x", "parameters": parameters, "changed_parameters": parameters}}
+    made["01_x"]["code_hash"] = "0"
     macros = typeset.build_macros(made, places.RUNS["paper"])
     assert "\\input" not in macros
 

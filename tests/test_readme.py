@@ -25,7 +25,8 @@ def test_every_make_command_of_the_readme_is_a_documented_target():
 
 
 def test_make_without_a_target_lists_every_documented_target():
-    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "--no-print-directory"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {line.split()[0] for line in shown.splitlines()} == TARGETS
     phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.M)[1].split()
     assert set(phony) >= TARGETS

@@ -1,4 +1,4 @@
-"""Renew requirements.lock and environment.yml: pip resolves pyproject.toml, its answer is written down.
+"""Renew requirements.lock and environment.yml: pip resolves pyproject.toml, and that is written.
 
 No hashes and no local version labels, so that the CPU and the CUDA build of torch both satisfy the
 lock; packages that only torch's CUDA build needs are left out.
@@ -12,16 +12,17 @@ import tomllib
 
 from t0qat import places
 
+PYTHON = "3.11"
 ONLY_CUDA = re.compile(r"^(nvidia-|cuda-|triton$)")
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 LOCK_HEADER = "# Exact versions that `make` installs; renewed by `make lock`.\n"
-CONDA_HEADER = """\
+CONDA_HEADER = f"""\
 # For conda and Binder: the direct dependencies at the versions of requirements.lock; by `make lock`.
 name: t0qat
 channels:
   - conda-forge
 dependencies:
-  - python=3.11
+  - python={PYTHON}
   - pip
 """
 CONDA_FOOTER = """\
@@ -33,8 +34,16 @@ CONDA_FOOTER = """\
 def main() -> None:
     """Resolve with pip, then write both files."""
     pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
-    command = [*pip, "--report", "-", ".[test]"]
-    answer = subprocess.run(command, cwd=places.ROOT, stdout=subprocess.PIPE, check=True).stdout
+    # For the oldest Python of the series: a package may need a later patch version than a reader has.
+    oldest = [
+        "--python-version",
+        PYTHON,
+        "--only-binary=:all:",
+        "--target",
+        str(places.BUILD / "resolved"),
+    ]
+    command = [*pip, *oldest, "--report", "-", *requirements()]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     pins = resolved(json.loads(answer))
     lock = LOCK_HEADER + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))
     places.write(places.ROOT / "requirements.lock", lock)
@@ -51,11 +60,15 @@ def resolved(report: dict) -> dict[str, str]:
     return pins
 
 
-def direct_dependencies() -> list[str]:
-    """The names that pyproject.toml asks for, tests included."""
+def requirements() -> list[str]:
+    """What pyproject.toml asks for, tests included."""
     project = tomllib.loads((places.ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
-    return sorted(re.match(r"[\w-]+", requirement)[0] for requirement in wanted)
+    return project["dependencies"] + project["optional-dependencies"]["test"]
+
+
+def direct_dependencies() -> list[str]:
+    """The names of the requirements."""
+    return sorted(re.match(r"[\w-]+", requirement)[0] for requirement in requirements())
 
 
 def environment(names: list[str], pins: dict[str, str]) -> str:
