@@ -24,15 +24,12 @@ test: setup latex ## Tests, every notebook against its committed outputs, lint, 
 	@$(VENV_PYTHON) -m pytest
 	@$(NBVAL)
 
-# Two older instruction sets, for torch, numpy and BLAS alike.
-test-portable: setup ## The numerical tests and every notebook as on older processors
+# Two older instruction sets, for torch, BLAS and numpy alike.
+test-portable: ## `make test` as on two older processors
 	@set -e; for set in "default Nehalem X86_V3" "avx2 Haswell"; do read -r aten blas numpy <<< "$$set"; \
 	  echo "as on a processor with $$aten (BLAS: $$blas)"; \
-	  export ATEN_CPU_CAPABILITY=$$aten OPENBLAS_CORETYPE=$$blas; \
-	  export NPY_DISABLE_CPU_FEATURES="$$numpy X86_V4 AVX512_ICL AVX512_SPR"; \
-	  $(VENV_PYTHON) -m pytest \
-	    tests/test_{streams,quantizers,statistics,methods,tasks,linear,experiments,portable}.py; \
-	  $(NBVAL); \
+	  ATEN_CPU_CAPABILITY=$$aten OPENBLAS_CORETYPE=$$blas \
+	    NPY_DISABLE_CPU_FEATURES="$$numpy X86_V4 AVX512_ICL AVX512_SPR" $(MAKE) test; \
 	done
 
 test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written

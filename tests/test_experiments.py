@@ -1,6 +1,9 @@
 """Experiments end to end against plain loops, and their tables against pandas, scipy and counting."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -316,3 +319,36 @@ def test_two_runs_of_one_method_are_counted_like_two_runs_of_two():
         share = np.mean([a > 0 and b / a <= 1 - REPORTED_REDUCTION for a, b in pairs])
         assert table.estimate[method] == share
         assert table.ci_low[method] <= share <= table.ci_high[method]
+
+
+def test_the_order_of_shards_does_not_matter_to_the_bit(monkeypatch):
+    settings = {"replicates": 12, "epochs": 15, "xi_scaling": 7.5}
+    whole = [bits(run) for run in experiments.published(**settings)]
+    shards = [range(8, 12), range(0, 5), range(5, 8)]
+    monkeypatch.setattr(linear, "chunks", lambda replicates, draws: shards)
+    order = np.argsort([i for shard in shards for i in shard])
+    runs = experiments.published(**settings)
+    sorted_back = [
+        {n: Losses(*(part[order] for part in losses)) for n, losses in r.items()} for r in runs
+    ]
+    assert [bits(run) for run in sorted_back] == whole
+
+
+def test_the_hash_seed_of_python_does_not_matter_to_the_bit():
+    code = (
+        "from t0qat import experiments as e, results as r\n"
+        "print(r.text('table1', e.table1(e.published(replicates=5, epochs=15)[0])))\n"
+        "print(r.text('integer_grids_paired', e.grid_differences(e.integer_grids(replicates=5, epochs=15))))"
+    )
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout  # fmt: skip
+        for seed in ("1", "2")
+    ]
+    assert printed[0] == printed[1]
+    assert "t0_qat,drop" in printed[0]
