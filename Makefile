@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
-LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern
+LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern poppler-utils
 NBVAL := $(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -75,9 +75,10 @@ setup: .venv/installed ## Make .venv with the exact versions of requirements.loc
 	$(VENV_PYTHON) -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-# Without LaTeX everything but the PDF is made; `run` then says what to install.
-latex:
-	@command -v latexmk >/dev/null && kpsewhich lmodern.sty siunitx.sty cleveref.sty >/dev/null || \
+# Without LaTeX everything but the PDF is made; `run` then says what to install. After setup, since
+# two installations by apt-get at once would refuse each other.
+latex: | setup
+	@command -v latexmk >/dev/null && command -v pdftotext >/dev/null && kpsewhich lmodern.sty cleveref.sty eso-pic.sty >/dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing LaTeX (about 450 MB)"; apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(LATEX) >/dev/null; \

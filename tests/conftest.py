@@ -9,7 +9,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from t0qat import typeset
+
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure():
+    missing = [tool for tool in ("latexmk", "pdftotext", "make", "git") if shutil.which(tool) is None]
+    if missing:
+        tools = f"{typeset.PACKAGES} poppler-utils make git"
+        raise pytest.UsageError(f"the tests need {', '.join(missing)}: apt-get install {tools}")
 
 
 class Project:
