@@ -52,8 +52,9 @@ def run_notebooks(run: Run, params: Path | None = None) -> list[Notebook]:
         except OSError as error:
             failures.append(f"{notebook.name}.ipynb: {error.strerror} ({error.filename})")
     if failures:
-        more = [f"and {len(failures) - 3} more notebooks"] * (len(failures) > 3)
-        raise PipelineError("\n".join([*failures[:3], *more, _kept_and_next(run)]))
+        if len(failures) > 3:  # five lines in all
+            failures[2:] = [f"and {len(failures) - 2} more notebooks"]
+        raise PipelineError("\n".join([*failures, _kept_and_next(run)]))
     refuse_altered(every, run)
     return every
 
