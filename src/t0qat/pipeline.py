@@ -98,7 +98,7 @@ def refuse_altered(every: list[Notebook], run: Run) -> None:
         notebook, name = found[0]
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise PipelineError(
-            f"{name}{more} was edited or cut short since it was made; nothing was run or changed\n"
+            f"{name}{more} was edited or cut short since it was made; neither typeset nor replaced\n"
             f"to restore it, delete it and run the same command again: {notebook.name} makes it anew\n"
             f"to keep it on purpose: make keep (its receipt and the PDF will say that it was edited)"
         )
