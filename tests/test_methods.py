@@ -66,7 +66,7 @@ def test_the_gradient_is_taken_at_the_perturbed_point_and_flows_back_to_the_stor
     model, image = gated()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     view = METHODS[name].build()
-    noise, draws = recorded(methods.torch_noise(torch.Generator().manual_seed(2)))
+    noise, draws = recorded(methods.noise_from(np.random.default_rng(2)))
     output = training_forward(model, view, noise, image)
     output.square().sum().backward()
 
@@ -101,7 +101,7 @@ def test_a_method_whose_noise_depends_on_the_weights_has_its_own_gradient():
         return parameter * (1 + 0.3 * noise)
 
     model, image = gated()
-    fixed = methods.torch_noise(torch.Generator().manual_seed(3))
+    fixed = methods.noise_from(np.random.default_rng(3))
     draws = {p.shape: fixed(p) for p in model.parameters()}
 
     def loss(candidate):
@@ -128,7 +128,7 @@ def test_noise_is_fresh_in_every_step_for_every_parameter_and_repeats_with_its_s
     for seed in (5, 5, 6):
         model = Gated()
         model.load_state_dict(gated()[0].float().state_dict())
-        noise, draws = recorded(methods.torch_noise(torch.Generator().manual_seed(seed)))
+        noise, draws = recorded(methods.noise_from(np.random.default_rng(seed)))
         training.train(model, image, torch.zeros(4, 4), methods.t0_qat(), noise, epochs=30)
         trained.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(trained[0], trained[1]) and not torch.equal(trained[0], trained[2])
@@ -163,7 +163,7 @@ def test_training_moves_only_what_may_move_and_leaves_the_optimum_of_a_convex_lo
 
     frozen, image = gated()
     fixed = frozen.fixed.clone()
-    noise = methods.torch_noise(torch.Generator().manual_seed(9))
+    noise = methods.noise_from(np.random.default_rng(9))
     training.train(frozen, image, torch.zeros(5, 4), methods.standard_qat(), noise, epochs=3)
     assert torch.equal(frozen.fixed, fixed)
     assert frozen.second.weight is frozen.first.weight

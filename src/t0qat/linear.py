@@ -8,6 +8,7 @@ IEEE arithmetic then gives the same numbers on every processor.
 """
 
 import contextlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -96,16 +97,24 @@ def one_thread() -> Iterator[None]:
 def train(
     moments: Moments, start: Tensor, view: View, noise: Tensor, learning_rate: float = 0.005
 ) -> Tensor:
+    """The parameters after the last of `steps`."""
+    (last,) = deque(steps(moments, start, view, noise, [learning_rate] * len(noise)), maxlen=1)
+    return last
+
+
+def steps(
+    moments: Moments, start: Tensor, view: View, noise: Tensor, learning_rates: Iterable[float]
+) -> Iterator[Tensor]:
     """Full-batch Adam on the loss at view(v, noise[epoch]), one epoch a row of noise.
 
-    start: (d, replicates) float32, not changed. noise: (epochs, d, replicates). Returns the trained
-    parameters, like start. Equal to the plain torch loop with methods.training_forward and
-    torch.optim.Adam but for rounding.
+    start: (d, replicates) float32, not changed. noise: (epochs, d, replicates). Yields the parameters,
+    like start, after each epoch; the next epoch overwrites them. Equal to the plain torch loop with
+    methods.training_forward and torch.optim.Adam but for rounding.
     """
     a, b = moments.a.to(start.dtype).contiguous(), moments.b.to(start.dtype).contiguous()
     v = start.clone()
     first, second, slope, spare = (torch.zeros_like(v) for _ in range(4))
-    for epoch, draws in enumerate(noise, 1):
+    for epoch, (draws, learning_rate) in enumerate(zip(noise, learning_rates, strict=True), 1):
         seen = view(v.requires_grad_(), draws)
         with torch.no_grad():
             _product(a, seen, slope, spare).sub_(b).mul_(2)
@@ -117,7 +126,7 @@ def train(
         second.mul_(BETA2).add_(spare.mul_(1 - BETA2))
         torch.div(second, 1 - BETA2**epoch, out=spare).sqrt_().add_(EPSILON)
         v.sub_(torch.div(first, spare, out=spare).mul_(learning_rate / (1 - BETA1**epoch)))
-    return v
+        yield v
 
 
 def _product(a: Tensor, v: Tensor, out: Tensor, spare: Tensor) -> Tensor:

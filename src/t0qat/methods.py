@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -85,6 +86,6 @@ def training_forward(
     return functional_call(model, seen, inputs)
 
 
-def torch_noise(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """Standard normal draws from a torch generator, for training_forward."""
-    return lambda p: torch.randn(p.shape, dtype=p.dtype, device=p.device, generator=generator)
+def noise_from(draws: np.random.Generator) -> Callable[[Tensor], Tensor]:
+    """Standard normal float32 draws from a stream, in the parameter's type, for training_forward."""
+    return lambda p: torch.from_numpy(draws.standard_normal(p.shape, np.float32)).to(p)

@@ -2,7 +2,9 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -46,6 +48,22 @@ def bit_list(text: str) -> tuple[int, ...]:
     return bits
 
 
+def number_list(text: str) -> tuple[float, ...]:
+    """Rising numbers from text: `number_list("0, 0.1, 1e3") == (0.0, 0.1, 1000.0)`.
+
+    Raises ValueError unless each is finite, at least 0, and larger than the one before.
+    """
+    values = tuple(map(float, text.split(",")))
+    if not all(0 <= v < math.inf for v in values) or any(a >= b for a, b in pairwise(values)):
+        raise ValueError(text)
+    return values
+
+
+def words(read: Callable[[str], Any], allowed: str) -> Rule:
+    """Text that `read` turns into values, or raises ValueError."""
+    return Rule(Annotated[str, Field(strict=True), AfterValidator(lambda t: read(t) and t)], allowed)
+
+
 # One line a parameter. A name means the same in every notebook.
 RULES = {
     "replicates": whole(2, 10_000_000),
@@ -57,10 +75,7 @@ RULES = {
     "evaluation_noise": either(number(0, 1e6), choice("reported")),
     "target": choice("sum", "normal"),
     "target_noise": number(0, 1e6),
-    "bits": Rule(
-        Annotated[str, Field(strict=True), AfterValidator(lambda text: bit_list(text) and text)],
-        "bit-widths from 1 to 16, each once, such as '8, 4, 3, 2'",
-    ),
+    "bits": words(bit_list, "bit-widths from 1 to 16, each once, such as '8, 4, 3, 2'"),
     "error_rate": number(1e-9, 0.5),
     "grid_range": choice("narrow", "full"),
     "grid_scale": choice("absmax", "mse"),

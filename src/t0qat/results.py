@@ -9,14 +9,14 @@ import pandas as pd
 from t0qat import places
 from t0qat.methods import METHODS
 from t0qat.quantizers import CODES, SCALES
-from t0qat.tasks import TASKS
+from t0qat.tasks import IMAGES, TASKS
 
 # Losses are mean squared errors: of the synthetic target in its own units, of the diabetes target
 # in units of its variance. Intervals are 95 %.
 COLUMNS = {
     "method": "a name in methods.METHODS",
     "other": "the method it is compared with",
-    "dataset": "a name in tasks.TASKS",
+    "dataset": "a name in tasks.TASKS or tasks.IMAGES",
     "quantity": "what the row is about",
     "range": "integer codes used: full or narrow",
     "scale": "rule for the grid's step: absmax or mse",
@@ -44,13 +44,14 @@ COLUMNS = {
 NAMES = {
     "method": METHODS,
     "other": METHODS,
-    "dataset": TASKS,
+    "dataset": TASKS | IMAGES,
     "range": CODES,
     "scale": SCALES,
     "quantity": None,
     "id": None,
 }
 PROSE = {"claim", "statistic", "verdict"}
+SETTINGS = {"bits", "flipped", "factor"}  # numbers that were set, not measured: they say which row it is
 MAY_BE_EMPTY = {
     "table1": {"reported", "reported_percentile"},  # where the paper has no number
     "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},  # where pending

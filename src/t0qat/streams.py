@@ -20,6 +20,9 @@ PURPOSES = (
     "evaluation_noise",
     "second_training_noise",  # as in a second run on the same data
     "second_evaluation_noise",
+    "validation_split",
+    "bootstrap",
+    "probe",  # random vectors of a trace estimate
 )
 
 

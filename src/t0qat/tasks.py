@@ -1,16 +1,18 @@
-"""Tasks: the data of each replicate. To add one, write a function and add its line to TASKS."""
+"""Tasks: the data of each replicate. A new one is a function and its line in TASKS or IMAGES."""
 
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, load_digits
 
 from t0qat.constants import FEATURES, SAMPLES
 from t0qat.streams import stream
 
 
 class Data(NamedTuple):
-    """One replicate's data: inputs (n, features) and target (n,), float32, in two parts.
+    """One replicate's data: inputs (n, features), float32, and target (n,), in two parts.
+
+    The target is float32, or, where it is a class, int64.
 
     Loss is reported on the test part, which may be the training part itself (as the paper does it).
     """
@@ -59,4 +61,21 @@ def diabetes(replicate: int, seed: int = 0) -> Data:
     return Data(inputs[train], target[train], inputs[test], target[test])
 
 
-TASKS = {"synthetic": synthetic, "diabetes": diabetes}
+_DIGITS = load_digits(return_X_y=True)
+
+
+def digits(replicate: int, seed: int = 0) -> Data:
+    """1797 handwritten digits of 8 x 8 pixels (Alpaydin & Kaynak 1998), by scikit-learn; ten classes.
+
+    Each replicate holds out its own random quarter. Pixels, 0 to 16, are scaled to -1 ... 1.
+    """
+    pixels, classes = _DIGITS
+    order = stream("split", replicate, seed).permutation(len(classes))
+    held_out = round(TEST_FRACTION * len(classes))
+    test, train = order[:held_out], order[held_out:]
+    inputs = (pixels / 8 - 1).astype(np.float32)
+    return Data(inputs[train], classes[train], inputs[test], classes[test])
+
+
+TASKS = {"synthetic": synthetic, "diabetes": diabetes}  # regression: for the linear engine
+IMAGES = {"digits": digits}  # classification

@@ -134,7 +134,7 @@ def compare(run: Run, identical: bool) -> list[Comparison]:
 def _cells(file: str, run: Run) -> Iterator[tuple]:
     """(file, row, column, committed, re-run, joint standard error or None, smaller n)."""
     old, new = (_read(file, home) for home in (places.ROOT, run.home))
-    names = [c for c in old if c in {*results.NAMES, "statistic", "bits"}]
+    names = [c for c in old if c in {*results.NAMES, *results.SETTINGS, "statistic"}]
     old, new = (table.set_index(names, drop=False) for table in (old, new))
     for key in old.index.union(new.index, sort=False):
         row = " ".join(map(str, key if isinstance(key, tuple) else (key,)))
