@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, ScalarFormatter
 from scipy.stats import gaussian_kde
 
-from t0qat.constants import REPORTED
-from t0qat.exhibits import DATASET_LABELS, QUANTITY_LABELS
+from t0qat.constants import REPORTED, REPORTED_REDUCTION, XI, XI_SCALING
+from t0qat.exhibits import DATASET_LABELS, NETWORK_LABELS, QUANTITY_LABELS, at_fitted_noise
 from t0qat.experiments import QUANTITIES, Losses
 from t0qat.methods import METHODS
 
@@ -78,6 +78,98 @@ def table1(run: dict[str, Losses]) -> Figure:
         panels[0].legend(loc="upper center", bbox_to_anchor=(0.45, 0.95), frameon=False)
         figure.supylabel("Density of runs, peak = 1; arrows: reported", fontsize=8)
         plt.close(figure)  # shown by returning it, once
+    return figure
+
+
+def reductions(table: pd.DataFrame) -> Figure:
+    """How often a second run's drop is smaller by a fraction: theory as lines, draws as marks."""
+    table = at_fitted_noise(table).sort_values("reduction", kind="stable")
+    words = {"standard_qat": "Standard", "t0_qat": "T0"}
+    with mpl.rc_context(FONT):
+        figure, panel = plt.subplots(figsize=(COLUMN, 2.4), layout="constrained")
+        parts = table.groupby(["method", "other"], sort=False)
+        for line, ((method, other), part) in zip(STYLES, parts, strict=False):
+            label = f"{words.get(method, method)}, then {words.get(other, other)}"
+            panel.plot(part.reduction, part.exact, color=line["color"], linestyle=line["linestyle"])
+            whiskers = [(part.estimate - part.ci_low).clip(0), (part.ci_high - part.estimate).clip(0)]
+            panel.errorbar(
+                part.reduction, part.estimate, whiskers, label=label, linestyle="",
+                marker=line["marker"], markersize=3.5, color=line["color"], markerfacecolor="white",
+            )  # fmt: skip
+        _mark(panel, {"reported": REPORTED_REDUCTION}, y=0.4)
+        panel.set(
+            xlabel="Reduction of the drop, second run against first",
+            ylabel="Chance of it or more",
+            ylim=(-0.03, 1.03),
+        )
+        panel.legend(frameon=False)
+        plt.close(figure)
+    return figure
+
+
+def _mark(panel, places: dict[str, float], y: float) -> None:
+    """Named vertical lines, their names at height y of the panel."""
+    for name, x in places.items():
+        panel.axvline(x, color="0.4", linewidth=0.8, linestyle=(0, (1, 2)))
+        panel.annotate(
+            f" {name}", (x, y), xycoords=("data", "axes fraction"), fontsize=7, color="0.3",
+            rotation=90, ha="left", va="bottom",
+        )  # fmt: skip
+
+
+def expansion(table: pd.DataFrame) -> Figure:
+    """Excess loss under noise over sigma^2 / 2 tr(H), against sigma; the band is where theory holds."""
+    with mpl.rc_context(FONT):
+        figure, panel = plt.subplots(figsize=(COLUMN, 3), layout="constrained")
+        ratios = table[table.quantity == "ratio"]
+        panel.axhspan(0.9, 1.1, color="0.88")
+        lines = [*STYLES, {"color": "black", "linestyle": (0, (1, 1)), "marker": "x"}]
+        for line, (network, part) in zip(lines, ratios.groupby("network", sort=False), strict=False):
+            whiskers = [part["mean"] - part.ci_low, part.ci_high - part["mean"]]
+            panel.errorbar(
+                part.noise_scale, part["mean"], whiskers, markersize=3, linewidth=1,
+                label=NETWORK_LABELS.get(network, network), **line,
+            )  # fmt: skip
+        _mark(panel, {"xi": XI, "published": XI * XI_SCALING}, y=0.02)
+        panel.set(
+            xscale="log", yscale="log", ylim=(0.1, None), xlim=(None, 40), xlabel=r"Noise scale $\sigma$"
+        )
+        panel.set_ylabel(r"Excess loss / $\frac{1}{2}\sigma^2\,\mathrm{tr}\,H$")
+        figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=6)
+        plt.close(figure)
+    return figure
+
+
+def training(table: pd.DataFrame) -> Figure:
+    """Explained variance and what is left of the way, over epochs, at a constant and a decaying rate."""
+    with mpl.rc_context(FONT):
+        figure, panels = plt.subplots(2, 1, figsize=(COLUMN, 3.8), layout="constrained", sharex=True)
+        table = table[table.epoch > 0]
+        shown = {"explained": "Explained variance", "left": "Distance left / at start"}
+        for panel, (quantity, label) in zip(panels, shown.items(), strict=True):
+            for method, part in table[table.quantity == quantity].groupby("method", sort=False):
+                line = style(method)
+                for schedule, mine in part.groupby("schedule", sort=False):
+                    constant = schedule == "constant"
+                    whiskers = [mine["mean"] - mine.ci_low, mine.ci_high - mine["mean"]]
+                    look = {"linestyle": line["linestyle"]} if constant else {"marker": line["marker"]}
+                    panel.errorbar(
+                        mine.epoch, mine["mean"], whiskers, color=line["color"], markersize=4,
+                        label=METHODS[method].label + ("" if constant else ", decaying rate"),
+                        **({"linestyle": ""} | look),
+                    )  # fmt: skip
+            panel.set(xscale="log", ylabel=label, ylim=(-0.05, 1.05))
+        for _, part in table[table.quantity == "left_predicted"].groupby("method", sort=False):
+            panels[1].plot(
+                part.epoch, part["mean"], color="0.7", linewidth=3, zorder=0, label="Diffusion"
+            )
+        panels[1].set_xlabel("Epochs")
+        handles, labels = panels[1].get_legend_handles_labels()
+        lines = dict(zip(labels, handles, strict=True))
+        figure.legend(
+            lines.values(), lines, loc="outside upper center", ncols=2, frameon=False, fontsize=6
+        )
+        plt.close(figure)
     return figure
 
 

@@ -36,7 +36,16 @@ COLUMNS = {
     "q025": "2.5 % point of single runs",
     "median": "median of single runs",
     "q975": "97.5 % point of single runs",
-    "estimate": "mean paired difference, or probability of an event",
+    "estimate": "mean paired difference, probability of an event, or what Monte Carlo gives",
+    "target": "of the synthetic task: sum or normal",
+    "noise_scale": "standard deviation of the weight noise, in units of the weights unless relative",
+    "weights": "whose: those at the start, or those trained by a method",
+    "exact": "the same by theory",
+    "z": "estimate minus exact, in standard errors",
+    "reduction": "fraction by which the drop of `other` is smaller than that of `method`",
+    "network": "a name in theory.NETWORKS",
+    "schedule": "of the learning rate, a name in theory.SCHEDULES",
+    "epoch": "after how many",
     "p_holm": "two-sided p-value after Holm's correction over the file",
     "detectable": "smallest difference that this n sees with 90 % power",
 }
@@ -49,9 +58,20 @@ NAMES = {
     "scale": SCALES,
     "quantity": None,
     "id": None,
+    "target": None,
+    "weights": None,
+    "network": None,
+    "schedule": None,
 }
 PROSE = {"claim", "statistic", "verdict"}
-SETTINGS = {"bits", "flipped", "factor"}  # numbers that were set, not measured: they say which row it is
+SETTINGS = {
+    "bits",
+    "flipped",
+    "factor",
+    "noise_scale",
+    "reduction",
+    "epoch",
+}  # numbers that were set, not measured: they say which row it is
 MAY_BE_EMPTY = {
     "table1": {"reported", "reported_percentile"},  # where the paper has no number
     "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},  # where pending
@@ -66,6 +86,11 @@ FILES = {
     "integer_grids_paired": "dataset bits range scale quantity method other"
     " estimate ci_low ci_high n p_holm detectable",
     "integer_grids_overall": "dataset quantity method other estimate ci_low ci_high n detectable",
+    "theory": "target noise_scale weights quantity exact estimate ci_low ci_high n z",
+    "theory_reduction": "target noise_scale method other reduction exact estimate ci_low ci_high n z",
+    "theory_expansion": "network noise_scale quantity mean ci_low ci_high n",
+    "theory_norms": "network noise_scale quantity mean ci_low ci_high n",
+    "theory_training": "method schedule epoch quantity mean ci_low ci_high n",
     "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
 }
 

@@ -16,6 +16,17 @@ def mean_interval(values) -> dict[str, float]:
     return {"mean": mean, "ci_low": mean - half, "ci_high": mean + half, "n": len(values)}
 
 
+def variance_interval(values) -> dict[str, float]:
+    """Variance of independent values with its normal interval: mean (of it), ci_low, ci_high, n.
+
+    The estimate's own variance is (m4 - (n - 3) / (n - 1) * s^4) / n, with m4 the fourth central moment.
+    """
+    n, variance = len(values), np.var(values, ddof=1)
+    error = np.sqrt((stats.moment(values, 4) - (n - 3) / (n - 1) * variance**2) / n)
+    half = stats.norm.ppf((1 + LEVEL) / 2) * error
+    return {"mean": variance, "ci_low": variance - half, "ci_high": variance + half, "n": n}
+
+
 def spread(values) -> dict[str, float]:
     """How single replicates scatter: std (n - 1), q025, median, q975 (linear interpolation)."""
     q025, median, q975 = np.quantile(values, [0.025, 0.5, 0.975])

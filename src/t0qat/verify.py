@@ -36,6 +36,8 @@ ERRORS = {
     "median": lambda row: row["std"] * math.sqrt(0.25 / row["n"]) / stats.norm.pdf(0),
     "q025": lambda row: row["std"] * math.sqrt(0.025 * 0.975 / row["n"]) / NORMAL_AT_Q025,
     "q975": lambda row: row["std"] * math.sqrt(0.025 * 0.975 / row["n"]) / NORMAL_AT_Q025,
+    "exact": lambda row: 1e-6 * abs(row["exact"]) + 1e-9,  # the same weights but for rounding
+    "z": lambda row: 1.0,
     "reported_percentile": lambda row: 100 * math.sqrt(0.25 / row["n"]),
 }
 GIVEN = {"reported", "value", "n"}  # not measured: compared to the digit under both rules

@@ -1,0 +1,436 @@
+"""What theory says of weight noise, beside what is measured: one linear layer, and where its rules stop.
+
+A drop is L(v + s e) - L(v), with e standard normal. For a linear layer with mean squared error and
+A, b as in linear.Moments it is s^2 e'Ae + 2s e'(Av - b): a quadratic form in normal variables, whose
+moments are closed forms and whose distribution follows from its characteristic function.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from scipy import stats
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vjp, vmap
+from torch.nn.functional import cross_entropy, mse_loss
+
+from t0qat import linear, methods, models, statistics, training
+from t0qat.constants import FEATURES, REPORTED_REDUCTION, XI, XI_SCALING
+from t0qat.methods import View
+from t0qat.parameters import checked, number_list
+from t0qat.streams import stream
+from t0qat.tasks import Data, digits, synthetic
+
+TARGETS = ("sum", "normal")
+PAIRS = (("standard_qat", "t0_qat"), ("standard_qat", "standard_qat"), ("t0_qat", "t0_qat"))
+REDUCTIONS = (*(k / 4 for k in range(-8, 11) if k != 2), REPORTED_REDUCTION)
+
+
+class Drop(NamedTuple):
+    """The law of sum(squares * e^2 + slopes * e) over independent standard normal e; two (d,) arrays."""
+
+    squares: np.ndarray
+    slopes: np.ndarray
+
+    @classmethod
+    def of(cls, moments: linear.Moments, v: Tensor, scale: float) -> "Drop":
+        """The drop of one replicate's parameters v (d, 1) under noise of standard deviation scale."""
+        a, b = moments.a[..., 0].numpy(), moments.b[..., 0].numpy()
+        values, vectors = np.linalg.eigh(a)
+        slope = vectors.T @ (a @ v[:, 0].double().numpy() - b)
+        return cls(scale**2 * values, 2 * scale * slope)
+
+    @property
+    def mean(self) -> float:
+        """s^2 tr A."""
+        return self.squares.sum()
+
+    @property
+    def variance(self) -> float:
+        """2 s^4 tr A^2 + 4 s^2 |Av - b|^2."""
+        return (2 * self.squares**2 + self.slopes**2).sum()
+
+    def _transform(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points t > 0 at equal steps and E exp(itD) there, up to where it has vanished.
+
+        A midpoint sum over them repeats the law every 60 standard deviations, so that its aliases are
+        nil; Davies (1973, Biometrika 60) bounds both errors.
+        """
+        step = 2 * np.pi / (60 * np.sqrt(self.variance))
+        t = step * (np.arange(2**14) + 0.5)
+        root = 1 - 2j * np.multiply.outer(t, self.squares)
+        exponent = -np.log(root) / 2 - (t[:, None] * self.slopes) ** 2 / (2 * root)
+        transform = np.exp(exponent.sum(1))
+        kept = np.count_nonzero(np.abs(transform) > 1e-9)  # its modulus only falls
+        return t[:kept], transform[:kept]
+
+    def distribution(self, x: np.ndarray) -> np.ndarray:
+        """P(D <= x), by Gil-Pelaez' (1951) inversion as a midpoint sum."""
+        t, transform = self._transform()
+        wave = np.exp(-1j * np.multiply.outer(x, t))
+        return 0.5 - (wave @ (transform / t)).imag * (t[1] - t[0]) / np.pi
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """The density of D at x."""
+        t, transform = self._transform()
+        return (np.exp(-1j * np.multiply.outer(x, t)) @ transform).real * (t[1] - t[0]) / np.pi
+
+
+def reduction_chances(first: Drop, second: Drop, reductions=REDUCTIONS) -> np.ndarray:
+    """P(first > 0 and 1 - second / first >= r), for independent drops and each reduction r.
+
+    The density of the first times the distribution of the second, integrated over the first by
+    Gauss and Legendre's rule.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(300)
+    top = first.mean + 25 * np.sqrt(first.variance)
+    x, weights = top * (nodes + 1) / 2, weights * top / 2
+    mass = weights * first.density(x)
+    return np.array([mass @ second.distribution((1 - r) * x) for r in reductions]).clip(0, 1)
+
+
+@checked
+@linear.one_thread()
+def exact_laws(
+    *,
+    draws: int,
+    noise_scales: str,
+    seed: int = 0,
+    target_noise: float = 0.1,
+    xi_scaling: float = XI_SCALING,
+    baseline_noise: float = 0.4,
+    epochs: int = 300,
+    learning_rate: float = 0.005,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Closed forms beside Monte Carlo, for the untrained layer and every method's trained one.
+
+    Weights of replicate 0. Monte Carlo runs the layer on its samples under `draws` draws of noise.
+    First table: target, noise_scale, weights, quantity (objective: mean training loss under noise; mean
+    and variance of the drop), exact, estimate, ci_low, ci_high, n, z. Second: the chance that the drop
+    of `other` is smaller than that of `method` by the fraction `reduction` or more, each with its own
+    draws: target, noise_scale, method, other, reduction, exact, estimate, ci_low, ci_high, n, z. z is
+    the distance in standard errors; for chances, that with the p-value of the exact binomial test.
+    """
+    views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
+    jobs = []
+    for target in TARGETS:
+        data = synthetic(0, seed, target, target_noise)
+        moments, _ = linear.moments([data])
+        start = linear.initial(FEATURES, range(1), seed)
+        noise = linear.noise_draws("training_noise", range(1), (epochs, FEATURES + 1), seed)
+        weights = {"initial": start}
+        for name, view in views.items():
+            weights[name] = linear.train(moments, start, view, noise, learning_rate)
+        jobs += [(data, weights, scale, draws, seed, target) for scale in number_list(noise_scales)]
+    done = Parallel(n_jobs=-1)(delayed(_laws_at)(*job) for job in jobs)
+    return tuple(pd.DataFrame(list(chain(*parts))) for parts in zip(*done, strict=True))
+
+
+@linear.one_thread()
+def _laws_at(
+    data: Data, weights: dict[str, Tensor], scale: float, draws: int, seed: int, target: str
+) -> tuple[list[dict], list[dict]]:
+    """The rows of one noise scale, of both of exact_laws' tables."""
+    moments, _ = linear.moments([data])
+    loss = {name: moments.loss(v).item() for name, v in weights.items()}
+    laws = {name: Drop.of(moments, v, scale) for name, v in weights.items()}
+
+    def measured(name: str, purpose: str) -> np.ndarray:
+        return shaken_losses(data, weights[name], scale, stream(purpose, 0, seed), draws)
+
+    rows, chances, drops = [], [], {}
+    for name, law in laws.items():
+        keys = {"target": target, "noise_scale": scale, "weights": name}
+        drops[name] = measured(name, "evaluation_noise") - loss[name]
+        for quantity, exact, row in (
+            (
+                "objective",
+                loss[name] + law.mean,
+                statistics.mean_interval(measured(name, "training_noise")),
+            ),
+            ("drop_mean", law.mean, statistics.mean_interval(drops[name])),
+            ("drop_variance", law.variance, statistics.variance_interval(drops[name])),
+        ):
+            row["estimate"] = row.pop("mean")
+            error = (row["ci_high"] - row["estimate"]) / stats.norm.ppf((1 + statistics.LEVEL) / 2)
+            z = (row["estimate"] - exact) / error
+            rows.append(keys | {"quantity": quantity, "exact": exact} | row | {"z": z})
+    others = {other for _, other in PAIRS}
+    second = {name: measured(name, "second_evaluation_noise") - loss[name] for name in others}
+    for method, other in PAIRS:
+        keys = {"target": target, "noise_scale": scale, "method": method, "other": other}
+        exact = reduction_chances(laws[method], laws[other])
+        for reduction, chance in zip(REDUCTIONS, exact, strict=True):
+            event = (drops[method] > 0) & (second[other] <= (1 - reduction) * drops[method])
+            seen = statistics.chance(event)
+            z = {"z": binomial_z(event.sum(), draws, chance)}
+            chances.append(keys | {"reduction": reduction, "exact": chance} | seen | z)
+    return rows, chances
+
+
+def shaken_losses(
+    data: Data, v: Tensor, scale: float, noise: np.random.Generator, draws: int
+) -> np.ndarray:
+    """Losses of a linear layer (d, 1) on its samples under draws of weight noise: (draws,), float64."""
+    inputs = np.column_stack([data.inputs, np.ones(len(data.inputs))])
+    losses = []
+    for i in range(0, draws, 250):  # the errors of a batch stay in cache
+        shaken = v.double().numpy() + scale * noise.standard_normal((min(250, draws - i), len(v))).T
+        errors = inputs @ shaken - data.target[:, None]
+        losses.append(np.einsum("ij,ij->j", errors, errors) / len(errors))
+    return np.concatenate(losses)
+
+
+def binomial_z(events: int, n: int, chance: float) -> float:
+    """The normal deviate with the two-sided p-value of an exact binomial test, signed."""
+    p = stats.binomtest(int(events), n, chance).pvalue
+    return np.sign(events / n - chance) * stats.norm.isf(p / 2)
+
+
+class Network(NamedTuple):
+    """A trained model whose loss is shaken: how it starts, its data and loss, how noise enters."""
+
+    start: Callable[[np.random.Generator], nn.Module]
+    data: Callable[[int, int], Data]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    shaken: View = methods.additive_noise(1.0)
+
+
+def some_digits(replicate: int, seed: int = 0) -> Data:
+    """The first 400 training images of a replicate: enough for a loss surface, and quick."""
+    return Data(*(part[:400] for part in digits(replicate, seed)))
+
+
+def relative(parameter: Tensor, noise: Tensor) -> Tensor:
+    """Multiplicative noise: W * (1 + noise)."""
+    return parameter * (1 + noise)
+
+
+NETWORKS = {
+    "linear": Network(models.linear, synthetic, mse_loss),
+    "multiplicative": Network(models.linear, synthetic, mse_loss, relative),
+    "deep_linear": Network(models.deep_linear, synthetic, mse_loss),
+    "softmax": Network(partial(models.linear, inputs=64, outputs=10), some_digits, cross_entropy),
+    "tanh_mlp": Network(partial(models.mlp, activation=nn.Tanh), some_digits, cross_entropy),
+    "relu_mlp": Network(models.mlp, some_digits, cross_entropy),
+}
+# Six decades that end at the published noise.
+SIGMAS = XI * XI_SCALING * 10 ** (np.arange(-18, 1) / 3)
+
+
+@checked
+def expansion(
+    *,
+    networks: int,
+    noise_pairs: int,
+    probes: int,
+    training_noises: str,
+    seed: int = 0,
+    epochs: int = 300,
+    learning_rate: float = 0.005,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Excess loss under noise against sigma^2 / 2 * tr(H), and what noisy training does to weights.
+
+    networks: replicates, each with its own data or split, initialization and draws. First table, of
+    plainly trained models: network, noise_scale, quantity (excess: mean of L(v + sigma e) - L(v);
+    predicted: sigma^2 / 2 * tr(H); ratio of the two), mean, ci_low, ci_high, n. Second, of models
+    trained under each of the training_noises: network, noise_scale, quantity (loss: on the training
+    part, without noise; weight_norm: of all parameters, as a multiple of that at the start; curvature:
+    tr(H)), mean, ci_low, ci_high, n.
+    """
+    scales = number_list(training_noises)
+    jobs = [(name, i, scale) for name in NETWORKS for i in range(networks) for scale in scales]
+    settings = seed, epochs, learning_rate, noise_pairs, probes
+    measured = Parallel(n_jobs=-1)(delayed(_shaken_network)(*job, *settings) for job in jobs)
+    found = pd.DataFrame([row for rows in measured for row in rows])
+    keys = ["part", "network", "noise_scale", "quantity"]
+    means = [
+        dict(zip(keys, key, strict=True)) | statistics.mean_interval(group)
+        for key, group in found.groupby(keys, sort=False)["value"]
+    ]
+    table = pd.DataFrame(means)
+    return tuple(
+        table[table.part == part].drop(columns="part").reset_index(drop=True)
+        for part in ("shaken", "trained")
+    )
+
+
+@linear.one_thread()
+def _shaken_network(
+    name: str, replicate: int, trained_under: float, seed, epochs, learning_rate, pairs, probes
+) -> list[dict]:
+    network = NETWORKS[name]
+    inputs, target = map(torch.from_numpy, network.data(replicate, seed)[:2])
+    if network.loss is mse_loss:
+        target = target[:, None]
+    model = network.start(stream("initialization", replicate, seed))
+    before = _norm(model)
+    view: View = lambda parameter, noise: network.shaken(parameter, trained_under * noise)  # noqa: E731
+    noise = methods.noise_from(stream("training_noise", replicate, seed))
+    training.train(
+        model, inputs, target, view, noise, epochs=epochs, learning_rate=learning_rate, loss=network.loss
+    )
+    model.double()
+    if inputs.is_floating_point():
+        inputs = inputs.double()
+    target = target.double() if target.is_floating_point() else target
+    center = {key: p.detach() for key, p in model.named_parameters()}
+
+    def loss(noise: dict[str, Tensor]) -> Tensor:
+        seen = {key: network.shaken(p, noise[key]) for key, p in center.items()}
+        return network.loss(functional_call(model, seen, (inputs,)), target)
+
+    plain = loss({key: torch.zeros_like(p) for key, p in center.items()}).item()
+    curvature = trace(loss, center, stream("probe", replicate, seed), probes)
+    common = {"network": name, "noise_scale": trained_under, "part": "trained"}
+    values = {"loss": plain, "weight_norm": _norm(model) / before, "curvature": curvature}
+    rows = [common | {"quantity": key, "value": value} for key, value in values.items()]
+    if trained_under:
+        return rows
+    draws = _like(center, stream("evaluation_noise", replicate, seed).standard_normal, pairs)
+    for sigma in SIGMAS:
+        # Each draw with its opposite: terms of odd order, which vanish on average, cancel exactly.
+        both = [
+            vmap(loss)({key: sign * sigma * e for key, e in draws.items()}).mean() for sign in (1, -1)
+        ]
+        excess = (sum(both) / 2).item() - plain
+        predicted = sigma**2 / 2 * curvature
+        values = {"excess": excess, "predicted": predicted, "ratio": excess / predicted}
+        common = {"network": name, "noise_scale": sigma, "part": "shaken"}
+        rows += [common | {"quantity": key, "value": value} for key, value in values.items()]
+    return rows
+
+
+def trace(
+    function: Callable[[dict[str, Tensor]], Tensor],
+    like: dict[str, Tensor],
+    draws: np.random.Generator,
+    probes: int,
+) -> float:
+    """Trace of the Hessian of a function at zero, by Hutchinson's (1990) estimator.
+
+    function takes named tensors shaped as those of `like`. Mean over probes of z'Hz, z of independent
+    signs, each from one Hessian-vector product (the derivative of the gradient in the direction z).
+    """
+    zero = {key: torch.zeros_like(p) for key, p in like.items()}
+
+    def quadratic(z: dict[str, Tensor]) -> Tensor:
+        _, product = vjp(grad(function), zero)
+        (product,) = product(z)
+        return sum((z[key] * product[key]).sum() for key in z)
+
+    signs = _like(like, lambda shape: 2.0 * draws.integers(0, 2, shape) - 1, probes)
+    return vmap(quadratic)(signs).mean().item()
+
+
+def _like(parameters: dict[str, Tensor], draw, number: int) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(draw((number, *p.shape))).to(p.dtype) for key, p in parameters.items()}
+
+
+def _norm(model: nn.Module) -> float:
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).norm().item()
+
+
+SCHEDULES = {
+    "constant": lambda rate, epochs: np.full(epochs, rate),
+    "decaying": lambda rate, epochs: rate * (1 - np.arange(epochs) / epochs),  # linearly, to zero
+}
+
+
+@checked
+def long_training(
+    *,
+    replicates: int,
+    longest: int,
+    seed: int = 0,
+    target: str = "sum",
+    target_noise: float = 0.1,
+    xi_scaling: float = XI_SCALING,
+    baseline_noise: float = 0.4,
+    epochs: int = 300,
+    learning_rate: float = 0.005,
+) -> pd.DataFrame:
+    """What each method has learned after 1, 10, ... times the published epochs, up to `longest` times.
+
+    Columns method, schedule (constant learning rate, or falling linearly to zero at the end of each
+    length), epoch, quantity, mean, ci_low, ci_high, n. Quantities: travelled (distance from the
+    start), left (distance to the least-squares solution), both as multiples of the distance between
+    start and solution; explained (fraction of the target's variance); left_predicted (diffusion).
+    """
+    lengths = [epochs * 10**k for k in range(9) if 10**k <= longest]
+    names = list(methods.build())
+    settings = {"xi_scaling": xi_scaling, "baseline_noise": baseline_noise}
+    task = seed, target, target_noise, learning_rate
+    jobs = []
+    for chunk in linear.chunks(replicates, max(lengths) * (FEATURES + 1)):
+        for name in names:
+            jobs.append((chunk, name, "constant", lengths))
+            jobs += [(chunk, name, "decaying", [length]) for length in lengths]
+    done = Parallel(n_jobs=-1)(delayed(_long_run)(*job, settings, *task) for job in jobs)
+    found = pd.concat(done)
+    keys = ["method", "schedule", "epoch", "quantity"]
+    rows = [
+        dict(zip(keys, key, strict=True)) | statistics.mean_interval(group)
+        for key, group in found.groupby(keys, sort=False)["value"]
+    ]
+    order = {name: i for i, name in enumerate([*names, *SCHEDULES])}
+    table = pd.DataFrame(rows).sort_values(keys[:3], key=lambda c: c.map(order).fillna(c), kind="stable")
+    return table.reset_index(drop=True)
+
+
+@linear.one_thread()
+def _long_run(
+    chunk, name, schedule, lengths, settings, seed, target, target_noise, rate
+) -> pd.DataFrame:
+    moments, _ = linear.moments(synthetic(i, seed, target, target_noise) for i in chunk)
+    start = linear.initial(FEATURES, chunk, seed)
+    best = torch.linalg.solve(moments.a.permute(2, 0, 1), moments.b.T).T
+    whole = (best - start).norm(dim=0)
+    variance = moments.c - moments.b[-1] ** 2  # the last of b is the mean of the target
+    shape = (max(lengths), FEATURES + 1)
+    noise = linear.noise_draws("training_noise", chunk, shape, seed)
+    rates = SCHEDULES[schedule](rate, max(lengths)).tolist()
+    view = methods.build(**settings)[name]
+    seen = set(lengths)
+    if schedule == "constant":
+        seen |= {round(lengths[0] * 10 ** (k / 4)) for k in range(-8, 4 * len(lengths))}
+    sigma = view(torch.zeros(1), torch.ones(1)).item()  # of additive noise
+    parts = []
+
+    def keep(epoch: int, v: Tensor) -> None:
+        values = {
+            "travelled": (v - start).norm(dim=0) / whole,
+            "left": (v - best).norm(dim=0) / whole,
+            "explained": 1 - moments.loss(v) / variance,
+        }
+        if schedule == "constant" and sigma:
+            values["left_predicted"] = diffusion(epoch, sigma, rate, whole)
+        for quantity, value in values.items():
+            row = {"method": name, "schedule": schedule, "epoch": epoch, "quantity": quantity}
+            parts.append(pd.DataFrame(row | {"value": value.numpy()}))
+
+    if schedule == "constant":
+        keep(0, start)
+    for epoch, v in enumerate(linear.steps(moments, start, view, noise, rates), 1):
+        if epoch in seen:
+            keep(epoch, v)
+    return pd.concat(parts)
+
+
+def diffusion(epoch: int, sigma: float, rate: float, whole: Tensor) -> Tensor:
+    """What is left of the distance to the solution where noise rules the gradients: like whole.
+
+    For inputs of unit covariance the gradient is 2 (delta + sigma e) in each of the d coordinates.
+    Adam divides it by about 2 sigma, so delta shrinks by the fraction rate / sigma each step, and each
+    step adds variance rate^2: an Ornstein-Uhlenbeck process, whose variance settles at
+    rate * sigma / 2. Root mean square of |delta| after `epoch` steps, over `whole`, its start.
+    """
+    shrunk = math.exp(-2 * epoch * rate / sigma)
+    settled = (FEATURES + 1) * rate * sigma / 2
+    return (shrunk + settled * (1 - shrunk) / whole**2).sqrt()
