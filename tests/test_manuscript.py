@@ -29,7 +29,7 @@ TYPED = {
     r"2 s\^[24]|2 s\\,|4 s\^2|[sbA]\^2|\\rVert\^2": "mathematics",
     r"2\^b|2\^\{b-1\}(, \\dots, 2\^\{b-1\}-1)?": "the codes of an integer grid",
     r"\\sigma = 0": "plain training, by definition",
-    r"\\sigma\^2 \\tr A": "mathematics",
+    r"\\sigma\^[24]|\\tfrac12": "mathematics",
 }
 # Words that say how a result came out; they may come from macros only, or stand in a general statement.
 DIRECTION = re.compile(
@@ -54,7 +54,9 @@ def prose(body: str) -> str:
 
 
 def typed_numbers(body: str) -> list[str]:
-    text = prose(body)
+    body, appendix, proofs = body.partition("\\appendix")
+    proofs = re.sub(r"\\begin\{equation\}.*?\\end\{equation\}|\$.*?\$", "", proofs, flags=re.S)
+    text = prose(body + appendix + proofs)  # formulas of proofs are mathematics
     for pattern in TYPED:
         text = re.sub(pattern, "", text)
     return [text[max(0, m.start() - 30) : m.end() + 10] for m in re.finditer(r"\d[\d.,]*", text)]
