@@ -130,7 +130,8 @@ class Measured(NamedTuple):
 def flip(codes: Tensor, bits: int) -> Tensor:
     """Codes with their lowest bits inverted in two's complement: flip(tensor([-1., 4.]), 2) is [-4, 7].
 
-    Stays within a full range of as many bits or more; a code moves by at most 2**bits - 1.
+    A code of more bits than that keeps its sign, so it stays within its full range, and moves by at most
+    2**bits - 1.
     """
     return (codes.int() ^ (2**bits - 1)).to(codes)
 
