@@ -29,11 +29,16 @@ NOISE = 0.03
 VIEWS = {"t0_qat": methods.additive_noise(NOISE), "no_noise": methods.no_noise()}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    with linear.one_thread():
+        yield
+
+
 @pytest.fixture(scope="module")
 def nets() -> Trained:
     """Three networks, trained with noise on the digits."""
-    with linear.one_thread():
-        return precision.mlp("digits", range(3), VIEWS, SETTINGS)["t0_qat"]
+    return precision.mlp("digits", range(3), VIEWS, SETTINGS)["t0_qat"]
 
 
 @PROPERTY
@@ -122,8 +127,7 @@ def test_several_channels_and_layers_count_each_with_its_geometric_mean():
 
 def test_doubled_weights_keep_the_knee_and_move_the_bits_of_xi_by_one():
     """The knee does not depend on the units of the weights; where the step equals xi does."""
-    with linear.one_thread():
-        plain = precision.linear_layer("diabetes", range(12), VIEWS, SETTINGS)["no_noise"]
+    plain = precision.linear_layer("diabetes", range(12), VIEWS, SETTINGS)["no_noise"]
     doubled = Trained([2 * w for w in plain.weights], lambda w: plain.metric([layer / 2 for layer in w]))
     for curve, error in ((("full", "absmax"), 1e-3), (("narrow", "mse"), 0.5)):
         found = []
@@ -136,18 +140,16 @@ def test_doubled_weights_keep_the_knee_and_move_the_bits_of_xi_by_one():
 
 
 def test_the_linear_metric_is_one_minus_r_squared_of_scikit_learn():
-    with linear.one_thread():
-        for dataset, task in TASKS.items():
-            trained = precision.linear_layer(dataset, range(3), VIEWS, SETTINGS)["no_noise"]
-            codes, step = quantize(trained.weights[0], Grid(3))
-            # The bias is what the metric keeps: found from the metric's own test moments.
-            bias = trained.metric.args[1][0]
-            for i, metric in enumerate(trained.metric([codes * step])):
-                data = task(i, 3)
-                model = LinearRegression()
-                model.coef_, model.intercept_ = (codes * step)[i, 0].numpy(), bias[i].item()
-                predicted = model.predict(data.test_inputs.astype(float))
-                assert metric == pytest.approx(1 - r2_score(data.test_target, predicted), rel=1e-6)
+    for dataset, task in TASKS.items():
+        trained = precision.linear_layer(dataset, range(3), VIEWS, SETTINGS)["no_noise"]
+        codes, step = quantize(trained.weights[0], Grid(3))
+        bias = trained.metric.args[1][0]
+        for i, metric in enumerate(trained.metric([codes * step])):
+            data = task(i, 3)
+            model = LinearRegression()
+            model.coef_, model.intercept_ = (codes * step)[i, 0].numpy(), bias[i].item()
+            predicted = model.predict(data.test_inputs.astype(float))
+            assert metric == pytest.approx(1 - r2_score(data.test_target, predicted), rel=1e-6)
 
 
 def plain_loop(replicate: int) -> nn.Sequential:
@@ -195,7 +197,6 @@ def test_the_metric_of_a_rounded_network_against_torch_s_fake_quantization(nets,
         data = digits(i, 3)
         hidden = torch.from_numpy(data.test_inputs)
         for layer, weights in zip((net[0], net[2]), nets.weights, strict=True):
-            # Torch multiplies by 1 / scale; half a thousandth off, no weight lies on a rounding tie.
             scale = 2 * weights[i].abs().amax(1) / (2**bits - 1)
             zero = torch.zeros(len(scale), dtype=torch.int32)
             ends = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1

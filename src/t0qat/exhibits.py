@@ -213,7 +213,8 @@ def precision(results: Results) -> tuple[str, dict[str, str]]:
             ]
             rows.append([*(lead if quantity == "knee" else [""] * 3), label, *cells])
     header = ["Data", "Method", "Full precision", "Bits", *(", ".join(pair) for pair in conventions)]
-    body = tabular(rows, header, "@{}llll" + "r" * len(conventions) + "@{}", breaks)
+    columns = r"@{\hspace{5pt}}".join("llll" + "r" * len(conventions))
+    body = tabular(rows, header, f"@{{}}{columns}@{{}}", breaks)
 
     mine = knees[(knees.method == "t0_qat") & (knees.range == "full") & (knees.scale == "absmax")]
     macros = {
