@@ -115,7 +115,7 @@ SUBJECTS = {
     name: Subject(partial(linear_layer, name), "Unexplained variance", "replicates", 250)
     for name in TASKS
 }
-SUBJECTS["digits"] = Subject(partial(mlp, "digits"), "Share of wrong images", "replicates_mlp", 3)
+SUBJECTS["digits"] = Subject(partial(mlp, "digits"), "Share of wrong images", "replicates_mlp", 2)
 
 
 class Measured(NamedTuple):
