@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t0qat import claims, exhibits, latex, results
-from t0qat.methods import METHODS, Method
+from t0qat.methods import METHODS, NAMED, Method
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
 HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
@@ -88,6 +88,27 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
             for quantity in quantities[1:]
         ],
     }
+    tables |= {
+        "precision_full": [
+            loss(dataset=dataset, method=method)
+            for dataset in exhibits.DATASET_LABELS
+            for method in NAMED
+        ],
+        "precision_knee": [
+            difference(dataset=dataset, method=method, range=codes, scale=scale, quantity=quantity)
+            for dataset in exhibits.DATASET_LABELS
+            for method in NAMED
+            for codes, scale in (("full", "absmax"), ("narrow", "mse"))
+            for quantity in ("knee", "xi_bits", "difference", "distance")
+        ],
+        "precision_flips": [
+            difference(dataset=dataset, bits=8, flipped=flipped, method="t0_qat", other=other)
+            for dataset in exhibits.DATASET_LABELS
+            for flipped in (1, 2)
+            for other in NAMED
+            if other != "t0_qat"
+        ],
+    }
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
     made["claims"] = claims.decide(made)
@@ -105,6 +126,7 @@ SHOWN = {
     "table1": "reported mean std ci_low ci_high q025 median q975 reported_percentile",
     "table1_paired": "estimate ci_low ci_high",
     "integer_grids_overall": "estimate ci_low ci_high",
+    "precision_full": "mean ci_low ci_high",
     "claims": "estimate ci_low ci_high n",
 }
 
@@ -152,6 +174,41 @@ def test_grid_macros_count_what_the_corrected_tests_say():
     assert int(macros["GridsDropCells"]) == len(detectable)
     assert float(macros["GridsDropDetectableLeast"]) == pytest.approx(min(detectable), rel=0.05)
     assert float(macros["GridsDropDetectableMost"]) == pytest.approx(max(detectable), rel=0.05)
+
+
+def test_every_changed_knee_and_flip_changes_what_is_typeset():
+    before = frames()
+    for name, mine in (
+        ("precision_knee", lambda rows: rows.quantity.isin(["knee", "xi_bits"])),
+        ("precision_flips", lambda rows: (rows.flipped == 2) & (rows.other == "standard_qat")),
+    ):
+        original = typeset(before, name)
+        for i in before[name].index[mine(before[name])]:
+            for column in ("estimate", "ci_low", "ci_high"):
+                table = before[name].copy()
+                table.loc[i, column] += 0.5
+                assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
+
+
+def test_precision_macros_count_what_the_intervals_and_the_corrected_tests_say():
+    tables = frames()
+    flips = tables["precision_flips"]
+    flips.loc[3, ["estimate", "ci_low", "ci_high", "p_holm"]] = 0.0, 0.0, 0.0, 1.0  # nothing in any pair
+    macros = exhibits.precision(tables)[1]
+    near = above = below = 0
+    for row in tables["precision_knee"].itertuples():
+        near += row.quantity == "distance" and row.ci_high < 1
+        above += row.quantity == "difference" and row.ci_low > 0
+        below += row.quantity == "difference" and row.ci_high < 0
+    found = [int(macros[f"Precision{name}"]) for name in ("Near", "DifferenceAbove", "DifferenceBelow")]
+    assert found == [near, above, below] and near and above and below
+    counted = {"Smaller": 0, "Larger": 0, "Unclear": 0, "Same": 0}
+    for row in flips.itertuples():
+        word = "Unclear" if row.p_holm >= 0.05 else "Larger" if row.estimate > 0 else "Smaller"
+        counted["Same" if row.estimate == 0 else word] += 1
+    assert {key: int(macros[f"PrecisionFlips{key}"]) for key in counted} == counted
+    assert int(macros["PrecisionFlipsCells"]) == sum(counted.values()) and all(counted.values())
+    assert macros["PrecisionReplicates"].count(r"2\,000") == len(exhibits.DATASET_LABELS)
 
 
 def test_macros_count_and_rank_the_reported_numbers():

@@ -27,9 +27,11 @@ TYPED = {
     r"11\\,s\^2": "ten weights and a bias, in a formula",
     r"\\mathcal N\(0, 1\)|\(x, 1\)|\\tfrac1n": "mathematics",
     r"2 s\^[24]|2 s\\,|4 s\^2|[sbA]\^2|\\rVert\^2": "mathematics",
+    r"2 \\max\|w\| / \(2\^b - 1\)|\\log_2(\\bigl\(2 \\max\|w\| / \\xi \+ 1)?": "where a step equals xi",
     r"2\^b|2\^\{b-1\}(, \\dots, 2\^\{b-1\}-1)?": "the codes of an integer grid",
     r"\\sigma = 0": "plain training, by definition",
     r"\\sigma\^[24]|\\tfrac12": "mathematics",
+    r"\\texttt\{xi\\_scaling\} = 1\b": "xi alone, by definition",
 }
 # Words that say how a result came out; they may come from macros only, or stand in a general statement.
 DIRECTION = re.compile(

@@ -48,6 +48,9 @@ CASES = {
     "grid_range": (["narrow", "full"], ["Full", "both", "", 0, None]),
     "error_rate": ([1e-9, 0.05, 0.5], [0, 0.0, 0.6, 1, -0.05, NAN, INF, True, "0.05"]),
     "grid_scale": (["absmax", "mse"], ["max", "MSE", "", True, None]),
+    "replicates_mlp": ([2, 30, 100_000], [1, 0, -5, 2.5, "30", True, None, NAN, 100_001]),
+    "mlp_epochs": ([1, 100, 1_000_000], [0, -1, 1.0, "100", True, None, 1_000_001]),
+    "mlp_learning_rate": ([1e-12, 0.01, 10], [0, -0.01, 11, NAN, INF, "0.01", True, None]),
 }
 GOOD = [(name, value) for name, (good, _) in CASES.items() for value in good]
 BAD = [(name, value) for name, (_, bad) in CASES.items() for value in bad]

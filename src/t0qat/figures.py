@@ -5,13 +5,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, ScalarFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, ScalarFormatter
 from scipy.stats import gaussian_kde
 
 from t0qat.constants import REPORTED, REPORTED_REDUCTION, XI, XI_SCALING
 from t0qat.exhibits import DATASET_LABELS, NETWORK_LABELS, QUANTITY_LABELS, at_fitted_noise
 from t0qat.experiments import QUANTITIES, Losses
-from t0qat.methods import METHODS
+from t0qat.methods import METHODS, NAMED, VARIANTS
+from t0qat.precision import SUBJECTS
 
 COLUMN = 3.4  # inches
 # Line styles and shades differ as well as hues, so that nothing hangs on colour. Hues after Okabe
@@ -38,7 +39,7 @@ FONT = {
 
 def style(method: str) -> dict:
     """The line of one method, the same in every figure."""
-    return STYLES[list(METHODS).index(method) % len(STYLES)]
+    return STYLES[[*METHODS, *VARIANTS].index(method) % len(STYLES)]
 
 
 def table1(run: dict[str, Losses]) -> Figure:
@@ -198,5 +199,54 @@ def integer_grids(table: pd.DataFrame) -> Figure:
             panel.set_title(DATASET_LABELS.get(dataset, dataset), loc="left")
             panel.set_xticks(np.arange(len(bits)), [f"INT{b}" for b in bits])
         panels[0].legend(frameon=False, loc="center", bbox_to_anchor=(0.35, 0.68))
+        plt.close(figure)
+    return figure
+
+
+def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> Figure:
+    """Metric against bits on one grid, one panel a data set; dotted: full precision.
+
+    Above each panel, per method: the mean knee (filled) and the mean number of bits at which the step
+    equals xi (open), with 95 % intervals.
+    """
+    with mpl.rc_context(FONT):
+        datasets = curves.dataset.unique()
+        figure, axes = plt.subplots(
+            2 * len(datasets), 1, figsize=(COLUMN, 5.6), sharex=True, layout="constrained",
+            height_ratios=[1, 2.6] * len(datasets),
+        )  # fmt: skip
+        for dataset, rail, panel in zip(datasets, axes[::2], axes[1::2], strict=True):
+            part, marks = (table[table.dataset == dataset] for table in (curves, knees))
+            for i, (method, mine) in enumerate(part.groupby("method", sort=False)):
+                line = style(method)
+                panel.plot(
+                    mine.bits, mine["mean"], label=NAMED[method].label,
+                    markersize=4, markevery=(i % 2, 2), **line,
+                )  # fmt: skip
+                level = full[(full.dataset == dataset) & (full.method == method)]["mean"].iloc[0]
+                panel.axhline(level, color=line["color"], linewidth=0.6, linestyle=(0, (1, 3)))
+                ends = marks[marks.method == method].set_index("quantity")
+                centres = ends.estimate[["knee", "xi_bits"]]
+                rail.plot(
+                    centres, [-i, -i], color=line["color"], linewidth=0.8, linestyle=line["linestyle"]
+                )
+                for quantity, inside in (("knee", line["color"]), ("xi_bits", "white")):
+                    row = ends.loc[quantity]
+                    whiskers = [[row.estimate - row.ci_low], [row.ci_high - row.estimate]]
+                    rail.errorbar(
+                        [row.estimate], [-i], xerr=whiskers, color=line["color"], marker=line["marker"],
+                        markerfacecolor=inside, markersize=4, capsize=2,
+                    )  # fmt: skip
+            rail.set(yticks=[], ylim=(-i - 0.7, 0.7))
+            rail.spines[["left", "bottom"]].set_visible(False)
+            rail.tick_params(bottom=False)
+            rail.set_title(DATASET_LABELS.get(dataset, dataset), loc="left")
+            panel.set(yscale="log", ylabel=SUBJECTS[dataset].metric)
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            panel.yaxis.set_minor_formatter("")
+        axes[0].set_title("filled: knee, open: step = xi", loc="right", fontsize=7)
+        axes[-1].set(xlabel="Bits of every weight", xticks=range(2, 18, 2), xlim=(0.5, 17.5))
+        axes[1].legend(frameon=False, loc="center right")
         plt.close(figure)
     return figure

@@ -86,6 +86,9 @@ RULES = {
     "error_rate": number(1e-9, 0.5),
     "grid_range": choice("narrow", "full"),
     "grid_scale": choice("absmax", "mse"),
+    "replicates_mlp": whole(2, 100_000),
+    "mlp_epochs": whole(1, 1_000_000),
+    "mlp_learning_rate": number(1e-12, 10),
 }
 
 

@@ -7,20 +7,21 @@ from pathlib import Path
 import pandas as pd
 
 from t0qat import places
-from t0qat.methods import METHODS
+from t0qat.methods import NAMED
 from t0qat.quantizers import CODES, SCALES
 from t0qat.tasks import IMAGES, TASKS
 
 # Losses are mean squared errors: of the synthetic target in its own units, of the diabetes target
 # in units of its variance. Intervals are 95 %.
 COLUMNS = {
-    "method": "a name in methods.METHODS",
+    "method": "a name in methods.METHODS or VARIANTS",
     "other": "the method it is compared with",
     "dataset": "a name in tasks.TASKS or tasks.IMAGES",
     "quantity": "what the row is about",
     "range": "integer codes used: full or narrow",
     "scale": "rule for the grid's step: absmax or mse",
     "bits": "bit-width of the integer grid, 1 to 16",
+    "flipped": "how many of the lowest bits of every integer code are inverted",
     "id": "of a claim, as in claims.CLAIMS",
     "claim": "in our own words",
     "statistic": "what decides it",
@@ -51,8 +52,8 @@ COLUMNS = {
 }
 # Names, and which there are where a registry says so.
 NAMES = {
-    "method": METHODS,
-    "other": METHODS,
+    "method": NAMED,
+    "other": NAMED,
     "dataset": TASKS | IMAGES,
     "range": CODES,
     "scale": SCALES,
@@ -91,6 +92,11 @@ FILES = {
     "theory_expansion": "network noise_scale quantity mean ci_low ci_high n",
     "theory_norms": "network noise_scale quantity mean ci_low ci_high n",
     "theory_training": "method schedule epoch quantity mean ci_low ci_high n",
+    "precision": "dataset method bits range scale quantity mean ci_low ci_high n",
+    "precision_full": "dataset method mean ci_low ci_high n",
+    "precision_knee": "dataset method range scale quantity estimate ci_low ci_high n",
+    "precision_flips": "dataset bits flipped method other estimate ci_low ci_high n p_holm detectable",
+    "precision_flips_added": "dataset method bits flipped mean ci_low ci_high n",
     "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
 }
 
