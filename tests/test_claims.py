@@ -80,3 +80,16 @@ def test_every_claim_of_the_list_has_an_entry_and_each_test_its_row_in_the_commi
     assert list(table.verdict) == list(committed.verdict)
     legal = {SUPPORTED, CONTRADICTED, UNCLEAR, "not testable here", "pending"}
     assert set(table.verdict) <= legal
+
+
+def test_equal_results_in_every_pair_are_nothing_to_test(monkeypatch):
+    """Neither 0 / 0 nor a verdict, and no part in the correction of the others."""
+    monkeypatch.setattr(claims, "CLAIMS", registry(*["below"] * 3))
+    tables = results(-2.5, 0.0, -2.6)
+    tables["file"].loc[1, ["ci_low", "ci_high"]] = 0.0
+    table = claims.decide(tables)
+    assert list(table.verdict) == [SUPPORTED, claims.UNTESTABLE, SUPPORTED]
+    assert table.p_holm.isna().tolist() == [False, True, False]
+    assert table.p_holm[0] == pytest.approx(2 * 2 * stats.norm.sf(2.6))  # of two tests, not three
+    tables["file"].loc[1, ["estimate", "ci_low", "ci_high"]] = 0.5  # certain, and on the wrong side
+    assert claims.decide(tables).verdict[1] == CONTRADICTED

@@ -232,10 +232,9 @@ def test_long_training_passes_through_the_published_experiment():
     runs, _ = experiments.published(replicates=3, epochs=30)
     moments, _ = linear.moments(synthetic(i) for i in range(3))
     variance = (moments.c - moments.b[-1] ** 2).numpy()
-    for name, losses in runs.items():
-        row = table.query(
-            "method == @name and schedule == 'constant' and epoch == 30 and quantity == 'explained'"
-        )
+    at_thirty = table.query("schedule == 'constant' and epoch == 30 and quantity == 'explained'")
+    for method, losses in runs.items():
+        row = at_thirty[at_thirty.method == method]
         assert row["mean"].item() == (1 - losses.full_precision / variance).mean()
     assert set(table.query("schedule == 'decaying'").epoch) == {30, 300}
     start = table.query("epoch == 0 and quantity == 'left'")

@@ -7,9 +7,11 @@ Its standard error is read off its 95 % interval, its two-sided p-value is that 
 the p-values of all tests are corrected together by Holm's method. Where the corrected p-value is below
 the error rate, the claim is supported if the estimate lies on the side it needs, contradicted if on the
 other; elsewhere it is not supported: the data cannot tell it from no effect, and `detectable` says which
-distance from the compared value would have been seen with 90 % power.
+distance from the compared value would have been seen with 90 % power. Where every replicate gives the
+compared value itself, to the last bit, there is nothing to test: not testable here.
 """
 
+import math
 from typing import NamedTuple
 
 import pandas as pd
@@ -20,6 +22,7 @@ from t0qat.statistics import LEVEL, holm
 Z = stats.norm.ppf((1 + LEVEL) / 2)
 POWER = 0.9
 SUPPORTED, CONTRADICTED, UNCLEAR = "supported", "contradicted", "not supported"
+UNTESTABLE, PENDING = "not testable here", "pending"
 
 
 class Comparison(NamedTuple):
@@ -211,12 +214,16 @@ def decide(results: dict[str, pd.DataFrame], error_rate: float = 0.05) -> pd.Dat
         for test in claim.tests:
             row = _row(results[test.file], test.keys)
             error = (row["ci_high"] - row["ci_low"]) / (2 * Z)
-            p_values.append(2 * stats.norm.sf(abs(row["estimate"] - test.value) / error))
             numbers = {key: row[key] for key in ("estimate", "ci_low", "ci_high", "n")}
+            words = {"id": claim.id, "claim": claim.statement, "statistic": test.statistic}
+            if error == 0 and row["estimate"] == test.value:
+                rows.append(words | numbers | {"verdict": UNTESTABLE, "value": test.value})
+                continue
+            distance = abs(row["estimate"] - test.value)
+            p_values.append(2 * stats.norm.sf(distance / error if error else math.inf))
             extra = {"value": test.value, "detectable": error * (Z + stats.norm.ppf(POWER))}
             below = row["estimate"] < test.value
             side = SUPPORTED if below == (test.needs == "below") else CONTRADICTED
-            words = {"id": claim.id, "claim": claim.statement, "statistic": test.statistic}
             rows.append(words | numbers | {"verdict": side} | extra)
         if not claim.tests:
             words = {
@@ -224,9 +231,9 @@ def decide(results: dict[str, pd.DataFrame], error_rate: float = 0.05) -> pd.Dat
                 "claim": claim.statement,
                 "statistic": f"{claim.waits_for} experiments",
             }
-            rows.append(words | {"verdict": "pending"})
+            rows.append(words | {"verdict": PENDING})
     table = pd.DataFrame(rows)
-    tested = table.index[table.verdict != "pending"]
+    tested = table.index[table.verdict.isin([SUPPORTED, CONTRADICTED])]
     table.loc[tested, "p_holm"] = holm(p_values)
     table.loc[tested[table.loc[tested, "p_holm"] >= error_rate], "verdict"] = UNCLEAR
     table["n"] = table["n"].astype("Int64")

@@ -370,8 +370,9 @@ def claims_table(results: Results) -> tuple[str, dict[str, str]]:
         "Supported": (table.verdict == claims.SUPPORTED).sum(),
         "Contradicted": (table.verdict == claims.CONTRADICTED).sum(),
         "Unclear": (table.verdict == claims.UNCLEAR).sum(),
-        "Decided": (table.verdict != "pending").sum(),
-        "Pending": table[table.verdict == "pending"].id.nunique(),
+        "Untestable": (table.verdict == claims.UNTESTABLE).sum(),
+        "Decided": (table.verdict != claims.PENDING).sum(),
+        "Pending": table[table.verdict == claims.PENDING].id.nunique(),
     }
     return body, {f"Claims{name}": str(count) for name, count in counts.items()}
 
@@ -389,6 +390,8 @@ def _verdict(row: Row) -> tuple[str, str, str]:
     verdict = row["verdict"]
     if verdict == claims.UNCLEAR:
         verdict += f" (would see {row['detectable']:.2g})"
+    elif verdict == claims.UNTESTABLE:
+        verdict += " (no two paired results differ)"
     return cell, thousands(row["n"]), verdict
 
 
