@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from t0qat import places
+from t0qat.constants import CONSTANTS
 from t0qat.methods import METHODS
 from t0qat.quantizers import CODES, SCALES
 from t0qat.tasks import IMAGES, TASKS
@@ -36,9 +37,22 @@ COLUMNS = {
     "q025": "2.5 % point of single runs",
     "median": "median of single runs",
     "q975": "97.5 % point of single runs",
-    "estimate": "mean paired difference, or probability of an event",
+    "estimate": "mean paired difference, probability of an event, or scaling of least mean loss",
     "p_holm": "two-sided p-value after Holm's correction over the file",
     "detectable": "smallest difference that this n sees with 90 % power",
+    "xi_scaling": "the training noise is xi times this",
+    "scaling": "a scaling with a name: published (80000) or xi_alone (1)",
+    "factor": "by which the scaling that it is compared with is larger",
+    "arm": "how the training noise is set: published, xi_alone, tuned, matched or plain",
+    "other_arm": "the arm it is compared with",
+    "constant": "a name in constants.CONSTANTS",
+    "magnitude": "of the constant, dimensionless",
+    "multiplier": "that makes it the published noise scale",
+    "largest_difference": "of a trained parameter from one trained with xi at the same product",
+    "target": "of the synthetic task: sum or normal",
+    "target_noise": "standard deviation of the noise on the target",
+    "baseline_noise": "standard deviation of Standard QAT's training noise, in units of the weights",
+    "evaluation_noise": "standard deviation of the evaluation noise, in units of the weights",
 }
 # Names, and which there are where a registry says so.
 NAMES = {
@@ -49,9 +63,16 @@ NAMES = {
     "scale": SCALES,
     "quantity": None,
     "id": None,
+    "scaling": None,
+    "arm": None,
+    "other_arm": None,
+    "constant": CONSTANTS,
+    "target": {"sum", "normal"},
 }
 PROSE = {"claim", "statistic", "verdict"}
-SETTINGS = {"bits", "flipped", "factor"}  # numbers that were set, not measured: they say which row it is
+# Numbers that were set, not measured: they say which row it is.
+SETTINGS = {"bits", "flipped", "factor", "xi_scaling", "target_noise", "baseline_noise"}
+SETTINGS |= {"evaluation_noise"}
 MAY_BE_EMPTY = {
     "table1": {"reported", "reported_percentile"},  # where the paper has no number
     "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},  # where pending
@@ -66,6 +87,17 @@ FILES = {
     "integer_grids_paired": "dataset bits range scale quantity method other"
     " estimate ci_low ci_high n p_holm detectable",
     "integer_grids_overall": "dataset quantity method other estimate ci_low ci_high n detectable",
+    "scale": "xi_scaling quantity mean ci_low ci_high n",
+    "scale_best": "quantity estimate ci_low ci_high n",
+    "scale_excess": "xi_scaling quantity estimate ci_low ci_high n p_holm detectable",
+    "scale_neighbours": "scaling factor quantity estimate ci_low ci_high n p_holm detectable",
+    "scale_arms": "dataset arm quantity mean std ci_low ci_high q025 median q975 n",
+    "scale_tuning": "dataset quantity arm other_arm estimate ci_low ci_high n p_holm detectable",
+    "constants": "dataset constant quantity estimate ci_low ci_high n p_holm detectable",
+    "constants_product": "dataset constant magnitude multiplier largest_difference n",
+    "calibration": "target target_noise baseline_noise evaluation_noise quantity"
+    " estimate ci_low ci_high n",
+    "calibration_verdicts": "target target_noise baseline_noise evaluation_noise id verdict p_holm",
     "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
 }
 

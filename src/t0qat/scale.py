@@ -365,9 +365,9 @@ def calibrate(
     *,
     calibration_replicates: int,
     seed: int = 0,
-    target_noises: str = "0, 0.1, 0.3, 0.5",
-    baseline_noises: str = "0, 0.2, 0.4, 0.6, 0.8, 1.2",
-    evaluation_noises: str = "0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1",
+    target_noises: str = "0, 0.1, 0.4, 0.7",
+    baseline_noises: str = "0, 0.2, 0.4, 0.8, 1.2, 2",
+    evaluation_noises: str = "0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5",
     epochs: int = 300,
     learning_rate: float = 0.005,
 ) -> dict[Setting, tuple[dict[str, Losses], dict[str, Losses]]]:
