@@ -30,6 +30,8 @@ TYPED = {
     r"2\^b|2\^\{b-1\}(, \\dots, 2\^\{b-1\}-1)?": "the codes of an integer grid",
     r"\\sigma = 0": "plain training, by definition",
     r"\\sigma\^2 \\tr A": "mathematics",
+    r"\\Delta/2|\\sqrt\{12\}": "the standard deviation of a uniform rounding error",
+    r"INT4(?= grid of the plainly)": "the grid whose step sets the matched noise, by definition",
 }
 # Words that say how a result came out; they may come from macros only, or stand in a general statement.
 DIRECTION = re.compile(

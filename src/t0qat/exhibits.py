@@ -301,10 +301,10 @@ def _arm_minus(table: pd.DataFrame, dataset: str, arm: str, other: str) -> str:
         return "--"
     found = rows_of(table, dataset=dataset, arm=arm, other_arm=other)
     if found:
-        return with_power(found[0])
+        return plus_minus_power(found[0])
     row = one(table, dataset=dataset, arm=other, other_arm=arm)
     swapped = {"estimate": row["estimate"], "ci_low": row["ci_high"], "ci_high": row["ci_low"]}
-    return with_power({key: -value for key, value in swapped.items()})
+    return plus_minus_power({key: -value for key, value in swapped.items()})
 
 
 def scale(results: Results) -> tuple[str, dict[str, str]]:
@@ -320,7 +320,7 @@ def scale(results: Results) -> tuple[str, dict[str, str]]:
                     DATASET_LABELS.get(dataset, escape(dataset)) if arm == "plain" else "",
                     label,
                     " / ".join(points) if varies else points[1],
-                    with_interval(one(arms, dataset=dataset, arm=arm, quantity="unexplained")),
+                    plus_minus(one(arms, dataset=dataset, arm=arm, quantity="unexplained")),
                     _arm_minus(pairs, dataset, arm, "plain"),
                     _arm_minus(pairs, dataset, arm, "tuned"),
                 ]
@@ -381,15 +381,14 @@ def constants_table(results: Results) -> tuple[str, dict[str, str]]:
                 scientific(mine.magnitude.iloc[0], 4),
                 scientific(mine.multiplier.iloc[0], 5),
                 *cells,
-                scientific(mine.largest_difference.max()),
             ]
         )
     names = [DATASET_LABELS.get(dataset, escape(dataset)) for dataset in datasets]
-    header = ["Constant", "$c$", r"$\sigma/c$", *2 * names, "Differs"]
+    header = ["Constant", "$c$", r"$\sigma/c$", *2 * names]
     span = len(datasets)
     over = rf"\multicolumn{{{span}}}{{c}}{{noise $c$}} & \multicolumn{{{span}}}{{c}}{{noise $\sigma$}}"
     header[0] = rf"& & & {over} & \\" + "\n" + header[0]
-    body = tabular(rows, header, "@{}lrr" + "r" * (2 * span + 1) + "@{}")
+    body = tabular(rows, header, "@{}lrr" + "r" * (2 * span) + "@{}")
 
     others = same[same.constant != "xi"].drop_duplicates("constant")
     xi = one(same[same.constant == "xi"].head(1))["magnitude"]

@@ -114,7 +114,7 @@ def scale(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
     """Loss and explained variance against xi_scaling, 0 at the left edge; marks: the best scaling."""
     lines = {"quantized": STYLES[1], "full_precision": STYLES[0]}
     with mpl.rc_context(FONT):
-        figure, panels = plt.subplots(2, 1, figsize=(COLUMN, 4.2), sharex=True, layout="constrained")
+        figure, panels = plt.subplots(2, 1, figsize=(COLUMN, 3.6), sharex=True, layout="constrained")
         for panel, prefix in zip(panels, ("", "explained_"), strict=True):
             for quantity, line in lines.items():
                 rows = table[table.quantity == prefix + quantity].sort_values("xi_scaling")
@@ -123,11 +123,11 @@ def scale(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
                 panel.fill_between(
                     rows.xi_scaling, rows.ci_low, rows.ci_high, color=colour, alpha=0.25, lw=0
                 )
-                at = rows.iloc[5 if prefix else -18]
+                at = 0.5 if prefix else 4000  # where the lines are apart
                 lift = 4 if prefix == "" or quantity == "full_precision" else -10
                 panel.annotate(
                     QUANTITY_LABELS[quantity],
-                    (at.xi_scaling, at["mean"]),
+                    (at, np.interp(at, rows.xi_scaling, rows["mean"])),
                     (0, lift),
                     textcoords="offset points",
                     color=colour,
@@ -149,7 +149,7 @@ def scale(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
         for at, words in ((1, "xi itself"), (XI_SCALING, "published")):
             top = panels[0].get_xaxis_transform()
             panels[0].text(at, 1.02, words, transform=top, ha="center", fontsize=7)
-        panels[0].yaxis.set_major_formatter(ScalarFormatter())
+        panels[0].yaxis.set_major_formatter("{x:g}")
         ticks = [0, 1, 100, 10_000, 1_000_000]
         panels[1].set_xticks(ticks, ["0", "1", "100", "$10^4$", "$10^6$"])
         panels[1].minorticks_off()
@@ -166,7 +166,7 @@ def constants(table: pd.DataFrame, product: pd.DataFrame) -> Figure:
     order = product.sort_values("magnitude", kind="stable").drop_duplicates("constant")
     names = order.constant.tolist()
     with mpl.rc_context(FONT):
-        height = 1.0 + 0.22 * len(names)
+        height = 0.7 + 0.18 * len(names)
         figure, panel = plt.subplots(figsize=(COLUMN, height), layout="constrained")
         rows = table[table.quantity == "unexplained_added"]
         for i, (dataset, mine) in enumerate(rows.groupby("dataset", sort=False)):
@@ -188,7 +188,7 @@ def constants(table: pd.DataFrame, product: pd.DataFrame) -> Figure:
         ]
         panel.set_yticks(range(len(names)), labels)
         panel.set_xlabel("Added unexplained variance")
-        panel.legend(frameon=False, loc="upper left")
+        panel.legend(frameon=False, loc="lower right")
         plt.close(figure)
     return figure
 
@@ -198,7 +198,7 @@ def calibration(table: pd.DataFrame) -> Figure:
     rows = table[table.quantity == "p_value"]
     targets = rows.target.unique()
     with mpl.rc_context(FONT):
-        figure, panels = plt.subplots(len(targets), 1, figsize=(COLUMN, 4), layout="constrained")
+        figure, panels = plt.subplots(len(targets), 1, figsize=(COLUMN, 3.4), layout="constrained")
         for panel, target in zip(panels, targets, strict=True):
             most = rows[rows.target == target].pivot_table(
                 index="baseline_noise", columns="evaluation_noise", values="estimate", aggfunc="max"
