@@ -1,5 +1,6 @@
 """What is typeset: digits, direction words, escaped text, and that every number comes from results."""
 
+import itertools
 import math
 import re
 from decimal import Decimal
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t0qat import claims, exhibits, latex, results
+from t0qat.constants import CONSTANTS
 from t0qat.methods import METHODS, Method
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
@@ -86,6 +88,64 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
             difference(dataset=dataset, method="t0_qat", other="standard_qat", quantity=quantity)
             for dataset in exhibits.DATASET_LABELS
             for quantity in quantities[1:]
+        ],
+    }
+    losses = ("full_precision", "quantized")
+    arms = ("published", "xi_alone", "tuned", "matched", "plain")
+    settings = [
+        {"target": target, "target_noise": 0.1, "baseline_noise": 0.4, "evaluation_noise": noise}
+        for target in ("sum", "normal")
+        for noise in (0.3, 0.5)
+    ]
+    agreement = ("acceptance_half", "acceptance", "acceptance_double", "p_value", *pairs)
+    scalings = (0.0, 1.0, 80_000.0)
+    tables |= {
+        "scale": [
+            loss(xi_scaling=scaling, quantity=quantity)
+            for quantity in ("explained_full_precision", *losses)
+            for scaling in scalings
+        ],
+        "scale_best": [
+            {"quantity": q, "estimate": 1.0, "ci_low": 0.0, "ci_high": 2.0, "n": 2000} for q in losses
+        ],
+        "scale_excess": [difference(xi_scaling=s, quantity=q) for q in losses for s in scalings],
+        "scale_neighbours": [
+            difference(scaling=scaling, factor=factor, quantity="quantized")
+            for scaling in ("published", "xi_alone")
+            for factor in (0.5, 2.0)
+        ],
+        "scale_arms": [
+            loss(dataset=dataset, arm=arm, quantity=quantity) | points
+            for dataset in exhibits.DATASET_LABELS
+            for arm in arms
+            for quantity in ("noise", "unexplained")
+        ],
+        "scale_tuning": [
+            difference(dataset=dataset, quantity="unexplained", arm=arm, other_arm=other)
+            for dataset in exhibits.DATASET_LABELS
+            for arm, other in itertools.combinations(arms, 2)
+        ],
+        "constants": [
+            difference(dataset=dataset, constant=constant, quantity=quantity)
+            for dataset in exhibits.DATASET_LABELS
+            for constant in CONSTANTS
+            for quantity in ("unexplained_added", "unexplained_added_published")
+        ],
+        "constants_product": [
+            {"dataset": dataset, "constant": constant, "magnitude": magnitude}
+            | {"multiplier": 32 / 3 / magnitude, "largest_difference": 0.0, "n": 2000}
+            for dataset in exhibits.DATASET_LABELS
+            for constant, magnitude in CONSTANTS.items()
+        ],
+        "calibration": [
+            setting | {"quantity": quantity, "estimate": 0.5} | interval(0.5)
+            for setting in settings
+            for quantity in agreement
+        ],
+        "calibration_verdicts": [
+            setting | {"id": id, "verdict": claims.UNCLEAR, "p_holm": 0.5}
+            for setting in settings
+            for id in ("C1", "C2")
         ],
     }
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}

@@ -48,6 +48,16 @@ CASES = {
     "grid_range": (["narrow", "full"], ["Full", "both", "", 0, None]),
     "error_rate": ([1e-9, 0.05, 0.5], [0, 0.0, 0.6, 1, -0.05, NAN, INF, True, "0.05"]),
     "grid_scale": (["absmax", "mse"], ["max", "MSE", "", True, None]),
+    "points": ([2, 1000], [1, 0, -2, 1001, 20.0, True, "20", None]),
+    "tuning_points": ([2, 1000], [1, 0, -2, 1001, 20.0, True, "20", None]),
+    "calibration_replicates": ([2, 10_000_000], [1, 0, 10_000_001, 300.0, True, "300", None, NAN]),
+    "tolerance": ([1e-9, 0.25, 1], [0, 0.0, -0.1, 1.1, NAN, INF, True, "0.25", None]),
+    "target_noises": (["0", "0, 0.1,1e3"], ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None]),
+    "baseline_noises": (["0", "0, 0.1,1e3"], ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None]),
+    "evaluation_noises": (
+        ["0", "0, 0.1,1e3"],
+        ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None],
+    ),
 }
 GOOD = [(name, value) for name, (good, _) in CASES.items() for value in good]
 BAD = [(name, value) for name, (_, bad) in CASES.items() for value in bad]

@@ -387,7 +387,7 @@ def constants_table(results: Results) -> tuple[str, dict[str, str]]:
     header = ["Constant", "$c$", r"$\sigma/c$", *2 * names]
     span = len(datasets)
     over = rf"\multicolumn{{{span}}}{{c}}{{noise $c$}} & \multicolumn{{{span}}}{{c}}{{noise $\sigma$}}"
-    header[0] = rf"& & & {over} & \\" + "\n" + header[0]
+    header[0] = rf"& & & {over} \\" + "\n" + header[0]
     body = tabular(rows, header, "@{}lrr" + "r" * (2 * span) + "@{}")
 
     others = same[same.constant != "xi"].drop_duplicates("constant")
