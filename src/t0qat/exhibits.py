@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from t0qat import claims
-from t0qat.constants import REPORTED_REDUCTION, XI_SCALING, reported_evaluation_noise
+from t0qat.constants import REPORTED_REDUCTION, XI, XI_SCALING, reported_evaluation_noise
 from t0qat.latex import escape, scientific, tabular
 from t0qat.methods import METHODS
 
@@ -312,9 +312,10 @@ def scale(results: Results) -> tuple[str, dict[str, str]]:
     rows = []
     for dataset in arms.dataset.unique():
         for arm, label in ARM_LABELS.items():
-            noise = one(arms, dataset=dataset, arm=arm, quantity="noise")
-            points = [f"{noise[key]:.2g}" for key in ("q025", "median", "q975")]
-            varies = noise["q025"] < noise["q975"]
+            scaling = one(arms, dataset=dataset, arm=arm, quantity="log_scaling")
+            noises = [XI * (10 ** scaling[key] - 1) for key in ("q025", "median", "q975")]
+            points = [f"{noise:.2g}" for noise in noises]
+            varies = noises[0] < noises[-1]
             rows.append(
                 [
                     DATASET_LABELS.get(dataset, escape(dataset)) if arm == "plain" else "",

@@ -187,7 +187,7 @@ def constants(table: pd.DataFrame, product: pd.DataFrame) -> Figure:
             for name, value in zip(names, order.magnitude, strict=True)
         ]
         panel.set_yticks(range(len(names)), labels)
-        panel.set_xlabel("Added unexplained variance")
+        panel.set_xlabel("Added unexplained variance", loc="right")
         panel.legend(frameon=False, loc="lower right")
         plt.close(figure)
     return figure

@@ -270,8 +270,9 @@ def tuning(
 def arm_means(arms: dict[str, dict[str, Arm]]) -> pd.DataFrame:
     """Each arm's noise and what it leaves unexplained, over replicates.
 
-    Columns dataset, arm, quantity ("noise": standard deviation in units of the weights, or
-    "unexplained": share of the target's variance), mean, ci_low, ci_high, std, q025, median, q975, n.
+    Columns dataset, arm, quantity, mean, ci_low, ci_high, std, q025, median, q975, n. quantity is
+    "unexplained", a share of the target's variance, or "log_scaling", the decimal logarithm of
+    1 + noise / xi: tuned scalings span decades, and the few largest would make up their mean.
     """
     return pd.DataFrame(
         {"dataset": dataset, "arm": arm, "quantity": quantity}
@@ -279,7 +280,10 @@ def arm_means(arms: dict[str, dict[str, Arm]]) -> pd.DataFrame:
         | statistics.spread(values)
         for dataset, each in arms.items()
         for arm, found in each.items()
-        for quantity, values in found._asdict().items()
+        for quantity, values in (
+            ("log_scaling", np.log10(1 + found.noise / XI)),
+            ("unexplained", found.unexplained),
+        )
     )
 
 
