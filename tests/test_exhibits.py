@@ -118,7 +118,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
             loss(dataset=dataset, arm=arm, quantity=quantity) | points
             for dataset in exhibits.DATASET_LABELS
             for arm in arms
-            for quantity in ("noise", "unexplained")
+            for quantity in ("log_scaling", "unexplained")
         ],
         "scale_tuning": [
             difference(dataset=dataset, quantity="unexplained", arm=arm, other_arm=other)

@@ -187,12 +187,9 @@ def test_every_pair_of_arms_that_a_claim_reads_is_there_with_its_sign():
         assert row["estimate"] == pytest.approx(first.mean() - second.mean())
     means = scale.arm_means(arms).set_index(["dataset", "arm", "quantity"])
     assert len(means) == 2 * 5 * 2
-    assert means.loc["diabetes", "tuned", "noise"][["mean", "ci_low", "ci_high", "std"]].tolist() == [
-        1,
-        1,
-        1,
-        0,
-    ]
+    scaling = means.loc["diabetes", "tuned", "log_scaling"]
+    assert scaling["mean"] == pytest.approx(np.log10(7501))  # noise 1, and 1 / xi is 7500
+    assert scaling["std"] == pytest.approx(0, abs=1e-12)
 
 
 def test_constants_are_noises_and_only_the_product_counts(monkeypatch):
