@@ -1,5 +1,6 @@
 """What is typeset: digits, direction words, escaped text, and that every number comes from results."""
 
+import itertools
 import math
 import re
 from decimal import Decimal
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t0qat import claims, exhibits, latex, results
+from t0qat.constants import CONSTANTS, REPORTED_REDUCTION
+from t0qat.exhibits import published, verdicts, words
 from t0qat.methods import METHODS, NAMED, Method
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
@@ -49,7 +52,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
             row |= {"reported": np.nan, "reported_percentile": np.nan}
     pairs = ("drop_difference", "chance_of_reported_reduction", "chance_t0_worse_quantized")
     grid = {"range": "full", "scale": "absmax"}
-    cells = [(dataset, method) for dataset in exhibits.DATASET_LABELS for method in METHODS]
+    cells = [(dataset, method) for dataset in words.DATASET_LABELS for method in METHODS]
     tables = {
         "table1": single,
         "table1_paired": [
@@ -84,29 +87,117 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
         ],
         "integer_grids_overall": [
             difference(dataset=dataset, method="t0_qat", other="standard_qat", quantity=quantity)
-            for dataset in exhibits.DATASET_LABELS
+            for dataset in words.DATASET_LABELS
             for quantity in quantities[1:]
         ],
     }
     tables |= {
         "precision_full": [
-            loss(dataset=dataset, method=method)
-            for dataset in exhibits.DATASET_LABELS
-            for method in NAMED
+            loss(dataset=dataset, method=method) for dataset in words.DATASET_LABELS for method in NAMED
         ],
         "precision_knee": [
             difference(dataset=dataset, method=method, range=codes, scale=scale, quantity=quantity)
-            for dataset in exhibits.DATASET_LABELS
+            for dataset in words.DATASET_LABELS
             for method in NAMED
             for codes, scale in (("full", "absmax"), ("narrow", "mse"))
             for quantity in ("knee", "xi_bits", "difference", "distance")
         ],
         "precision_flips": [
             difference(dataset=dataset, bits=8, flipped=flipped, method="t0_qat", other=other)
-            for dataset in exhibits.DATASET_LABELS
+            for dataset in words.DATASET_LABELS
             for flipped in (1, 2)
             for other in NAMED
             if other != "t0_qat"
+        ],
+    }
+    losses = ("full_precision", "quantized")
+    arms = ("published", "xi_alone", "tuned", "matched", "plain")
+    settings = [
+        {"target": target, "target_noise": 0.1, "baseline_noise": 0.4, "evaluation_noise": noise}
+        for target in ("sum", "normal")
+        for noise in (0.3, 0.5)
+    ]
+    agreement = ("acceptance_half", "acceptance", "acceptance_double", "p_value", *pairs)
+    scalings = (0.0, 1.0, 80_000.0)
+    tables |= {
+        "scale": [
+            loss(xi_scaling=scaling, quantity=quantity)
+            for quantity in ("explained_full_precision", *losses)
+            for scaling in scalings
+        ],
+        "scale_best": [
+            {"quantity": q, "estimate": 1.0, "ci_low": 0.0, "ci_high": 2.0, "n": 2000} for q in losses
+        ],
+        "scale_excess": [difference(xi_scaling=s, quantity=q) for q in losses for s in scalings],
+        "scale_neighbours": [
+            difference(scaling=scaling, factor=factor, quantity="quantized")
+            for scaling in ("published", "xi_alone")
+            for factor in (0.5, 2.0)
+        ],
+        "scale_arms": [
+            loss(dataset=dataset, arm=arm, quantity=quantity) | points
+            for dataset in words.DATASET_LABELS
+            for arm in arms
+            for quantity in ("log_scaling", "unexplained")
+        ],
+        "scale_tuning": [
+            difference(dataset=dataset, quantity="unexplained", arm=arm, other_arm=other)
+            for dataset in words.DATASET_LABELS
+            for arm, other in itertools.combinations(arms, 2)
+        ],
+        "constants": [
+            difference(dataset=dataset, constant=constant, quantity=quantity)
+            for dataset in words.DATASET_LABELS
+            for constant in CONSTANTS
+            for quantity in ("unexplained_added", "unexplained_added_published")
+        ],
+        "constants_product": [
+            {"dataset": dataset, "constant": constant, "magnitude": magnitude}
+            | {"multiplier": 32 / 3 / magnitude, "largest_difference": 0.0, "n": 2000}
+            for dataset in words.DATASET_LABELS
+            for constant, magnitude in CONSTANTS.items()
+        ],
+        "calibration": [
+            setting | {"quantity": quantity, "estimate": 0.5} | interval(0.5)
+            for setting in settings
+            for quantity in agreement
+        ],
+        "calibration_verdicts": [
+            setting | {"id": id, "verdict": claims.UNCLEAR, "p_holm": 0.5}
+            for setting in settings
+            for id in ("C1", "C2")
+        ],
+    }
+    networks, sigmas = ("linear", "relu_mlp"), (0.01, 0.1, 32 / 3)
+    chances = {"target": "sum", "noise_scale": 0.4458, "z": 1.5, "exact": 0.3}
+    tables |= {
+        "theory": [
+            difference(target="sum", noise_scale=s, weights="t0_qat", quantity="drop_mean")
+            | {"exact": 2.0, "z": draws.uniform(-3, 3)}
+            for s in sigmas
+        ],
+        "theory_reduction": [
+            chances | difference(method=method, other=other, reduction=REPORTED_REDUCTION)
+            for method, other in itertools.product(("standard_qat", "t0_qat"), repeat=2)
+        ],
+        "theory_expansion": [
+            loss(network=network, noise_scale=s, quantity=quantity)
+            for network in networks
+            for quantity in ("excess", "predicted", "ratio")
+            for s in sigmas
+        ],
+        "theory_norms": [
+            loss(network=network, noise_scale=s, quantity=quantity)
+            for network in networks
+            for s in (0.0, 32 / 3)
+            for quantity in ("loss", "weight_norm", "curvature")
+        ],
+        "theory_training": [
+            loss(method=method, schedule=schedule, epoch=epoch, quantity=quantity)
+            for method in METHODS
+            for schedule in ("constant", "decaying")
+            for epoch in (0, 300, 3000)
+            for quantity in ("explained", "left", "left_predicted")
         ],
     }
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
@@ -118,7 +209,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
 def typeset(tables: dict[str, pd.DataFrame], changed: str) -> str:
     """All that is made from one results file: tables, macros, the README's block."""
     made = [make(tables) for names, make in exhibits.EXHIBITS.values() if changed in names]
-    return "\n".join(body + latex.macro_lines(macros) for body, macros in made) + exhibits.readme(tables)
+    return "\n".join(body + latex.macro_lines(macros) for body, macros in made) + verdicts.readme(tables)
 
 
 # What is shown of each file, by columns; a number may appear in the table, a macro or the README.
@@ -139,7 +230,7 @@ def test_every_changed_number_changes_what_is_typeset(name):
         for i, value in enumerate(before[name][column]):
             if pd.notna(value):
                 table = before[name].astype({column: float})
-                table.loc[i, column] = 1.5 * value + 0.03
+                table.loc[i, column] = 2 * value + 1.03  # far from any value that is shown
                 assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
 
 
@@ -162,7 +253,7 @@ def test_changed_grid_losses_and_counts_change_what_is_typeset():
 def test_grid_macros_count_what_the_corrected_tests_say():
     tables = frames()
     rows = tables["integer_grids_paired"]
-    macros = exhibits.integer_grids(tables)[1]
+    macros = published.integer_grids(tables)[1]
     for quantity, label in (("quantized", "Quantized"), ("drop", "Drop")):
         counted = {"Smaller": 0, "Larger": 0, "Unclear": 0}
         detectable = []
@@ -194,7 +285,7 @@ def test_precision_macros_count_what_the_intervals_and_the_corrected_tests_say()
     tables = frames()
     flips = tables["precision_flips"]
     flips.loc[3, ["estimate", "ci_low", "ci_high", "p_holm"]] = 0.0, 0.0, 0.0, 1.0  # nothing in any pair
-    macros = exhibits.precision(tables)[1]
+    macros = exhibits.precision.precision(tables)[1]
     near = above = below = 0
     for row in tables["precision_knee"].itertuples():
         near += row.quantity == "distance" and row.ci_high < 1
@@ -208,7 +299,7 @@ def test_precision_macros_count_what_the_intervals_and_the_corrected_tests_say()
         counted["Same" if row.estimate == 0 else word] += 1
     assert {key: int(macros[f"PrecisionFlips{key}"]) for key in counted} == counted
     assert int(macros["PrecisionFlipsCells"]) == sum(counted.values()) and all(counted.values())
-    assert macros["PrecisionReplicates"].count(r"2\,000") == len(exhibits.DATASET_LABELS)
+    assert macros["PrecisionReplicates"].count(r"2\,000") == len(words.DATASET_LABELS)
 
 
 def test_macros_count_and_rank_the_reported_numbers():
@@ -221,16 +312,16 @@ def test_macros_count_and_rank_the_reported_numbers():
         2.5,
     ]  # on the edge
     table.loc[1, ["reported", "q025", "q975", "reported_percentile"]] = [2.1, 1.0, 2.0, 99.0]
-    macros = exhibits.table1(tables)[1]
+    macros = published.table1(tables)[1]
     assert macros["TableOneReportedInside"] == "5 of 6"
     assert (macros["TableOneReportedLowest"], macros["TableOneReportedHighest"]) == ("2", "99")
     assert macros["TableOneReportedReduction"] == "51.1"
     table.loc[2, "std"] = 7.894
-    assert exhibits.table1(tables)[1]["TableOneStandardDropSpread"] == "7.89"
+    assert published.table1(tables)[1]["TableOneStandardDropSpread"] == "7.89"
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "words"),
+    ("low", "high", "said"),
     [
         (0.1, 0.3, "larger than"),
         (1e-300, 1, "larger than"),
@@ -242,13 +333,13 @@ def test_macros_count_and_rank_the_reported_numbers():
         (math.nan, math.nan, "not detectably different from"),
     ],
 )
-def test_direction_words_follow_the_interval(low, high, words):
-    assert exhibits.direction(low, high) == words
+def test_direction_words_follow_the_interval(low, high, said):
+    assert words.direction(low, high) == said
     if not math.isnan(low):
         tables = frames()
         tables["table1_paired"].loc[0, ["estimate", "ci_low", "ci_high"]] = [(low + high) / 2, low, high]
-        assert exhibits.table1(tables)[1]["TableOneDropWord"] == words
-        assert f"expected drop is {words} Standard QAT's" in exhibits.readme(tables)
+        assert published.table1(tables)[1]["TableOneDropWord"] == said
+        assert f"expected drop is {said} Standard QAT's" in verdicts.readme(tables)
 
 
 @pytest.mark.parametrize(
@@ -265,14 +356,14 @@ def test_direction_words_follow_the_interval(low, high, words):
     ],
 )
 def test_estimates_have_two_digits_of_their_half_width(numbers, shown):
-    assert exhibits.estimate(*numbers) == shown
+    assert words.estimate(*numbers) == shown
 
 
 @PROPERTY
 @given(st.floats(-1e4, 1e4), st.floats(1e-7, 1e4))
 def test_estimates_round_what_they_show_and_never_more_than_the_interval_bears(mean, half):
     low, high = mean - half, mean + half
-    shown = exhibits.estimate(mean, low, high)
+    shown = words.estimate(mean, low, high)
     decimals = {-Decimal(text).as_tuple().exponent for text in shown}
     assert len(decimals) == 1
     (decimals,) = decimals
@@ -287,7 +378,7 @@ def test_estimates_round_what_they_show_and_never_more_than_the_interval_bears(m
 @PROPERTY
 @given(st.floats(1e-9, 1 - 1e-9) | st.sampled_from([0.0, 1.0]))
 def test_percentages_are_near_and_never_rounded_to_certainty(value):
-    shown = exhibits.percent(value)
+    shown = words.percent(value)
     assert bool(re.fullmatch(r"0(\.0+)?", shown)) == (value == 0)
     assert bool(re.fullmatch(r"100(\.0+)?", shown)) == (value == 1)
     if 0.001 < value < 0.999:
@@ -299,7 +390,7 @@ def test_percentages_are_near_and_never_rounded_to_certainty(value):
     [(0.3604, "36.0"), (0.99, "99.0"), (0.9985, "99.85"), (0.0012, "0.12"), (0.01, "1.0")],
 )
 def test_percentages_show_more_near_certainty(value, shown):
-    assert exhibits.percent(value) == shown
+    assert words.percent(value) == shown
 
 
 def test_escape_covers_every_special_character():
@@ -330,7 +421,7 @@ def test_hostile_labels_are_escaped_and_leave_the_tables_whole(monkeypatch):
         assert len(cells) == 1  # as many cells in every row, the header included
         assert all(name.isascii() and name.isalpha() for name in macros)
     claimed = tables["claims"].assign(claim=HOSTILE, statistic=HOSTILE)
-    body, _ = exhibits.claims_table(tables | {"claims": claimed})
+    body, _ = verdicts.claims_table(tables | {"claims": claimed})
     assert HOSTILE_ESCAPED in body and HOSTILE not in body
 
 
@@ -340,7 +431,7 @@ def test_hostile_labels_leave_the_readme_tables_whole(monkeypatch):
     monkeypatch.setitem(METHODS, "t0_qat", Method(hostile, METHODS["t0_qat"].build))
     tables = frames()
     tables["claims"] = tables["claims"].assign(claim=hostile, statistic=hostile)
-    rows = [line for line in exhibits.readme(tables).splitlines() if line.startswith("|")]
+    rows = [line for line in verdicts.readme(tables).splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
     assert not any("<img>" in row for row in rows)
 
@@ -371,8 +462,8 @@ def test_powers_of_ten_are_typeset_as_such(value):
 
 def test_cells_show_the_half_width_with_the_digits_of_the_mean():
     row = {"mean": 2.1823, "ci_low": 2.1613, "ci_high": 2.2033}
-    assert exhibits.with_interval(row) == "2.182 [2.161, 2.203]"
-    assert exhibits.plus_minus(row) == r"$2.182 \pm 0.021$"
+    assert words.with_interval(row) == "2.182 [2.161, 2.203]"
+    assert words.plus_minus(row) == r"$2.182 \pm 0.021$"
 
 
 def test_macros_are_defined_once_over_all_exhibits():
@@ -386,7 +477,7 @@ def test_macros_are_defined_once_over_all_exhibits():
 
 def test_every_method_has_its_rows_and_the_reported_numbers_stand_beside_theirs():
     tables = frames()
-    body = exhibits.table1(tables)[0]
+    body = published.table1(tables)[0]
     rows = [line.split(" & ") for line in body.splitlines() if line.endswith(r"\\")][1:]
     assert [row[0] for row in rows if row[0]] == [method.label for method in METHODS.values()]
     assert [row[2] for row in rows] == ["3.3000"] * 6 + ["--"] * 3

@@ -12,8 +12,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from t0qat import claims, exhibits, experiments, figures, linear, methods, results, training
+from t0qat import claims, experiments, figures, linear, methods, results, training
 from t0qat.constants import REPORTED, REPORTED_REDUCTION
+from t0qat.exhibits import published, verdicts
 from t0qat.experiments import Losses
 from t0qat.streams import stream
 from t0qat.tasks import TASKS, synthetic
@@ -285,7 +286,7 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
     }
     frames["claims"] = claims.decide(frames)
     read = published_and_read(frames, tmp_path)
-    for text in (exhibits.table1(read)[0], exhibits.integer_grids(read)[0], exhibits.readme(read)):
+    for text in (published.table1(read)[0], published.integer_grids(read)[0], verdicts.readme(read)):
         assert "Relative noise" in text
     for figure in (figures.table1(runs[0]), figures.integer_grids(shown)):
         legend = {label.get_text() for label in figure.axes[0].get_legend().get_texts()}

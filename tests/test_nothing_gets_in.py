@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from t0qat import claims, exhibits, latex, places, results, typeset, verify
+from t0qat.exhibits import verdicts
 from t0qat.parameters import RULES, ParameterError, check
 
 ROOT = Path(__file__).parents[1]
@@ -82,14 +83,14 @@ def test_hostile_text_stays_text_in_the_claims_table_the_readme_and_the_verify_p
     table = pd.DataFrame(
         [{"id": "C1", "claim": HOSTILE, "statistic": HOSTILE, "verdict": claims.SUPPORTED}]
     ).assign(estimate=1.0, ci_low=0.5, ci_high=1.5, n=9, value=0.0, p_holm=0.1, detectable=1.0)
-    body, _ = exhibits.claims_table({"claims": table})
+    body, _ = verdicts.claims_table({"claims": table})
     assert "\\input" not in body
     assert re.search(r"(?<!\\)\$x", body) is None
     text = results.text("claims", table)
     places.write(tmp_path / "paper/results/claims.csv", text)
     assert results.read("claims", tmp_path).claim[0] == HOSTILE
     names = [n for reads, _ in exhibits.EXHIBITS.values() for n in reads if n != "claims"]
-    block = exhibits.readme({name: results.read(name) for name in names} | {"claims": table})
+    block = verdicts.readme({name: results.read(name) for name in names} | {"claims": table})
     (row,) = [line for line in block.splitlines() if "C1" in line]
     assert "<script>" not in row
     assert re.findall(r"(?<!\\)\|", row).__len__() == 6, "a bar in a text must not open another column"

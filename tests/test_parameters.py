@@ -48,9 +48,26 @@ CASES = {
     "grid_range": (["narrow", "full"], ["Full", "both", "", 0, None]),
     "error_rate": ([1e-9, 0.05, 0.5], [0, 0.0, 0.6, 1, -0.05, NAN, INF, True, "0.05"]),
     "grid_scale": (["absmax", "mse"], ["max", "MSE", "", True, None]),
+    "draws": ([100, 5000, 100_000_000], [99, 0, -100, 1e3, True, "100", None, NAN]),
+    "networks": ([2, 16, 100_000], [1, 0, -2, 2.0, True, "2", None]),
+    "noise_pairs": ([1, 60], [0, -1, 1.0, True, "1", None]),
+    "probes": ([1, 100], [0, -1, 1.0, True, "1", None]),
+    "longest": ([1, 100, 100_000], [0, -1, 10.0, 100_001, True, "10", None]),
+    "noise_scales": (["0", "0, 0.1,1e3"], ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None]),
+    "training_noises": (["0", "0, 0.1,1e3"], ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None]),
     "replicates_mlp": ([2, 30, 100_000], [1, 0, -5, 2.5, "30", True, None, NAN, 100_001]),
     "mlp_epochs": ([1, 100, 1_000_000], [0, -1, 1.0, "100", True, None, 1_000_001]),
     "mlp_learning_rate": ([1e-12, 0.01, 10], [0, -0.01, 11, NAN, INF, "0.01", True, None]),
+    "points": ([2, 1000], [1, 0, -2, 1001, 20.0, True, "20", None]),
+    "tuning_points": ([2, 1000], [1, 0, -2, 1001, 20.0, True, "20", None]),
+    "calibration_replicates": ([2, 10_000_000], [1, 0, 10_000_001, 300.0, True, "300", None, NAN]),
+    "tolerance": ([1e-9, 0.25, 1], [0, 0.0, -0.1, 1.1, NAN, INF, True, "0.25", None]),
+    "target_noises": (["0", "0, 0.1,1e3"], ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None]),
+    "baseline_noises": (["0", "0, 0.1,1e3"], ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None]),
+    "evaluation_noises": (
+        ["0", "0, 0.1,1e3"],
+        ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None],
+    ),
 }
 GOOD = [(name, value) for name, (good, _) in CASES.items() for value in good]
 BAD = [(name, value) for name, (_, bad) in CASES.items() for value in bad]

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from t0qat import experiments, linear, models, statistics, theory
 from t0qat.constants import FEATURES
-from t0qat.exhibits import holds_up_to
+from t0qat.exhibits.theory import holds_up_to
 from t0qat.parameters import ParameterError
 from t0qat.streams import stream
 from t0qat.tasks import synthetic

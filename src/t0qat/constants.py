@@ -2,6 +2,8 @@
 
 import math
 
+from scipy.constants import physical_constants
+
 XI = 4 / 3 * 1e-4  # dimensionless; not 4/3e-4, which Python reads as 13333.3
 XI_SCALING = 80_000.0  # the published multiplier; the training noise is XI * XI_SCALING = 10.667
 
@@ -11,6 +13,23 @@ REPORTED = {
     "t0_qat": {"full_precision": 9.501066, "quantized": 10.936824, "drop": 1.435758},
 }
 REPORTED_REDUCTION = 1 - REPORTED["t0_qat"]["drop"] / REPORTED["standard_qat"]["drop"]  # "51 %"
+
+# What could stand in xi's place: dimensionless magnitudes, CODATA's recommended values through scipy.
+CONSTANTS = {"xi": XI} | {
+    name: abs(physical_constants[codata][0])
+    for name, codata in {
+        "fine_structure": "fine-structure constant",
+        "proton_electron_mass_ratio": "proton-electron mass ratio",
+        "electron_proton_mass_ratio": "electron-proton mass ratio",
+        "electron_alpha_mass_ratio": "electron to alpha particle mass ratio",
+        "electron_muon_mass_ratio": "electron-muon mass ratio",
+        "muon_electron_mass_ratio": "muon-electron mass ratio",
+        "electron_moment_anomaly": "electron mag. mom. anomaly",
+        "proton_shielding": "proton mag. shielding correction",
+        "weak_mixing": "weak mixing angle",  # sine squared
+        "w_z_mass_ratio": "W to Z mass ratio",
+    }.items()
+}
 
 FEATURES = 10  # inputs of the published model, nn.Linear(10, 1)
 SAMPLES = 1000

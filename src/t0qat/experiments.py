@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from t0qat import linear, methods, statistics
 from t0qat.constants import FEATURES, REPORTED, REPORTED_REDUCTION, XI_SCALING, reported_evaluation_noise
@@ -131,6 +132,18 @@ class Cell(NamedTuple):
     grid: Grid
 
 
+def all_grids(bits: str) -> list[Grid]:
+    """Every range and scale rule of the quantizer room at each of these bit-widths."""
+    pairs = [(b, r) for b in bit_list(bits) for r in CODES if (r, b) != ("narrow", 1)]
+    return [Grid(b, r, s) for b, r in pairs for s in SCALES]
+
+
+def rounded(trained: Tensor, grid: Grid) -> Tensor:
+    """Parameters (d, ..., replicates) with one grid for the weights; the bias, last, as it is."""
+    weights = trained[:-1].movedim(0, -1).contiguous()
+    return torch.cat([fake_quantize(weights, grid).movedim(-1, 0), trained[-1:]])
+
+
 @checked
 @linear.one_thread()
 def integer_grids(
@@ -153,9 +166,7 @@ def integer_grids(
     the training data for the synthetic task, which has no split. Raises ParameterError first.
     """
     views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
-    grids = [
-        Grid(b, r, s) for b in bit_list(bits) for r in CODES if (r, b) != ("narrow", 1) for s in SCALES
-    ]
+    grids = all_grids(bits)
     settings = {"synthetic": {"target": target, "target_noise": target_noise}}
     parts = {}
     for dataset, task in TASKS.items():
@@ -166,10 +177,8 @@ def integer_grids(
             noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
             for method, view in views.items():
                 trained = linear.train(train, start, view, noise, learning_rate).double()
-                weights, bias = trained[:-1].T.contiguous(), trained[-1:]
                 for grid in grids:
-                    rounded = torch.cat([fake_quantize(weights, grid).T, bias])
-                    losses = test.loss(trained), test.loss(rounded)
+                    losses = test.loss(trained), test.loss(rounded(trained, grid))
                     parts.setdefault(Cell(dataset, method, grid), []).append(losses)
     return {cell: _joined(losses) for cell, losses in parts.items()}
 

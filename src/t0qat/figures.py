@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, ScalarFormatter
 from scipy.stats import gaussian_kde
 
-from t0qat.constants import REPORTED, REPORTED_REDUCTION, XI, XI_SCALING
-from t0qat.exhibits import DATASET_LABELS, NETWORK_LABELS, QUANTITY_LABELS, at_fitted_noise
+from t0qat.constants import REPORTED, REPORTED_REDUCTION, XI, XI_SCALING, reported_evaluation_noise
+from t0qat.exhibits.theory import NETWORK_LABELS, at_fitted_noise
+from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
 from t0qat.experiments import QUANTITIES, Losses
 from t0qat.methods import METHODS, NAMED, VARIANTS
 from t0qat.precision import SUBJECTS
@@ -248,5 +249,114 @@ def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> 
         axes[0].set_title("filled: knee, open: step = xi", loc="right", fontsize=7)
         axes[-1].set(xlabel="Bits of every weight", xticks=range(2, 18, 2), xlim=(0.5, 17.5))
         axes[1].legend(frameon=False, loc="center right")
+        plt.close(figure)
+    return figure
+
+
+def scale(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
+    """Loss and explained variance against xi_scaling, 0 at the left edge; marks: the best scaling."""
+    lines = {"quantized": STYLES[1], "full_precision": STYLES[0]}
+    with mpl.rc_context(FONT):
+        figure, panels = plt.subplots(2, 1, figsize=(COLUMN, 3.6), sharex=True, layout="constrained")
+        for panel, prefix in zip(panels, ("", "explained_"), strict=True):
+            for quantity, line in lines.items():
+                rows = table[table.quantity == prefix + quantity].sort_values("xi_scaling")
+                colour, dashes = line["color"], line["linestyle"]
+                panel.plot(rows.xi_scaling, rows["mean"], color=colour, linestyle=dashes)
+                panel.fill_between(
+                    rows.xi_scaling, rows.ci_low, rows.ci_high, color=colour, alpha=0.25, lw=0
+                )
+                at = 0.5 if prefix else 4000  # where the lines are apart
+                lift = 4 if prefix == "" or quantity == "full_precision" else -10
+                panel.annotate(
+                    QUANTITY_LABELS[quantity],
+                    (at, np.interp(at, rows.xi_scaling, rows["mean"])),
+                    (0, lift),
+                    textcoords="offset points",
+                    color=colour,
+                    fontsize=7,
+                    ha="right" if prefix == "" else "left",
+                )
+                found = best[best.quantity == quantity].iloc[0]
+                height = rows.loc[rows.xi_scaling == found.estimate, "mean"].iloc[0]
+                ends = [[found.estimate - found.ci_low], [found.ci_high - found.estimate]]
+                panel.errorbar(
+                    found.estimate, height, xerr=ends, color=colour, marker=line["marker"],
+                    markersize=4, capsize=2, linewidth=1, markerfacecolor="white",
+                )  # fmt: skip
+            for at in (1, XI_SCALING):
+                panel.axvline(at, color="0.4", linewidth=0.8, linestyle=(0, (1, 2)))
+            panel.set_xscale("symlog", linthresh=0.1, linscale=0.5)
+        spread = table[table.xi_scaling > 0].xi_scaling
+        panels[0].set(yscale="log", ylabel="Mean squared error", xlim=(-0.01, spread.max()))
+        for at, words in ((1, "xi itself"), (XI_SCALING, "published")):
+            top = panels[0].get_xaxis_transform()
+            panels[0].text(at, 1.02, words, transform=top, ha="center", fontsize=7)
+        panels[0].yaxis.set_major_formatter("{x:g}")
+        ticks = [0, 1, 100, 10_000, 1_000_000]
+        panels[1].set_xticks(ticks, ["0", "1", "100", "$10^4$", "$10^6$"])
+        panels[1].minorticks_off()
+        panels[1].set(
+            ylabel="Explained variance", xlabel="xi_scaling (the training noise is xi times this)"
+        )
+        panels[1].axhline(0, color="0.6", linewidth=0.6)
+        plt.close(figure)
+    return figure
+
+
+def constants(table: pd.DataFrame, product: pd.DataFrame) -> Figure:
+    """What each constant at scaling 1 adds to the unexplained variance, with 95 % intervals."""
+    order = product.sort_values("magnitude", kind="stable").drop_duplicates("constant")
+    names = order.constant.tolist()
+    with mpl.rc_context(FONT):
+        height = 0.7 + 0.18 * len(names)
+        figure, panel = plt.subplots(figsize=(COLUMN, height), layout="constrained")
+        rows = table[table.quantity == "unexplained_added"]
+        for i, (dataset, mine) in enumerate(rows.groupby("dataset", sort=False)):
+            at = np.array([names.index(name) for name in mine.constant]) + 0.24 * (i - 0.5)
+            whiskers = [mine.estimate - mine.ci_low, mine.ci_high - mine.estimate]
+            line = STYLES[i] | {"linestyle": "none"}
+            panel.errorbar(
+                mine.estimate, at, xerr=whiskers, label=DATASET_LABELS.get(dataset, dataset),
+                markersize=3.5, capsize=2, linewidth=1, **line,
+            )  # fmt: skip
+        panel.axvline(0, color="0.6", linewidth=0.6)
+        panel.set_xscale("symlog", linthresh=1e-4)
+        panel.margins(x=0.08)
+        panel.set_xticks([-1e-3, 0, 1e-3, 1e-1], ["$-10^{-3}$", "0", "$10^{-3}$", "0.1"])
+        panel.minorticks_off()
+        labels = [
+            f"{name.replace('_', ' ')}  {value:.4g}"
+            for name, value in zip(names, order.magnitude, strict=True)
+        ]
+        panel.set_yticks(range(len(names)), labels)
+        panel.set_xlabel("Added unexplained variance", loc="right")
+        panel.legend(frameon=False, loc="lower right")
+        plt.close(figure)
+    return figure
+
+
+def calibration(table: pd.DataFrame) -> Figure:
+    """Largest p-value over target noises at each pair of the other noises; crosses: ruled out."""
+    rows = table[table.quantity == "p_value"]
+    targets = rows.target.unique()
+    with mpl.rc_context(FONT):
+        figure, panels = plt.subplots(len(targets), 1, figsize=(COLUMN, 3.4), layout="constrained")
+        for panel, target in zip(panels, targets, strict=True):
+            most = rows[rows.target == target].pivot_table(
+                index="baseline_noise", columns="evaluation_noise", values="estimate", aggfunc="max"
+            )
+            image = panel.imshow(most, vmin=0, vmax=1, cmap="Blues", origin="lower", aspect="auto")
+            for y, x in np.argwhere(most.to_numpy() < 0.05):
+                panel.plot(x, y, marker="x", color="0.3", markersize=5)
+            at = np.interp(reported_evaluation_noise(), most.columns, range(most.shape[1]))
+            height = np.interp(0.4, most.index, range(most.shape[0]))
+            panel.plot(at, height, marker="*", color="black", markersize=9, mec="white")
+            panel.set_xticks(range(most.shape[1]), [f"{value:g}" for value in most.columns])
+            panel.set_yticks(range(most.shape[0]), [f"{value:g}" for value in most.index])
+            panel.set_title(f"Target: {target}", loc="left")
+            panel.set(ylabel="Baseline noise")
+        panels[-1].set_xlabel("Evaluation noise   (x: ruled out, star: used elsewhere)")
+        figure.colorbar(image, ax=panels, label="Largest p-value over target noises", aspect=40)
         plt.close(figure)
     return figure

@@ -15,9 +15,9 @@ def minus(text: str) -> str:
     return re.sub(r"(?<![\w.${-])-(?=\d)", "$-$", text)
 
 
-def scientific(value: float) -> str:
-    """Two digits, with a power of ten where Python would print an exponent: `$9.3 \\cdot 10^{-5}$`."""
-    mantissa, _, exponent = f"{value:.2g}".partition("e")
+def scientific(value: float, digits: int = 2) -> str:
+    """So many digits, and a power of ten where Python prints an exponent: `$9.3 \\cdot 10^{-5}$`."""
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
     return rf"${mantissa} \cdot 10^{{{int(exponent)}}}$" if exponent else mantissa
 
 

@@ -34,10 +34,10 @@ class Moments(NamedTuple):
     c: Tensor  # (replicates,)
 
     def loss(self, v: Tensor) -> Tensor:
-        """Mean squared error of parameters v (d, replicates): (replicates,), float64."""
+        """Mean squared error of parameters v (d, ..., replicates): (..., replicates), float64."""
         v = v.double()
         slope = _product(self.a, v, torch.empty_like(v), torch.empty_like(v)) - 2 * self.b
-        total = self.c.clone()
+        total = self.c.expand(v.shape[1:]).clone()
         for value, term in zip(v, slope, strict=True):
             total += value * term
         return total
@@ -76,9 +76,9 @@ def noise_draws(purpose: str, replicates: range, shape: tuple[int, ...], seed: i
     return torch.from_numpy(out)
 
 
-def chunks(replicates: int, draws: int = 1) -> Iterator[range]:
+def chunks(replicates: int, draws: int = 1, largest: int = CHUNK) -> Iterator[range]:
     """Ranges that together are 0 ... replicates - 1, each small enough for its draws a replicate."""
-    size = max(1, min(CHUNK, DRAWS // draws))
+    size = max(1, min(largest, DRAWS // draws))
     return (range(i, min(i + size, replicates)) for i in range(0, replicates, size))
 
 

@@ -89,6 +89,13 @@ RULES = {
     "replicates_mlp": whole(2, 100_000),
     "mlp_epochs": whole(1, 1_000_000),
     "mlp_learning_rate": number(1e-12, 10),
+    "points": whole(2, 1000),
+    "tuning_points": whole(2, 1000),
+    "calibration_replicates": whole(2, 10_000_000),
+    "tolerance": number(1e-9, 1),
+    "target_noises": words(number_list, "rising numbers of at least 0, such as '0, 0.1, 0.5'"),
+    "baseline_noises": words(number_list, "rising numbers of at least 0, such as '0, 0.1, 0.5'"),
+    "evaluation_noises": words(number_list, "rising numbers of at least 0, such as '0.1, 0.5'"),
 }
 
 

@@ -236,9 +236,10 @@ def keep(run: Run) -> Iterator[str]:
     with alone():
         for notebook in notebooks.load():
             edited = receipts.altered(notebook, run)
-            from_results = notebook.experiment in exhibits.EXHIBITS
-            if from_results and any(name.endswith(".csv") for name in edited):
-                report.render(notebook.experiment, run.home)
+            if any(name.endswith(".csv") for name in edited):
+                for experiment in exhibits.EXHIBITS:
+                    if f"paper/tables/{experiment}.tex" in notebook.outputs:
+                        report.render(experiment, run.home)
             if edited:
                 receipts.accept(notebook, run, edited)
                 yield f"kept: {', '.join(edited)}"

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from t0qat import exhibits, latex, places, results
+from t0qat.exhibits import verdicts
 
 README_BLOCK = ("<!-- results: begin (generated) -->\n", "<!-- results: end -->\n")
 
@@ -57,6 +58,6 @@ def readme(home: Path = places.ROOT, path: Path = places.ROOT / "README.md") -> 
     before, rest = text.split(begin)
     after = rest.split(end)[1]
     names = {name for reads, _ in exhibits.EXHIBITS.values() for name in reads}
-    block = exhibits.readme({name: results.read(name, home) for name in names})
+    block = verdicts.readme({name: results.read(name, home) for name in names})
     if (new := f"{before}{begin}{block}{end}{after}") != text:
         places.write(path, new)

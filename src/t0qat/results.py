@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from t0qat import places
+from t0qat.constants import CONSTANTS
 from t0qat.methods import NAMED
 from t0qat.quantizers import CODES, SCALES
 from t0qat.tasks import IMAGES, TASKS
@@ -37,8 +38,6 @@ COLUMNS = {
     "q025": "2.5 % point of single runs",
     "median": "median of single runs",
     "q975": "97.5 % point of single runs",
-    "estimate": "mean paired difference, probability of an event, or what Monte Carlo gives",
-    "target": "of the synthetic task: sum or normal",
     "noise_scale": "standard deviation of the weight noise, in units of the weights unless relative",
     "weights": "whose: those at the start, or those trained by a method",
     "exact": "the same by theory",
@@ -47,8 +46,22 @@ COLUMNS = {
     "network": "a name in theory.NETWORKS",
     "schedule": "of the learning rate, a name in theory.SCHEDULES",
     "epoch": "after how many",
+    "estimate": "mean paired difference, probability, scaling of least mean loss, or Monte Carlo mean",
     "p_holm": "two-sided p-value after Holm's correction over the file",
     "detectable": "smallest difference that this n sees with 90 % power",
+    "xi_scaling": "the training noise is xi times this",
+    "scaling": "a scaling with a name: published (80000) or xi_alone (1)",
+    "factor": "by which the scaling that it is compared with is larger",
+    "arm": "how the training noise is set: published, xi_alone, tuned, matched or plain",
+    "other_arm": "the arm it is compared with",
+    "constant": "a name in constants.CONSTANTS",
+    "magnitude": "of the constant, dimensionless",
+    "multiplier": "that makes it the published noise scale",
+    "largest_difference": "of a trained parameter from one trained with xi at the same product",
+    "target": "of the synthetic task: sum or normal",
+    "target_noise": "standard deviation of the noise on the target",
+    "baseline_noise": "standard deviation of Standard QAT's training noise, in units of the weights",
+    "evaluation_noise": "standard deviation of the evaluation noise, in units of the weights",
 }
 # Names, and which there are where a registry says so.
 NAMES = {
@@ -59,20 +72,19 @@ NAMES = {
     "scale": SCALES,
     "quantity": None,
     "id": None,
-    "target": None,
     "weights": None,
     "network": None,
     "schedule": None,
+    "scaling": None,
+    "arm": None,
+    "other_arm": None,
+    "constant": CONSTANTS,
+    "target": {"sum", "normal"},
 }
 PROSE = {"claim", "statistic", "verdict"}
-SETTINGS = {
-    "bits",
-    "flipped",
-    "factor",
-    "noise_scale",
-    "reduction",
-    "epoch",
-}  # numbers that were set, not measured: they say which row it is
+# Numbers that were set, not measured: they say which row it is.
+SETTINGS = {"bits", "flipped", "factor", "xi_scaling", "target_noise", "baseline_noise"}
+SETTINGS |= {"evaluation_noise", "noise_scale", "reduction", "epoch"}
 MAY_BE_EMPTY = {
     "table1": {"reported", "reported_percentile"},  # where the paper has no number
     "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},  # where pending
@@ -97,6 +109,17 @@ FILES = {
     "precision_knee": "dataset method range scale quantity estimate ci_low ci_high n",
     "precision_flips": "dataset bits flipped method other estimate ci_low ci_high n p_holm detectable",
     "precision_flips_added": "dataset method bits flipped mean ci_low ci_high n",
+    "scale": "xi_scaling quantity mean ci_low ci_high n",
+    "scale_best": "quantity estimate ci_low ci_high n",
+    "scale_excess": "xi_scaling quantity estimate ci_low ci_high n p_holm detectable",
+    "scale_neighbours": "scaling factor quantity estimate ci_low ci_high n p_holm detectable",
+    "scale_arms": "dataset arm quantity mean std ci_low ci_high q025 median q975 n",
+    "scale_tuning": "dataset quantity arm other_arm estimate ci_low ci_high n p_holm detectable",
+    "constants": "dataset constant quantity estimate ci_low ci_high n p_holm detectable",
+    "constants_product": "dataset constant magnitude multiplier largest_difference n",
+    "calibration": "target target_noise baseline_noise evaluation_noise quantity"
+    " estimate ci_low ci_high n",
+    "calibration_verdicts": "target target_noise baseline_noise evaluation_noise id verdict p_holm",
     "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
 }
 

@@ -1,0 +1,106 @@
+"""The table of claims, and the README's result block."""
+
+import html
+import math
+import re
+
+from t0qat import claims
+from t0qat.exhibits.published import _reported, table1
+from t0qat.exhibits.words import (
+    QUANTITY_LABELS,
+    Results,
+    Row,
+    rows_of,
+    thousands,
+    with_interval,
+)
+from t0qat.latex import escape, tabular
+from t0qat.methods import METHODS
+
+
+def claims_table(results: Results) -> tuple[str, dict[str, str]]:
+    table = results["claims"]
+    rows, breaks = [], []
+    for i, row in enumerate(rows_of(table)):
+        first = i == 0 or row["id"] != table.id[i - 1]
+        breaks += [i] * (first and i > 0)
+        rows.append(
+            [
+                *((row["id"], escape(row["claim"])) if first else ("", "")),
+                escape(row["statistic"]),
+                *_verdict(row),
+            ]
+        )
+    header = ["", "Claim", "Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
+    claim, decided, verdict = (
+        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.2, 0.27, 0.14)
+    )
+    alignment = f"@{{}}l{claim}{decided}rr{verdict}@{{}}"
+    body = tabular(rows, header, alignment, breaks)
+    counts = {
+        "Supported": (table.verdict == claims.SUPPORTED).sum(),
+        "Contradicted": (table.verdict == claims.CONTRADICTED).sum(),
+        "Unclear": (table.verdict == claims.UNCLEAR).sum(),
+        "Untestable": (table.verdict == claims.UNTESTABLE).sum(),
+        "Decided": (table.verdict != claims.PENDING).sum(),
+        "Pending": table[table.verdict == claims.PENDING].id.nunique(),
+    }
+    return body, {f"Claims{name}": str(count) for name, count in counts.items()}
+
+
+def _markdown(text: str) -> str:
+    """Text as a cell of a Markdown table shows it literally."""
+    return re.sub(r"([\\`*{}\[\]|$])", r"\\\1", html.escape(text, quote=False))
+
+
+def _verdict(row: Row) -> tuple[str, str, str]:
+    """Estimate, n and verdict of a claim's row, as cells."""
+    if math.isnan(row["estimate"]):
+        return "--", "--", row["verdict"]
+    cell = with_interval({"mean": row["estimate"], "ci_low": row["ci_low"], "ci_high": row["ci_high"]})
+    verdict = row["verdict"]
+    if verdict == claims.UNCLEAR:
+        verdict += f" (would see {row['detectable']:.2g})"
+    elif verdict == claims.UNTESTABLE:
+        verdict += " (no two paired results differ)"
+    return cell, thousands(row["n"]), verdict
+
+
+def readme(results: Results) -> str:
+    """The README's result block, in Markdown: Table 1, its figure, and what the pairs say."""
+    lines = ["| Method | Loss | Reported | Reproduced mean [95 %] | Middle 95 % of single runs |"]
+    lines += ["|---|---|---|---|---|"]
+    for row in rows_of(results["table1"]):
+        cells = [
+            _markdown(METHODS[row["method"]].label),
+            QUANTITY_LABELS[row["quantity"]],
+            _reported(row).replace("--", "–"),
+            with_interval(row),
+            f"{row['q025']:.2f} to {row['q975']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    _, words = table1(results)
+    word = {name.removeprefix("TableOne"): value.replace(r"\,", ",") for name, value in words.items()}
+    return "\n".join(
+        [
+            "![Distributions of the three losses over replicates](figures/table1.png)",
+            "",
+            *lines,
+            "",
+            f"Over {word['Replicates']} paired replicates, {word['ReportedInside']} reported numbers lie"
+            f" in the middle 95 % of single runs. T0-QAT's expected drop is {word['DropWord']}"
+            f" Standard QAT's (difference {word['DropDifference']} [{word['DropDifferenceLow']},"
+            f" {word['DropDifferenceHigh']}]); two separate runs show the reported reduction of"
+            f" {word['ReportedReduction']} % or more with probability {word['ChanceReduction']} %, and"
+            f" T0-QAT ends with the larger quantized loss with probability {word['ChanceWorse']} %.",
+            "",
+            "| Claim | Decided by | Estimate [95 %] | n | Verdict |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {' | '.join(map(_markdown, cells))} |"
+                for row in rows_of(results["claims"])
+                for cells in [(f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row))]
+            ),
+            "",
+        ]
+    )

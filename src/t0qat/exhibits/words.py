@@ -1,0 +1,113 @@
+"""Numbers and rows as words and cells."""
+
+import math
+from collections.abc import Callable
+
+import pandas as pd
+
+from t0qat.latex import escape
+
+Results = dict[str, pd.DataFrame]
+
+
+Row = dict  # of a results file, by column
+
+
+QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized", "drop": "Drop"}
+
+
+DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes", "digits": "Digits"}
+
+
+def estimate(mean: float, low: float, high: float) -> tuple[str, str, str]:
+    """Three numbers with as many decimals as show the interval's half-width to two digits."""
+    half = (high - low) / 2
+    decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 3
+    shown = (f"{value:.{decimals}f}" for value in (mean, low, high))
+    return tuple(text.removeprefix("-") if float(text) == 0 else text for text in shown)
+
+
+def with_interval(row: Row) -> str:
+    """A table cell: the mean and its interval, as in `2.18 [2.16, 2.20]`."""
+    mean, low, high = estimate(row["mean"], row["ci_low"], row["ci_high"])
+    return f"{mean} [{low}, {high}]"
+
+
+def with_power(row: Row) -> str:
+    """An estimate as `with_interval` shows it, times a power of ten where it is small."""
+    mean, low, high = row["estimate"], row["ci_low"], row["ci_high"]
+    largest = max(map(abs, (mean, low, high)))
+    power = math.floor(math.log10(largest)) if largest > 0 else 0
+    if power >= -3:
+        return with_interval({"mean": mean, "ci_low": low, "ci_high": high})
+    shown = {"mean": mean, "ci_low": low, "ci_high": high}
+    scaled = with_interval({key: value * 10.0**-power for key, value in shown.items()})
+    return rf"{scaled} $\cdot 10^{{{power}}}$"
+
+
+def plus_minus(row: Row) -> str:
+    """A narrower table cell: mean and half-width of the interval, as in `$2.18 \\pm 0.02$`."""
+    mean, *_ = estimate(row["mean"], row["ci_low"], row["ci_high"])
+    decimals = len(mean.partition(".")[2])
+    return rf"${mean} \pm {(row['ci_high'] - row['ci_low']) / 2:.{decimals}f}$"
+
+
+def plus_minus_power(row: Row) -> str:
+    """Estimate and half-width of its interval, with a power of ten where both are small."""
+    half = (row["ci_high"] - row["ci_low"]) / 2
+    largest = max(abs(row["estimate"]), half)
+    power = math.floor(math.log10(largest)) if largest > 0 else 0
+    factor = 10.0**-power if power < -3 else 1.0
+    ends = ("estimate", "ci_low", "ci_high")
+    mean, low, high = (row[key] * factor for key in ends)
+    cell = plus_minus({"mean": mean, "ci_low": low, "ci_high": high})
+    return rf"$({{{cell.strip('$')}}}) \cdot 10^{{{power}}}$" if power < -3 else cell
+
+
+def direction(low: float, high: float) -> str:
+    """What an interval of a difference says of its direction."""
+    return "larger than" if low > 0 else "smaller than" if high < 0 else "not detectably different from"
+
+
+def corrected_direction(row: Row) -> str:
+    """The words of `direction`, by the corrected p-value."""
+    decided = row["p_holm"] < 0.05
+    return direction(*([row["estimate"]] * 2 if decided else [0.0, 0.0]))
+
+
+def rows_of(table: pd.DataFrame, **keys) -> list[Row]:
+    """The rows with these keys, in order."""
+    for column, value in keys.items():
+        table = table[table[column] == value]
+    return table.to_dict("records")
+
+
+def one(table: pd.DataFrame, **keys) -> Row:
+    """The one row with these keys."""
+    (row,) = rows_of(table, **keys)
+    return row
+
+
+def percent(value: float, decimals: int | None = None) -> str:
+    """A probability as a percentage; more decimals near 0 and 1, never rounded to either.
+
+    decimals: how many to show at least; by default 1, and 2 below 1 and above 99 percent.
+    """
+    if decimals is None:
+        decimals = 1 if 0.01 <= value <= 0.99 else 2
+    shown = f"{100 * value:.{decimals}f}"
+    while 0 < value < 1 and float(shown) in (0, 100) and decimals < 12:
+        decimals += 1
+        shown = f"{100 * value:.{decimals}f}"
+    return shown
+
+
+def thousands(n: float) -> str:
+    """A count with commas."""
+    return f"{n:,.0f}"
+
+
+def on_each(rows: list[Row], show: Callable[[Row], str]) -> str:
+    """What rows of different data sets show, as `1 on the synthetic and 2 on the digits data`."""
+    shown = [f"{show(row)} on the {escape(row['dataset'])}" for row in rows]
+    return ", ".join(shown[:-1]) + " and " * bool(shown[:-1]) + f"{shown[-1]} data"
