@@ -44,7 +44,7 @@ def picture(figure: Figure, suffix: str) -> bytes:
     stamp.set_in_layout(False)
     file = io.BytesIO()
     metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
-    figure.savefig(file, format=suffix, dpi=200, metadata=metadata)
+    figure.savefig(file, format=suffix, dpi=150, metadata=metadata)
     stamp.remove()
     return file.getvalue()
 

@@ -3,6 +3,7 @@
 import html
 import math
 import re
+from collections.abc import Callable
 
 from t0qat import claims
 from t0qat.exhibits.published import _reported, table1
@@ -13,8 +14,9 @@ from t0qat.exhibits.words import (
     rows_of,
     thousands,
     with_interval,
+    with_power,
 )
-from t0qat.latex import escape, tabular
+from t0qat.latex import escape, scientific, tabular
 from t0qat.methods import METHODS
 
 
@@ -28,12 +30,12 @@ def claims_table(results: Results) -> tuple[str, dict[str, str]]:
             [
                 *((row["id"], escape(row["claim"])) if first else ("", "")),
                 escape(row["statistic"]),
-                *_verdict(row),
+                *_verdict(row, with_power, scientific),
             ]
         )
     header = ["", "Claim", "Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
     claim, decided, verdict = (
-        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.2, 0.27, 0.14)
+        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.15, 0.37, 0.15)
     )
     alignment = f"@{{}}l{claim}{decided}rr{verdict}@{{}}"
     body = tabular(rows, header, alignment, breaks)
@@ -53,17 +55,27 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*{}\[\]|$])", r"\\\1", html.escape(text, quote=False))
 
 
-def _verdict(row: Row) -> tuple[str, str, str]:
+def _verdict(
+    row: Row, show: Callable[[Row], str], number: Callable[[float], str]
+) -> tuple[str, str, str]:
     """Estimate, n and verdict of a claim's row, as cells."""
     if math.isnan(row["estimate"]):
         return "--", "--", row["verdict"]
-    cell = with_interval({"mean": row["estimate"], "ci_low": row["ci_low"], "ci_high": row["ci_high"]})
     verdict = row["verdict"]
     if verdict == claims.UNCLEAR:
-        verdict += f" (would see {row['detectable']:.2g})"
+        verdict += f" (would see {number(row['detectable'])})"
     elif verdict == claims.UNTESTABLE:
         verdict += " (no two paired results differ)"
-    return cell, thousands(row["n"]), verdict
+    return show(row), thousands(row["n"]), verdict
+
+
+def _plain(row: Row) -> str:
+    """An estimate with its interval in plain text, with exponents where all of it is small."""
+    numbers = row["estimate"], row["ci_low"], row["ci_high"]
+    if 0 < max(map(abs, numbers)) < 1e-3:
+        mean, low, high = (f"{value:.2g}" for value in numbers)
+        return f"{mean} [{low}, {high}]"
+    return with_interval(dict(zip(("mean", "ci_low", "ci_high"), numbers, strict=True)))
 
 
 def readme(results: Results) -> str:
@@ -99,7 +111,13 @@ def readme(results: Results) -> str:
             *(
                 f"| {' | '.join(map(_markdown, cells))} |"
                 for row in rows_of(results["claims"])
-                for cells in [(f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row))]
+                for cells in [
+                    (
+                        f"{row['id']} {row['claim']}",
+                        row["statistic"],
+                        *_verdict(row, _plain, "{:.2g}".format),
+                    )
+                ]
             ),
             "",
         ]
