@@ -26,9 +26,8 @@ from typing import Any
 
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
-from tqdm import tqdm
 
-from t0qat import linear, places, receipts
+from t0qat import linear, places, progress, receipts
 
 STORE = places.BUILD / "cells"
 CLUSTER = "CLUSTER"  # environment variable: the address of a dask scheduler, such as tcp://host:8786
@@ -60,10 +59,7 @@ class Cell:
         """The hash under which the result is kept; raises GridError where arguments are not JSON."""
         name = f"{self.function.__module__}.{self.function.__qualname__}"
         what = [name, self.arguments, code(self.function, *self.code), versions()]
-        try:
-            return _sha(json.dumps(what, sort_keys=True, allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise GridError(f"{self}: its arguments are not JSON: {error}") from None
+        return _sha(_json(what, f"{self}: its arguments", sort_keys=True))
 
 
 def code(*things: ModuleType | Callable | Path) -> str:
@@ -79,6 +75,13 @@ def _source(thing: ModuleType | Callable | Path) -> str:
         case Path():
             return _sha((places.ROOT / thing).read_bytes())
     return _sha(inspect.getsource(thing))
+
+
+def _json(value: Any, whose: str, **options: bool) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except (TypeError, ValueError) as error:
+        raise GridError(f"{whose} must be JSON values: {error}") from None
 
 
 def _sha(content: str | bytes) -> str:
@@ -99,7 +102,7 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
         address = os.environ.get(CLUSTER)
         work = _on_cluster(address, missing) if address else _here(missing)
         with (
-            _progress(words, len(results) - len(missing), len(results)) as step,
+            progress.bar(words, len(results) - len(missing), len(results)) as step,
             contextlib.closing(work),
         ):
             for key, result, wrong, trace in work:
@@ -133,10 +136,7 @@ def _compute(cell: Cell, key: str) -> Done:
             raise GridError("sources changed since processes started: restart the kernel or the workers")
         with linear.one_thread():
             result = cell.function(**json.loads(json.dumps(cell.arguments)))
-        try:
-            return key, json.dumps(result, allow_nan=False), "", ""
-        except (TypeError, ValueError) as error:
-            raise GridError(f"its result is not JSON: {error}") from None
+        return key, _json(result, "its result"), "", ""
     except Exception as error:
         said = (str(error).splitlines() or [""])[0]
         return key, None, f"{type(error).__name__}: {said}", traceback.format_exc()
@@ -187,7 +187,7 @@ def _on_cluster(address: str, cells: dict[str, Cell]) -> Iterator[Done]:
     with client:
         _refuse_unequal(client, address)
         futures = client.map(_compute, list(cells.values()), list(cells), pure=False)
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             if future.status != "finished":
                 raise GridError(f"{CLUSTER} = {address}: workers or scheduler died; {AGAIN}")
             yield future.result()
@@ -216,52 +216,3 @@ def _refuse_unequal(client, address: str) -> None:
 def _seen(modules: list[str]) -> dict[str, str]:
     """Versions, and the first digits of the hash of each module's source, in this process."""
     return versions() | {name: _source(importlib.import_module(name))[:8] for name in modules}
-
-
-class _Sink:
-    """A file for tqdm that hands on each line it is given."""
-
-    def __init__(self, show: Callable[[str], None]):
-        self.show = show
-
-    def write(self, text: str) -> None:
-        if line := text.strip():
-            self.show(line)
-
-    def flush(self) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def _progress(words: str, done: int, total: int) -> Iterator[Callable[[], Any]]:
-    """A bar of the cells done with the time left, where someone can see it; gone at the end."""
-    with contextlib.ExitStack() as stack:
-        if places.STAGE in os.environ:  # the pipeline shows it
-            path = places.stage() / places.PROGRESS
-            stack.callback(path.unlink, missing_ok=True)
-            where = {"file": _Sink(lambda line: places.write(path, line)), "ncols": 70}
-        elif "ipykernel" in sys.modules and (show := _in_notebook(stack)):
-            where = {"file": _Sink(show), "ncols": 70}
-        else:
-            where = {"disable": None}
-        how = {"unit": "cell", "leave": False, "mininterval": 0.5, "miniters": 1}
-        yield stack.enter_context(tqdm(desc=words, initial=done, total=total, **how, **where)).update
-
-
-def _in_notebook(stack: contextlib.ExitStack) -> Callable[[str], None] | None:
-    """What shows a line below the running cell, in place of the one before; None outside a kernel."""
-    from IPython import display, get_ipython
-
-    if not hasattr(get_ipython(), "kernel"):
-        return None
-    shown = []
-
-    def show(line: str) -> None:
-        data = {"text/plain": line}
-        if shown:
-            shown[0].update(data, raw=True)
-        else:
-            shown.append(display.display(data, raw=True, display_id=True))
-            stack.callback(display.clear_output)  # an empty output would stay in the notebook
-
-    return show

@@ -7,13 +7,12 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from t0qat import notebooks, places, receipts, typeset
+from t0qat import notebooks, places, progress, receipts, typeset
 from t0qat.notebooks import Notebook
 from t0qat.places import Run
 
@@ -174,7 +173,7 @@ def _execute(notebook: Notebook, run: Run, parameters: dict[str, Any], stage: Pa
     try:
         with contextlib.ExitStack() as stack:
             terminal = stack.enter_context(_log_noise(stage / "kernel.log"))
-            stack.enter_context(_cells_shown(stage, terminal))
+            stack.enter_context(progress.follow(stage, terminal))
             bar = {"desc": f"  {notebook.name}", "leave": False, "disable": None, "file": terminal}
             papermill.execute_notebook(
                 str(notebook.path),
@@ -230,41 +229,6 @@ def _log_noise(log: Path) -> Iterator[TextIO]:
         finally:
             sys.stderr.flush()
             os.dup2(terminal.fileno(), 2)
-
-
-@contextlib.contextmanager
-def _cells_shown(stage: Path, terminal: TextIO) -> Iterator[None]:
-    """Show on the terminal, below the notebook's bar, how far the cells of its grid have come."""
-    from tqdm import tqdm
-
-    ended = threading.Event()
-
-    def show() -> None:
-        bar = None
-        while not ended.wait(0.5):
-            try:
-                line = (stage / places.PROGRESS).read_text()
-            except OSError:  # no grid is at work
-                line = ""
-            if line and bar is None:
-                bar = tqdm(bar_format="{desc}", leave=False, file=terminal)
-            if line:
-                bar.set_description_str(f"    {line}")
-            elif bar:
-                bar.close()
-                bar = None
-        if bar:
-            bar.close()
-
-    shower = threading.Thread(target=show)
-    if terminal.isatty():
-        shower.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        if shower.ident:
-            shower.join()
 
 
 def keep(run: Run) -> Iterator[str]:

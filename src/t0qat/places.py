@@ -10,7 +10,6 @@ BUILD = ROOT / "build"
 PROFILES = ("paper", "smoke")
 STAGE = "T0QAT_STAGE"  # set by the pipeline for a notebook's kernel: where it may write
 RUN = "T0QAT_RUN"  # likewise: a name in RUNS
-PROGRESS = "progress.txt"  # in the stage: how far the cells of a grid have come, in one line
 
 
 @dataclass(frozen=True)
