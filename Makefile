@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern poppler-utils
-NBVAL := $(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
+# No cell of a grid is taken from a store, and no progress is shown: nbval would keep it as output.
+NBVAL := rm -rf build/cells/notebook && TQDM_DISABLE=1 $(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -12,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-paper: setup latex ## Run what is not fresh at full size, then build paper/main.pdf [PARAMS=file]
+paper: setup latex ## Run what is not fresh at full size, then build paper/main.pdf [PARAMS=file] [CLUSTER=address]
 	@$(VENV_PYTHON) -m t0qat run --profile paper $(if $(PARAMS),--params "$(PARAMS)")
 
 smoke: setup latex ## The whole chain, tiny, into build/smoke, marked as smoke [PARAMS=file]
@@ -40,6 +41,7 @@ lab: setup ## JupyterLab on 127.0.0.1, with its token
 	  --IdentityProvider.token="$$($(VENV_PYTHON) -c 'import secrets; print(secrets.token_hex(24))')" $(LAB)
 
 outputs: setup ## Run every notebook at its own defaults and keep the outputs in it, as they are committed
+	@rm -rf build/cells/notebook
 	@$(VENV_PYTHON) -m nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 

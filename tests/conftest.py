@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from t0qat import typeset
+from t0qat import grid, typeset
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +19,12 @@ def pytest_configure():
     if missing:
         tools = f"{typeset.PACKAGES} poppler-utils make git"
         raise pytest.UsageError(f"the tests need {', '.join(missing)}: apt-get install {tools}")
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch, tmp_path_factory):
+    """Each test computes its cells itself."""
+    monkeypatch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
 
 
 class Project:

@@ -304,9 +304,8 @@ def test_a_new_subject_is_one_function_and_one_line(monkeypatch):
     )
     for name in (*TASKS, "digits"):
         monkeypatch.delitem(precision.SUBJECTS, name)
-    monkeypatch.setattr(
-        precision, "Parallel", lambda n_jobs: lambda jobs: [f(*a, **k) for f, a, k in jobs]
-    )
+    here = lambda cells, words: [c.function(**c.arguments) for c in cells]  # noqa: E731
+    monkeypatch.setattr(precision.grid, "run", here)
     made = precision.curves(replicates=3, replicates_mlp=2)
     table = precision.metrics(made)
     assert set(table.dataset) == {"toy"} and set(table.method) == set(methods.NAMED)

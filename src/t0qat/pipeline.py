@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from t0qat import notebooks, places, receipts, typeset
+from t0qat import notebooks, places, progress, receipts, typeset
 from t0qat.notebooks import Notebook
 from t0qat.places import Run
 
@@ -171,7 +171,9 @@ def _execute(notebook: Notebook, run: Run, parameters: dict[str, Any], stage: Pa
         f"from t0qat import recorder as _r; _r.start({str(stage / 'reads.txt')!r}, {str(places.ROOT)!r})"
     )
     try:
-        with _log_noise(stage / "kernel.log") as terminal:
+        with contextlib.ExitStack() as stack:
+            terminal = stack.enter_context(_log_noise(stage / "kernel.log"))
+            stack.enter_context(progress.follow(stage, terminal))
             bar = {"desc": f"  {notebook.name}", "leave": False, "disable": None, "file": terminal}
             papermill.execute_notebook(
                 str(notebook.path),

@@ -6,6 +6,7 @@ Every weight is quantized, one step an output channel; biases stay in full preci
 write a function of (replicates, views, settings) that trains it and add its line to SUBJECTS.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,12 +14,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from t0qat import linear, methods, models, statistics, training
+from t0qat import (
+    constants,
+    grid,
+    linear,
+    methods,
+    models,
+    quantizers,
+    statistics,
+    streams,
+    tasks,
+    training,
+)
 from t0qat.constants import FEATURES, XI, XI_SCALING
 from t0qat.experiments import Cell
 from t0qat.methods import View
@@ -27,6 +38,8 @@ from t0qat.quantizers import CODES, SCALES, Grid, quantize
 from t0qat.streams import stream
 from t0qat.tasks import IMAGES, TASKS, Data
 
+# What the cells of this module's grid depend on.
+CODE = sys.modules[__name__], constants, linear, methods, models, quantizers, streams, tasks, training
 BITS = range(1, 17)
 CURVES = {  # (range, scale) -> its grids, bits rising
     (r, s): [Grid(b, r, s) for b in BITS if (r, b) != ("narrow", 1)] for r in CODES for s in SCALES
@@ -178,21 +191,38 @@ def curves(
     not depend on the number of processes. Raises ParameterError before computing.
     """
     settings = dict(locals())
-    views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
-    views |= {name: variant.build() for name, variant in methods.VARIANTS.items()}
-    jobs = [
-        (dataset, range(i, min(i + subject.batch, settings[subject.number])))
+    batches = [
+        {"dataset": dataset, "first": i, "stop": min(i + subject.batch, settings[subject.number])}
         for dataset, subject in SUBJECTS.items()
         for i in range(0, settings[subject.number], subject.batch)
     ]
+    numbers = {
+        subject.number for subject in SUBJECTS.values()
+    }  # more replicates change none of the others
+    settings = {name: value for name, value in settings.items() if name not in numbers}
     parts = {}
-    for batch in Parallel(n_jobs=-1)(delayed(measure_batch)(*job, views, settings) for job in jobs):
-        for cell, measured in batch.items():
-            parts.setdefault(cell, []).append(measured)
-    return {
-        cell: Measured(*(np.concatenate(column, -1) for column in zip(*batches, strict=True)))
-        for cell, batches in parts.items()
+    for rows in grid.run(
+        [grid.Cell(_batch, b | {"settings": settings}, CODE) for b in batches], "batches"
+    ):
+        for dataset, method, options, measured in rows:
+            parts.setdefault(Cell(dataset, method, Grid(**options)), []).append(measured)
+    joined = {
+        cell: [np.concatenate(column, -1) for column in zip(*p, strict=True)]
+        for cell, p in parts.items()
     }
+    return {cell: Measured(*m, flips.reshape(-1, len(m[0]))) for cell, (*m, flips) in joined.items()}
+
+
+def _batch(dataset: str, first: int, stop: int, settings: dict) -> list[list]:
+    """What measure_batch says of replicates first ... stop - 1, with every method and variant."""
+    noises = {name: settings[name] for name in ("xi_scaling", "baseline_noise")}
+    views = methods.build(**noises)
+    views |= {name: variant.build() for name, variant in methods.VARIANTS.items()}
+    measured = measure_batch(dataset, range(first, stop), views, settings)
+    return [
+        [*cell[:2], vars(cell.grid), [part.tolist() for part in parts]]
+        for cell, parts in measured.items()
+    ]
 
 
 def metrics(cells: dict[Cell, Measured]) -> pd.DataFrame:

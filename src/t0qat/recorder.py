@@ -1,7 +1,8 @@
 """Note every file of the project that a process reads: modules it imports and data it opens.
 
-The pipeline starts this in a notebook's kernel, and t0qat itself in worker processes, so that a
-receipt can say what a result was made from. Files opened below Python (by a C library) are not seen.
+The pipeline starts this in a notebook's kernel, so that a receipt can say what a result was made from.
+Files opened below Python (by a C library) are not seen, nor is what a worker process reads: the kernel
+reads that too, where it hashes the code and data files of each cell (grid.code).
 """
 
 import importlib.util
@@ -9,7 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-SKIPPED = (".git", ".venv", "build/runs")  # installed, or the run's own: not what a result is made from
+# Installed, the run's own, or results under a hash of their sources: not what a result is made from.
+SKIPPED = (".git", ".venv", "build/runs", "build/cells")
 
 
 def start(log: Path, root: Path) -> None:

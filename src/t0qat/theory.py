@@ -6,6 +6,7 @@ moments are closed forms and whose distribution follows from its characteristic 
 """
 
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
@@ -14,13 +15,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from scipy import stats
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.functional import cross_entropy, mse_loss
 
-from t0qat import linear, methods, models, statistics, training
+from t0qat import constants, grid, linear, methods, models, statistics, streams, tasks, training
 from t0qat.constants import FEATURES, REPORTED_REDUCTION, XI, XI_SCALING
 from t0qat.methods import View
 from t0qat.parameters import checked, number_list
@@ -30,6 +30,10 @@ from t0qat.tasks import Data, digits, synthetic
 TARGETS = ("sum", "normal")
 PAIRS = (("standard_qat", "t0_qat"), ("standard_qat", "standard_qat"), ("t0_qat", "t0_qat"))
 REDUCTIONS = (*(k / 4 for k in range(-8, 11) if k != 2), REPORTED_REDUCTION)
+
+
+# What the cells of this module's grids depend on.
+CODE = sys.modules[__name__], constants, linear, methods, models, statistics, streams, tasks, training
 
 
 class Drop(NamedTuple):
@@ -118,7 +122,7 @@ def exact_laws(
     the distance in standard errors; for chances, that with the p-value of the exact binomial test.
     """
     views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
-    jobs = []
+    cells = []
     for target in TARGETS:
         data = synthetic(0, seed, target, target_noise)
         moments, _ = linear.moments([data])
@@ -127,17 +131,27 @@ def exact_laws(
         weights = {"initial": start}
         for name, view in views.items():
             weights[name] = linear.train(moments, start, view, noise, learning_rate)
-        jobs += [(data, weights, scale, draws, seed, target) for scale in number_list(noise_scales)]
-    done = Parallel(n_jobs=-1)(delayed(_laws_at)(*job) for job in jobs)
+        task = {"target": target, "target_noise": target_noise, "seed": seed, "draws": draws}
+        task["weights"] = {name: v[:, 0].tolist() for name, v in weights.items()}
+        cells += [
+            grid.Cell(_laws_at, task | {"scale": scale}, CODE) for scale in number_list(noise_scales)
+        ]
+    done = grid.run(cells, "noise scales")
     return tuple(pd.DataFrame(list(chain(*parts))) for parts in zip(*done, strict=True))
 
 
-@linear.one_thread()
 def _laws_at(
-    data: Data, weights: dict[str, Tensor], scale: float, draws: int, seed: int, target: str
+    weights: dict[str, list[float]],
+    scale: float,
+    draws: int,
+    seed: int,
+    target: str,
+    target_noise: float = 0.1,
 ) -> tuple[list[dict], list[dict]]:
     """The rows of one noise scale, of both of exact_laws' tables."""
+    data = synthetic(0, seed, target, target_noise)
     moments, _ = linear.moments([data])
+    weights = {name: torch.tensor(v)[:, None] for name, v in weights.items()}
     loss = {name: moments.loss(v).item() for name, v in weights.items()}
     laws = {name: Drop.of(moments, v, scale) for name, v in weights.items()}
 
@@ -245,10 +259,15 @@ def expansion(
     tr(H)), mean, ci_low, ci_high, n.
     """
     scales = number_list(training_noises)
-    jobs = [(name, i, scale) for name in NETWORKS for i in range(networks) for scale in scales]
-    settings = seed, epochs, learning_rate, noise_pairs, probes
-    measured = Parallel(n_jobs=-1)(delayed(_shaken_network)(*job, *settings) for job in jobs)
-    found = pd.DataFrame([row for rows in measured for row in rows])
+    settings = {"seed": seed, "epochs": epochs, "learning_rate": learning_rate}
+    settings |= {"pairs": noise_pairs, "probes": probes}
+    cells = [
+        grid.Cell(_shaken_network, {"name": name, "replicate": i, "trained_under": s} | settings, CODE)
+        for name in NETWORKS
+        for i in range(networks)
+        for s in scales
+    ]
+    found = pd.DataFrame(list(chain(*grid.run(cells, "networks"))))
     keys = ["part", "network", "noise_scale", "quantity"]
     means = [
         dict(zip(keys, key, strict=True)) | statistics.mean_interval(group)
@@ -261,7 +280,6 @@ def expansion(
     )
 
 
-@linear.one_thread()
 def _shaken_network(
     name: str, replicate: int, trained_under: float, seed, epochs, learning_rate, pairs, probes
 ) -> list[dict]:
@@ -365,18 +383,20 @@ def long_training(
     """
     lengths = [epochs * 10**k for k in range(9) if 10**k <= longest]
     names = list(methods.build())
-    settings = {"xi_scaling": xi_scaling, "baseline_noise": baseline_noise}
-    task = seed, target, target_noise, learning_rate
-    jobs = []
+    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
+    task["settings"] = {"xi_scaling": xi_scaling, "baseline_noise": baseline_noise}
+    cells = []
     for chunk in linear.chunks(replicates, max(lengths) * (FEATURES + 1)):
         for name in names:
-            jobs.append((chunk, name, "constant", lengths))
-            jobs += [(chunk, name, "decaying", [length]) for length in lengths]
-    done = Parallel(n_jobs=-1)(delayed(_long_run)(*job, settings, *task) for job in jobs)
-    found = pd.concat(done)
+            whose = task | {"first": chunk.start, "stop": chunk.stop, "name": name}
+            runs = [("constant", lengths), *(("decaying", [length]) for length in lengths)]
+            for schedule, reached in runs:
+                run = {"schedule": schedule, "lengths": reached}
+                cells.append(grid.Cell(_long_run, whose | run, CODE))
+    found = pd.DataFrame(list(chain(*grid.run(cells, "long trainings"))))
     keys = ["method", "schedule", "epoch", "quantity"]
     rows = [
-        dict(zip(keys, key, strict=True)) | statistics.mean_interval(group)
+        dict(zip(keys, key, strict=True)) | statistics.mean_interval(np.concatenate(list(group)))
         for key, group in found.groupby(keys, sort=False)["value"]
     ]
     order = {name: i for i, name in enumerate([*names, *SCHEDULES])}
@@ -384,10 +404,11 @@ def long_training(
     return table.reset_index(drop=True)
 
 
-@linear.one_thread()
 def _long_run(
-    chunk, name, schedule, lengths, settings, seed, target, target_noise, rate
-) -> pd.DataFrame:
+    first, stop, name, schedule, lengths, settings, seed, target, target_noise, rate
+) -> list[dict]:
+    """Rows of method, schedule, epoch, quantity and value, which lists replicates first ... stop - 1."""
+    chunk = range(first, stop)
     moments, _ = linear.moments(synthetic(i, seed, target, target_noise) for i in chunk)
     start = linear.initial(FEATURES, chunk, seed)
     best = torch.linalg.solve(moments.a.permute(2, 0, 1), moments.b.T).T
@@ -401,7 +422,7 @@ def _long_run(
     if schedule == "constant":
         seen |= {round(lengths[0] * 10 ** (k / 4)) for k in range(-8, 4 * len(lengths))}
     sigma = view(torch.zeros(1), torch.ones(1)).item()  # of additive noise
-    parts = []
+    rows = []
 
     def keep(epoch: int, v: Tensor) -> None:
         values = {
@@ -413,14 +434,14 @@ def _long_run(
             values["left_predicted"] = diffusion(epoch, sigma, rate, whole)
         for quantity, value in values.items():
             row = {"method": name, "schedule": schedule, "epoch": epoch, "quantity": quantity}
-            parts.append(pd.DataFrame(row | {"value": value.numpy()}))
+            rows.append(row | {"value": value.tolist()})
 
     if schedule == "constant":
         keep(0, start)
     for epoch, v in enumerate(linear.steps(moments, start, view, noise, rates), 1):
         if epoch in seen:
             keep(epoch, v)
-    return pd.concat(parts)
+    return rows
 
 
 def diffusion(epoch: int, sigma: float, rate: float, whole: Tensor) -> Tensor:

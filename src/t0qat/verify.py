@@ -84,7 +84,8 @@ def verify(profile: str) -> int:
 
 
 def _forget(run: Run) -> None:
-    for folder in (run.home, places.BUILD / "stamps" / run.name, places.BUILD / "runs" / run.name):
+    own = [places.BUILD / kind / run.name for kind in ("stamps", "runs", "cells")]
+    for folder in (run.home, *own):
         shutil.rmtree(folder, ignore_errors=True)
 
 
