@@ -22,7 +22,7 @@ smoke: setup latex ## The whole chain, tiny, into build/smoke, marked as smoke [
 test: setup latex ## Tests, every notebook against its committed outputs, lint, format
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
-	@$(VENV_PYTHON) -m pytest
+	@$(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile
 	@$(NBVAL)
 
 # Two older instruction sets, for torch, BLAS and numpy alike.
