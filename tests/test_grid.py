@@ -301,7 +301,7 @@ grid.run(cells, "draws")
     workers = psutil.Process(driver.pid).children(recursive=True)
     assert len(workers) >= 2
     os.kill(driver.pid, signal.SIGKILL)
-    driver.communicate()
+    driver.wait()  # its pipes may be open in workers
     _, alive = psutil.wait_procs(workers, timeout=15)
     assert not alive
     kept = len(list(grid.STORE.rglob("[!.]*.json")))
