@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -389,10 +390,7 @@ print(json.dumps(grid.run(cells, "draws")))
 
 def test_workers_with_other_sources_versions_or_threads_are_refused(toys, tmp_path, monkeypatch):
     source = Path(grid.__file__).parent
-    other = tmp_path / "other" / "t0qat"
-    other.mkdir(parents=True)
-    for path in source.glob("*.py"):
-        (other / path.name).write_text(path.read_text())
+    other = shutil.copytree(source, tmp_path / "other" / "t0qat")
     streams = other / "streams.py"
     streams.write_text(streams.read_text() + "# edited\n")
     path = os.pathsep.join([str(other.parent), str(tmp_path)])
