@@ -24,21 +24,15 @@ def claims_table(results: Results) -> tuple[str, dict[str, str]]:
     table = results["claims"]
     rows, breaks = [], []
     for i, row in enumerate(rows_of(table)):
-        first = i == 0 or row["id"] != table.id[i - 1]
-        breaks += [i] * (first and i > 0)
-        rows.append(
-            [
-                *((row["id"], escape(row["claim"])) if first else ("", "")),
-                escape(row["statistic"]),
-                *_verdict(row, with_power, scientific),
-            ]
-        )
-    header = ["", "Claim", "Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
-    claim, decided, verdict = (
-        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.15, 0.37, 0.15)
+        if i == 0 or row["id"] != table.id[i - 1]:
+            breaks += [len(rows)] * (i > 0)
+            rows.append([rf"\multicolumn{{4}}{{@{{}}l}}{{{row['id']}: {escape(row['claim'])}}}"])
+        rows.append([escape(row["statistic"]), *_verdict(row, with_power, scientific)])
+    header = ["Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
+    decided, verdict = (
+        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.47, 0.2)
     )
-    alignment = f"@{{}}l{claim}{decided}rr{verdict}@{{}}"
-    body = tabular(rows, header, alignment, breaks)
+    body = tabular(rows, header, f"@{{\\quad}}{decided}rr{verdict}@{{}}", breaks)
     counts = {
         "Supported": (table.verdict == claims.SUPPORTED).sum(),
         "Contradicted": (table.verdict == claims.CONTRADICTED).sum(),
