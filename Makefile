@@ -8,7 +8,7 @@ NBVAL := rm -rf build/cells/notebook && TQDM_DISABLE=1 $(VENV_PYTHON) -m pytest 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup latex paper smoke test test-portable test-faults lab outputs bench verify status keep lock clean
+.PHONY: help setup latex paper smoke test test-portable test-chain test-faults lab outputs bench verify status keep lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,7 +22,7 @@ smoke: setup latex ## The whole chain, tiny, into build/smoke, marked as smoke [
 test: setup latex ## Tests, every notebook against its committed outputs, lint, format
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
-	@$(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile
+	@$(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 	@$(NBVAL)
 
 # Two older instruction sets, for torch, BLAS and numpy alike.
@@ -32,6 +32,9 @@ test-portable: ## `make test` as on two older processors
 	  ATEN_CPU_CAPABILITY=$$aten OPENBLAS_CORETYPE=$$blas \
 	    NPY_DISABLE_CPU_FEATURES="$$numpy X86_V4 AVX512_ICL AVX512_SPR" $(MAKE) test; \
 	done
+
+test-chain: setup latex ## The whole chain in copies: verify, a changed number, the PDF's bytes
+	@$(VENV_PYTHON) -m pytest -m chain
 
 test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written
 	@$(VENV_PYTHON) -m pytest -m faults

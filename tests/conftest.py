@@ -27,7 +27,7 @@ def own_store(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
 
 
-SLOW = ("test_verify", "test_pipeline", "test_grid", "test_theory", "test_nothing_gets_in")
+SLOW = ("test_pipeline", "test_grid", "test_theory", "test_nothing_gets_in")
 
 
 def pytest_collection_modifyitems(items):

@@ -42,6 +42,7 @@ def edit(project: Project, file: str, row: str, new: str) -> None:
     path.write_text(text)
 
 
+@pytest.mark.chain
 def test_verify_holds_on_this_machine_to_the_last_digit_and_touches_nothing(mine):
     before = mine.files("paper", "figures", "notebooks")
     done = mine.run("verify")
@@ -66,6 +67,7 @@ def _csvs(project):
         yield path.stem, path.read_text()
 
 
+@pytest.mark.chain
 def test_verify_names_a_changed_number_a_missing_and_an_extra_file_and_a_stale_receipt(mine):
     edit(mine, "table1_paired", "drop_difference", "drop_difference,-1.5,-2,-1,50")
     (mine.root / "paper/results/integer_grids_overall.csv").unlink()
@@ -85,6 +87,7 @@ def test_verify_names_a_changed_number_a_missing_and_an_extra_file_and_a_stale_r
         assert [line for line in off if told in line], (told, off)
 
 
+@pytest.mark.chain
 def test_a_changed_number_changes_the_pdf_the_table_the_verdict_and_the_readme(mine):
     before = {name: data.decode() for name, data in mine.files("paper/tables").items()}
     text, readme = pdf_text(mine), (mine.root / "README.md").read_text()
@@ -110,6 +113,7 @@ def test_a_changed_number_changes_the_pdf_the_table_the_verdict_and_the_readme(m
     assert "edited by hand" in pdf_text(mine)
 
 
+@pytest.mark.chain
 def test_the_pdf_is_the_same_to_the_byte_in_another_folder_at_another_time(small, mine):
     first = (small.root / "paper/main.pdf").read_bytes()
     (mine.root / "paper/main.pdf").unlink()
