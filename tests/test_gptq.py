@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from t0qat import gptq, models
-from t0qat.quantizers import Grid, absmax_scale, encode, quantize
+from t0qat.quantizers import Grid, encode, quantize
 from t0qat.rounding import ROUNDINGS, rounded
 from t0qat.streams import stream
 from t0qat.tasks import digits
@@ -135,24 +135,3 @@ def test_a_later_layer_makes_up_for_the_rounding_of_an_earlier_one():
         hidden = (inputs @ (first * scale).T + net[0].bias).relu()
         expected, _ = gptq.round_layer(net[2].weight.detach(), hidden.T @ hidden, Grid(2))
     assert torch.equal(codes["2.weight"][0], expected)
-
-
-@pytest.mark.parametrize("bits", [8, 4, 3, 2])
-def test_learned_steps_round_a_network_as_its_training_saw_it(bits):
-    from t0qat import methods
-
-    net = models.small_cnn(stream("initialization", 5))
-    weights = dict(net.named_parameters())
-    objective = methods.lsq(bits=bits)
-    extra = objective.extra(weights)
-    shown = {}
-    objective.value(lambda seen: shown.update(seen) or seen["1.weight"].sum(), weights | extra, None)
-    codes = ROUNDINGS["learned"](net, Grid(bits), extra, None)
-    final = rounded(net, codes)
-    for name, seen in shown.items():
-        assert torch.equal(final.get_parameter(name), seen)
-        code = codes[name][0]
-        assert torch.equal(code, code.round()) and len(code.unique()) <= 2**bits
-    assert torch.equal(final[1].bias, net[1].bias)
-    plain = ROUNDINGS["nearest"](net, Grid(bits), {}, None)["6.weight"]
-    torch.testing.assert_close(plain[1], absmax_scale(net[6].weight.detach(), Grid(bits)))

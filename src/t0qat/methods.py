@@ -146,7 +146,7 @@ def learned_rounding(w: Tensor, step: Tensor, grid: Grid) -> Tensor:
     return straight_through(torch.round(clipped), clipped) * s
 
 
-def lsq(bits: int = 4, step_rate: float = 0.01) -> Objective:
+def lsq(bits: int = 4, step_rate: float = 0.1) -> Objective:
     """Learned step size: loss(s * round(clip(w / s, -Qn, Qp))), one learned s per output channel.
 
     Gradient in w: 1 where -Qn < w / s < Qp, else 0; in s: round(w / s) - w / s there, else -Qn or Qp,
@@ -156,20 +156,20 @@ def lsq(bits: int = 4, step_rate: float = 0.01) -> Objective:
     """
     grid = Grid(bits)
 
-    def extra(weights):
-        steps = {name: p.detach().flatten(1).abs().mean(1) for name, p in quantized(weights).items()}
-        scale = 2 / math.sqrt(grid.codes[1])
-        return {step_of(name): (scale * mean).requires_grad_() for name, mean in steps.items()}
-
     def value(loss, weights, draws):
-        return loss(
-            {
-                name: learned_rounding(p.flatten(1), weights[step_of(name)], grid).view_as(p)
-                for name, p in quantized(weights).items()
-            }
-        )
+        steps = {name: weights[step_of(name)] for name in quantized(weights)}
+        views = ((name, weights[name].flatten(1), step) for name, step in steps.items())
+        seen = {name: learned_rounding(w, step, grid) for name, w, step in views}
+        return loss({name: w.view_as(weights[name]) for name, w in seen.items()})
 
-    return Objective(value, extra, step_rate)
+    return Objective(value, partial(first_steps, grid=grid), step_rate)
+
+
+def first_steps(weights: Weights, grid: Grid) -> Weights:
+    """2 mean|w| / sqrt(Qp) of each output channel: what lsq learns from there."""
+    means = {name: p.detach().flatten(1).abs().mean(1) for name, p in quantized(weights).items()}
+    scale = 2 / math.sqrt(grid.codes[1])
+    return {step_of(name): (scale * mean).requires_grad_() for name, mean in means.items()}
 
 
 def step_of(name: str) -> str:
@@ -330,13 +330,13 @@ ON_NETWORKS = {
     "t0_qat_tuned": Method("T0-QAT, tuned", t0_qat, 1, "xi_scaling", XI_SCALINGS),
     "gptq": Method("GPTQ", no_noise, rounding="gptq"),
     "ste": Method("STE", ste),
-    "lsq": Method("LSQ", lsq, 1, "step_rate", (0.001, 0.003, 0.01, 0.03, 0.1), "learned"),
+    "lsq": Method("LSQ", lsq, 1, "step_rate", (0.001, 0.01, 0.1, 0.3, 1.0), "learned"),
     "parq": Method("PARQ", parq, 1, "steepness", (1.0, 3.0, 10.0, 30.0, 100.0)),
     "matched_noise": Method("Matched noise", matched_noise),
     "diffq": Method("DiffQ", diffq),
     "two_point_noise": Method("NSO", two_point_noise, 2, "sigma", tuple(XI * v for v in XI_SCALINGS)),
     "sam": Method("SAM", sam, 2, "rho", (0.01, 0.03, 0.1, 0.3, 1.0)),
-    "kure": Method("KURE", kure, 1, "strength", (0.01, 0.03, 0.1, 0.3, 1.0)),
+    "kure": Method("KURE", kure, 1, "strength", (0.03, 0.1, 0.3, 1.0, 3.0)),
     "random_bits": Method("Random-bit STE", random_bits),
 }
 REGISTRY = ChainMap(METHODS, VARIANTS, ON_NETWORKS)  # every method there is
