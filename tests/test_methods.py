@@ -270,12 +270,12 @@ def of_random_bits(slope, w, draws):
     return of_ste(slope, w, draws, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, 2**bits - 1)
 
 
-def of_lsq(slope, w, draws):
+def of_lsq(slope, w, draws, factor=1.0):
     """Equations 1, 3 and 5 of the paper, one channel at a time."""
     seen, back = dict(w), {}
     for name in QUANTIZED:
         rows = w[name].flatten(1).numpy()
-        steps = 2 * np.abs(rows).mean(1) / np.sqrt(HIGH)
+        steps = factor * 2 * np.abs(rows).mean(1) / np.sqrt(HIGH)
         ratio = rows / steps[:, None]
         code = np.where(ratio <= LOW, LOW, np.where(ratio >= HIGH, HIGH, np.rint(ratio)))
         inside = (ratio > LOW) & (ratio < HIGH)
@@ -371,6 +371,22 @@ def test_the_gradient_of_every_method_is_that_of_its_formula(name, seed):
         torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-12)
     for key, p in problem.weights.items():
         assert torch.equal(p, stored[key])
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.5, -0.5])
+def test_learned_steps_that_clip_many_weights_have_the_papers_gradient_too(factor):
+    """Also where a weight lies beyond the last level by less than half a step: its gradient is 0."""
+    problem, objective = Problem(), methods.lsq(BITS)
+    stored = {key: p.detach().clone() for key, p in problem.weights.items()}
+    extra = {
+        key: (factor * p.detach()).requires_grad_()
+        for key, p in objective.extra(problem.weights).items()
+    }
+    ratio = stored["3.weight"] / extra["3.weight.step"].detach()[:, None]
+    assert (ratio > HIGH).any() and ((ratio > HIGH) & (ratio < HIGH + 0.5)).any()
+    found = problem.gradient(objective, None, extra)
+    for key, value in of_lsq(problem.slope, stored, None, factor).items():
+        torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])

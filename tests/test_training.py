@@ -172,14 +172,17 @@ def test_learned_steps_are_trained_at_their_own_rate_and_left_to_the_caller():
 
 
 def test_weight_decay_spares_the_methods_own_parameters():
+    """Under a loss without slope it is all that moves anything."""
     net = fresh()
-    objective = methods.lsq(bits=3, step_rate=0.0)
+    objective = methods.lsq(bits=3, step_rate=1.0)
     extra = objective.extra(dict(net.named_parameters()))
     start = copy.deepcopy({name: p.detach() for name, p in extra.items()})
+    before = net[1].weight.detach().clone()
     run(
-        "lsq", net, objective=objective, extra=extra,
-        optimizer=partial(torch.optim.AdamW, weight_decay=1.0),
+        "lsq", net, objective=objective, extra=extra, loss=lambda outputs, _: 0 * outputs.sum(),
+        epochs=1, learning_rate=0.1, optimizer=partial(torch.optim.AdamW, weight_decay=0.5),
     )  # fmt: skip
+    torch.testing.assert_close(net[1].weight.detach(), before * (1 - 0.05) ** 4)
     assert all(torch.equal(extra[name], start[name]) for name in extra)
 
 
