@@ -34,6 +34,7 @@ GOLDEN = {
     "evaluation_noise": 0xF4795603DF44D4BE,
     "second_training_noise": 0xF08F0854AC9A5A70,
     "second_evaluation_noise": 0xB695CE77772FC833,
+    "batch_order": 0x69C08C6D899F1922,
 }
 
 

@@ -38,3 +38,64 @@ def mlp(
     """One hidden layer, of rectified linear units unless said otherwise."""
     layers = nn.Linear(inputs, hidden), activation(), nn.Linear(hidden, classes)
     return start(nn.Sequential(*layers), draws)
+
+
+def small_cnn(draws: np.random.Generator, shape=(1, 8, 8), classes: int = 10) -> nn.Module:
+    """Two convolutions, the second with stride 2, and a linear layer: 9,930 parameters by default."""
+    layers = (*convolution(shape[0], 16), *convolution(16, 32, 2))
+    return start(_classifier(shape, layers, 32 * _halved(shape), classes), draws)
+
+
+def deep_cnn(draws: np.random.Generator, shape=(1, 8, 8), classes: int = 10) -> nn.Module:
+    """Five convolutions of 8 and 16 channels, the third and last with stride 2, and a linear layer."""
+    steps = ((shape[0], 8, 1), (8, 8, 1), (8, 16, 2), (16, 16, 1), (16, 16, 2))
+    layers = [layer for step in steps for layer in convolution(*step)]
+    return start(_classifier(shape, layers, 16 * _halved(shape, 2), classes), draws)
+
+
+class Residual(nn.Module):
+    """relu(shortcut(x) + two convolutions, each with batch normalization) (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1):
+        super().__init__()
+        first, second = normalized(inputs, outputs, stride), normalized(outputs, outputs)
+        self.body = nn.Sequential(*first, nn.ReLU(), *second)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x):
+        return torch.relu(self.shortcut(x) + self.body(x))
+
+
+def residual_cnn(draws: np.random.Generator, shape=(1, 8, 8), classes: int = 10) -> nn.Module:
+    """A convolution and two residual blocks with batch normalization, then a linear layer."""
+    layers = (*normalized(shape[0], 8), nn.ReLU(), Residual(8, 8), Residual(8, 16, 2))
+    return start(_classifier(shape, layers, 16 * _halved(shape), classes), draws)
+
+
+def convolution(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    """3 x 3 with bias, then a rectified linear unit."""
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.ReLU()
+
+
+def normalized(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    """3 x 3 without bias, then batch normalization."""
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs)
+
+
+def _classifier(shape, layers, features: int, classes: int) -> nn.Module:
+    # Inputs are flat (n, pixels), as tasks give them.
+    return nn.Sequential(nn.Unflatten(1, shape), *layers, nn.Flatten(), nn.Linear(features, classes))
+
+
+def _halved(shape, times: int = 1) -> int:
+    """Pixels that are left after so many strides of 2."""
+    return math.prod(math.ceil(side / 2**times) for side in shape[1:])
+
+
+def _mlp(draws: np.random.Generator, shape=(1, 8, 8), classes: int = 10) -> nn.Module:
+    return mlp(draws, math.prod(shape), classes=classes)
+
+
+# For images: (draws, shape=(channels, height, width), classes) -> a network of flat pixels (n, pixels).
+MODELS = {"mlp": _mlp, "small_cnn": small_cnn, "deep_cnn": deep_cnn, "residual_cnn": residual_cnn}

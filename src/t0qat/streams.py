@@ -23,6 +23,7 @@ PURPOSES = (
     "validation_split",
     "bootstrap",
     "probe",  # random vectors of a trace estimate
+    "batch_order",
 )
 
 
