@@ -5,6 +5,8 @@ VENV_PYTHON := .venv/bin/python
 LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern poppler-utils
 # No cell of a grid is taken from a store, and no progress is shown: nbval would keep it as output.
 NBVAL := rm -rf build/cells/notebook && TQDM_DISABLE=1 $(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
+# Small models: many processes of one thread each; more threads only wait for one another.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -22,7 +24,7 @@ smoke: setup latex ## The whole chain, tiny, into build/smoke, marked as smoke [
 test: setup latex ## Tests, every notebook against its committed outputs, lint, format
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
-	@$(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 	@$(NBVAL)
 
 # Two older instruction sets, for torch, BLAS and numpy alike.
@@ -34,7 +36,7 @@ test-portable: ## `make test` as on two older processors
 	done
 
 test-chain: setup latex ## The whole chain in copies: verify, a changed number, the PDF's bytes
-	@$(VENV_PYTHON) -m pytest -m chain
+	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m chain
 
 test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written
 	@$(VENV_PYTHON) -m pytest -m faults
