@@ -55,7 +55,7 @@ def load(dataset: str) -> Loaded:
 
 
 def _npz(path: str):
-    with np.load(places.ROOT / path, allow_pickle=False) as file:
+    with np.load(places.ROOT / path) as file:
         return file["X"], file["y"]
 
 
