@@ -192,7 +192,7 @@ def plan(
     candidates: int = 10,
     lowest_rate: float = 0.003,
     highest_rate: float = 0.06,
-    epochs: int = 12,
+    epochs: int = 8,
     batch_size: int = 64,
     schedule: str = "cosine",
     seed: int = 0,
