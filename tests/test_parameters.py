@@ -68,6 +68,19 @@ CASES = {
         ["0", "0, 0.1,1e3"],
         ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None],
     ),
+    "dataset": (
+        ["digits", "CIFAR_10", "my data/1.npz"],
+        ["", "a b", "-x", "a\n", ".npz", "x.npy", 1, None],
+    ),
+    "models": (["mlp", "mlp, deep_cnn"], ["", "mlp,", "MLP", "mlp;x", "mlp\n", 1, None]),
+    "few_models": (["", "mlp", "mlp,deep_cnn"], ["mlp,", "MLP", "mlp\n", 1, None]),
+    "tuning_replicates": ([2, 100_000], [1, 0, -5, 2.0, True, "2", None, 100_001]),
+    "candidates": ([1, 1000], [0, -1, 1.0, True, "5", None, 1001]),
+    "lowest_rate": ([1e-12, 0.01, 10], [0, -0.01, 11, NAN, INF, "0.01", True, None]),
+    "highest_rate": ([1e-12, 0.01, 10], [0, -0.01, 11, NAN, INF, "0.01", True, None]),
+    "batch_size": ([1, 64, 1_000_000], [0, -1, 64.0, True, "64", None]),
+    "schedule": (["constant", "cosine"], ["Cosine", "", 1, None]),
+    "device": (["auto", "cpu", "cuda"], ["gpu", "", "cuda:0", None]),
 }
 GOOD = [(name, value) for name, (good, _) in CASES.items() for value in good]
 BAD = [(name, value) for name, (_, bad) in CASES.items() for value in bad]

@@ -64,6 +64,13 @@ def words(read: Callable[[str], Any], allowed: str) -> Rule:
     return Rule(Annotated[str, Field(strict=True), AfterValidator(lambda t: read(t) and t)], allowed)
 
 
+def pattern(expression: str, allowed: str) -> Rule:
+    """Text that matches a regular expression from end to end."""
+    return Rule(Annotated[str, Field(strict=True, pattern=rf"\A(?:{expression})\z")], allowed)
+
+
+MODEL_LIST = "names of image networks, with commas, such as 'mlp, small_cnn'"
+
 # One line a parameter. A name means the same in every notebook.
 RULES = {
     "replicates": whole(2, 10_000_000),
@@ -96,6 +103,18 @@ RULES = {
     "target_noises": words(number_list, "rising numbers of at least 0, such as '0, 0.1, 0.5'"),
     "baseline_noises": words(number_list, "rising numbers of at least 0, such as '0, 0.1, 0.5'"),
     "evaluation_noises": words(number_list, "rising numbers of at least 0, such as '0.1, 0.5'"),
+    "dataset": pattern(
+        r"[A-Za-z]\w*|[^\n]+\.npz", "'digits', a name on OpenML, or the path of an .npz file"
+    ),
+    "models": pattern(r"[a-z_]+(, *[a-z_]+)*", MODEL_LIST),
+    "few_models": pattern(r"([a-z_]+(, *[a-z_]+)*)?", f"{MODEL_LIST}, or ''"),
+    "tuning_replicates": whole(2, 100_000),
+    "candidates": whole(1, 1000),
+    "lowest_rate": number(1e-12, 10),
+    "highest_rate": number(1e-12, 10),
+    "batch_size": whole(1, 1_000_000),
+    "schedule": choice("constant", "cosine"),
+    "device": choice("auto", "cpu", "cuda"),
 }
 
 

@@ -1,0 +1,104 @@
+"""What is compared: arms, each a method on a model, at a bit-width if it trains for one."""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
+
+from t0qat import methods
+from t0qat.methods import METHODS, ON_NETWORKS, REGISTRY, VARIANTS, Method
+from t0qat.models import MODELS
+from t0qat.parameters import ParameterError
+
+FLOAT = 32  # bits of weights that are not rounded
+NO_WIDTH = 0  # train_bits of methods that know no bit-width
+HALF = "_half"  # ends the name of a two-gradient method's row with half the epochs
+UNDER_TEST = {"t0_qat", "t0_qat_tuned", "xi_alone"}  # all others are baselines
+FEW = ("no_noise", "t0_qat", "t0_qat_tuned", "ste", "lsq", "random_bits")  # where not all are run
+KEYS = ["dataset", "model", "method", "train_bits"]
+
+
+class Arm(NamedTuple):
+    """What is compared: a method on a model, at a bit-width if it trains for one."""
+
+    dataset: str
+    model: str
+    method: str  # a name in methods.REGISTRY, with HALF after it for half the epochs
+    train_bits: int
+
+    @property
+    def registered(self) -> Method:
+        return REGISTRY[self.method.removesuffix(HALF)]
+
+    def candidates(self, number: int, lowest: float, highest: float) -> list[tuple[float, float]]:
+        """(learning rate, strength): every value of the strength with equally many learning rates.
+
+        Rates are the middles, in logarithm, of equal parts of lowest ... highest. strength is nan where
+        the method has none. Raises ParameterError where the number cannot be had.
+        """
+        values = self.registered.values or (math.nan,)
+        if number % len(values):
+            wrong = f"{self.method} has {len(values)} strengths; give a multiple of {len(values)}"
+            raise ParameterError(f"candidates = {number}: {wrong}")
+        rates = number // len(values)
+        ratio = highest / lowest
+        middles = [float(f"{lowest * ratio ** ((i + 0.5) / rates):.4g}") for i in range(rates)]
+        return [(rate, value) for value in values for rate in middles]
+
+    def epochs(self, epochs: int) -> int:
+        """Half of them for the rows of matched compute."""
+        return max(1, epochs // 2) if self.method.endswith(HALF) else epochs
+
+
+def arms(dataset: str, names: str, few: str, widths: tuple[int, ...]) -> list[Arm]:
+    """Every method on the models of `names`, those of FEW on the models of `few`: comma-separated."""
+    everything = (*METHODS, *VARIANTS, *ON_NETWORKS)
+    found = []
+    for text, chosen in ((names, everything), (few, FEW)):
+        for model in filter(None, map(str.strip, text.split(","))):
+            if model not in MODELS or model in {arm.model for arm in found}:
+                raise ParameterError(
+                    f"models: {model!r} is unknown or twice; known are {', '.join(MODELS)}"
+                )
+            for name in chosen:
+                method = REGISTRY[name]
+                for bits in widths if method.for_bits else (NO_WIDTH,):
+                    found.append(Arm(dataset, model, name, bits))
+                    if method.gradients > 1:
+                        found.append(Arm(dataset, model, name + HALF, bits))
+    return found
+
+
+def preset(method: Method) -> tuple[Callable, dict[str, Any]]:
+    """The function that builds a method, and what its registry line has set already."""
+    build = method.build
+    if not isinstance(build, functools.partial):
+        return build, {}
+    names = inspect.signature(build.func).parameters
+    return build.func, dict(zip(names, build.args, strict=False)) | build.keywords
+
+
+def sources(method: Method) -> list[FunctionType | type]:
+    """What this method can reach of the methods room, as far as its cells depend on it."""
+    build, _ = preset(method)
+    shared = methods.Method.objective, methods.elementwise, methods.quantized, methods.step_of
+    left, found = [build, *shared], []
+    while left:
+        function = left.pop()
+        if function in found:
+            continue
+        found.append(function)
+        if inspect.isfunction(function):
+            named = map(function.__globals__.get, _names(function.__code__))
+            left += [f for f in named if inspect.isfunction(f) or inspect.isclass(f)]
+            left = [f for f in left if f.__module__ == methods.__name__]
+    return found
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)

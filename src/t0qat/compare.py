@@ -1,0 +1,80 @@
+"""Comparison of arms, from one value an arm, replicate and evaluation: what a table or a claim needs.
+
+Rows hold KEYS, replicate, eval_bits, scale_rule, metric and value. Nothing here looks at test values to
+choose what is compared.
+"""
+
+import warnings
+
+import pandas as pd
+
+from t0qat import statistics
+from t0qat.arms import FLOAT, KEYS, NO_WIDTH, UNDER_TEST
+from t0qat.quantizers import SCALES
+
+
+def own_width(rows: pd.DataFrame) -> pd.Series:
+    """Whether each row's arm was trained for the bits at hand, or for none in particular."""
+    return (rows.train_bits == NO_WIDTH) | (rows.train_bits == rows.eval_bits)
+
+
+def with_chosen(rows: pd.DataFrame, validation: pd.DataFrame) -> pd.DataFrame:
+    """The accuracies among rows, and again as scale rule "chosen": at the rule that validated best."""
+    at = [*KEYS, "eval_bits"]
+    known = validation[(validation.metric == "accuracy") & (validation.eval_bits != FLOAT)]
+    means = known.groupby([*at, "scale_rule"], sort=False)["value"].mean().round(12)
+    best = means.groupby(at, sort=False).idxmax()
+    best = pd.DataFrame(best.tolist(), columns=[*at, "scale_rule"])
+    rows = rows[rows.metric == "accuracy"]
+    return pd.concat([rows, rows.merge(best).assign(scale_rule="chosen")], ignore_index=True)
+
+
+def over_bits(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each network's mean and worst accuracy over the evaluated bit-widths: quantity, value."""
+    rows = rows[rows.scale_rule.isin([*SCALES, "chosen"])]
+    by = rows.groupby([*KEYS, "scale_rule", "replicate"], sort=False)["value"]
+    wide = by.agg(mean="mean", worst="min").reset_index()
+    keys = [*KEYS, "scale_rule", "replicate"]
+    return wide.melt(keys, ["mean", "worst"], var_name="quantity")
+
+
+def means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Over replicates: keys, mean, ci_low, ci_high, n."""
+    return pd.DataFrame(
+        dict(zip(keys, key, strict=True)) | statistics.mean_interval(values)
+        for key, values in rows.groupby(keys, sort=False)["value"]
+    )
+
+
+def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> pd.DataFrame:
+    """Each arm minus another on the same replicates: positive where `method` is the more accurate.
+
+    rows: KEYS, the columns of `measure`, replicate and value; known: the same from validation. Columns
+    dataset, model, *measure, method, train_bits, against (plain, random_bits or best_baseline), other,
+    other_bits, estimate, ci_low, ci_high, n, p_holm (paired t-test, Holm over all rows), detectable
+    (with 90 % power, uncorrected). best_baseline: the other arm, not in UNDER_TEST, that validated best.
+    """
+    found, arm = [], ["method", "train_bits"]
+    place = ["dataset", "model", *measure]
+    validated = known.groupby([*place, *arm], sort=False)["value"].mean().round(12)
+    for where, group in rows.groupby(place, sort=False):
+        paired = group.set_index("replicate").sort_index().groupby(arm, sort=False)["value"]
+        values = {key: value.to_numpy() for key, value in paired}
+        baselines = [key for key in values if key[0] not in UNDER_TEST]
+        for key, mine in values.items():
+            best = max(
+                (b for b in baselines if b != key), key=lambda b: validated[*where, *b], default=key
+            )
+            others = {"plain": ("no_noise", 0), "random_bits": ("random_bits", 0), "best_baseline": best}
+            for against, other in others.items():
+                if other != key and other in values:
+                    row = dict(zip([*place, *arm], (*where, *key), strict=True)) | {"against": against}
+                    row |= {"other": other[0], "other_bits": other[1]}
+                    with warnings.catch_warnings():  # equal differences, as a few replicates may have
+                        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+                        row |= statistics.paired_difference(mine, values[other])
+                    row |= {"detectable": statistics.detectable_effect(mine, values[other])}
+                    found.append(row)
+    table = pd.DataFrame(found)
+    table["p_holm"] = statistics.holm(table.pop("p"))
+    return table

@@ -1,0 +1,509 @@
+"""The vision benchmark: cells against plain loops, tuning and comparisons by hand, exported codes."""
+
+import json
+from functools import cache, partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from joblib.externals.loky import get_reusable_executor
+from scipy import stats
+from scipy.io import arff
+from sklearn.datasets import load_digits
+from torch.nn.functional import cross_entropy
+
+from t0qat import arms, compare, export, images, linear, methods, models, tasks, vision
+from t0qat.arms import KEYS, Arm
+from t0qat.methods import REGISTRY
+from t0qat.parameters import ParameterError
+from t0qat.quantizers import SCALES, Grid
+from t0qat.rounding import ROUNDINGS, rounded
+from t0qat.streams import stream
+
+SHARED = {"epochs": 1, "batch_size": 128, "schedule": "cosine", "seed": 0, "device": "cpu"}
+SHARED |= {"widths": [4, 2]}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As cells are computed; more threads only wait for one another."""
+    with linear.one_thread():
+        yield
+
+
+def compute(model="mlp", method="no_noise", bits=0, *, replicate=0, part="test", rate=0.01, **other):
+    """What a cell gives, in this process."""
+    strength = other.pop("strength", None)
+    cell = vision.cell(
+        Arm("digits", model, method, bits), rate, strength, replicate, part, **SHARED | other
+    )
+    return cell.function(**json.loads(json.dumps(cell.arguments)))
+
+
+def torch_loop(replicate, part, epochs=2):
+    """An MLP on digits, written out: its accuracy at float, and rounded to 4 and 2 bits by hand."""
+    data = tasks.digits(replicate)
+    inputs, target, test, truth = map(torch.from_numpy, data)
+    if part == "validation":
+        order = stream("validation_split", replicate).permutation(1348)
+        test, truth = inputs[order[:337]], target[order[:337]]
+        inputs, target = inputs[order[337:]], target[order[337:]]
+    net = models.MODELS["mlp"](stream("initialization", replicate))
+    adam, mix = torch.optim.Adam(net.parameters(), lr=0.01), stream("batch_order", replicate)
+    batches = round(len(inputs) / 128)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, epochs * batches)
+    for _ in range(epochs):
+        for batch in np.array_split(mix.permutation(len(inputs)), batches):
+            adam.zero_grad()
+            cross_entropy(net(inputs[batch]), target[batch]).backward()
+            adam.step()
+            cosine.step()
+    shares, norms = {}, {n: p.norm().item() for n, p in net.named_parameters() if p.ndim == 2}
+    start = {name: p.clone() for name, p in net.state_dict().items()}
+    for bits in (32, 4, 2):
+        for name in norms:
+            w = start[name]
+            step = 2 * w.abs().amax(1, keepdim=True) / (2**bits - 1)
+            low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+            if bits < 32:
+                net.get_parameter(name).data = (w / step).round().clamp(low, high) * step
+        shares[bits] = (net(test).argmax(1) == truth).double().mean().item()
+    return shares, norms, epochs * batches
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_a_cell_is_a_plain_loop_with_rounding_by_hand(part):
+    found = compute(replicate=3, part=part, epochs=2)
+    shares, norms, steps = torch_loop(3, part)
+    assert [row[:2] for row in found["accuracy"]] == [
+        [32, "none"], [4, "absmax"], [4, "mse"], [2, "absmax"], [2, "mse"]
+    ]  # fmt: skip
+    by = {(bits, rule): share for bits, rule, share in found["accuracy"]}
+    size = 449 if part == "test" else 337
+    for bits in (32, 4, 2):  # one image may sit on an edge
+        rule = "none" if bits == 32 else "absmax"
+        assert by[bits, rule] == pytest.approx(shares[bits], abs=1.5 / size)
+        assert by[bits, rule] * size == pytest.approx(round(by[bits, rule] * size))
+    assert found["norms"] == pytest.approx(norms, rel=1e-4)
+    assert found["gradients"] == steps
+
+
+def test_tuning_never_sees_the_test_part(monkeypatch):
+    data = tasks.digits(0)
+    poisoned = data._replace(
+        test_inputs=np.full_like(data.test_inputs, np.nan), test_target=data.test_target[::-1].copy()
+    )
+    clean = compute(part="validation")
+    loaded = images.load("digits")._replace(split=lambda replicate, seed: poisoned)
+    monkeypatch.setattr(images, "load", lambda name: loaded)
+    assert compute(part="validation") == clean
+    parts = images.held_out(data, 5)
+    assert [len(part) for part in parts] == [1011, 1011, 337, 337]
+    both = np.concatenate([parts.inputs, parts.test_inputs])
+    assert np.array_equal(np.unique(both, axis=0), np.unique(data.inputs, axis=0))
+    assert not np.array_equal(images.held_out(data, 6).target, parts.target)
+
+
+def test_methods_of_a_replicate_share_split_start_and_batch_order(monkeypatch):
+    seen = []
+
+    def watch(net, inputs, target, objective, draws, *, order, **_):
+        mixed = order.permutation(len(inputs))[:5].tolist()
+        seen.append(([p.sum().item() for p in net.parameters()], inputs.sum().item(), mixed))
+
+    monkeypatch.setattr(vision.training, "train", watch)
+    for method, bits in (("no_noise", 0), ("ste", 2), ("lsq", 4), ("random_bits", 0)):
+        compute(method=method, bits=bits)
+    assert all(other == seen[0] for other in seen)
+    compute(replicate=1)
+    assert seen[-1] != seen[0]
+
+
+def test_lsq_is_read_at_its_own_step_at_its_own_width_and_gptq_by_its_own_rounding():
+    lsq = compute(method="lsq", bits=2, strength=0.1)
+    assert [row[:2] for row in lsq["accuracy"]][-3:] == [[2, "absmax"], [2, "mse"], [2, "learned"]]
+    assert [4, "learned"] not in [row[:2] for row in lsq["accuracy"]]
+    gptq, plain = compute("small_cnn", "gptq"), compute("small_cnn")
+    assert gptq["norms"] == plain["norms"] and gptq["accuracy"][0] == plain["accuracy"][0]
+    assert gptq["accuracy"] != plain["accuracy"]
+
+
+def test_xi_alone_is_t0_qat_at_scaling_one_and_barely_moves_a_weight():
+    alone, plain = compute(method="xi_alone"), compute()
+    assert alone == compute(method="t0_qat_tuned", strength=1.0) != plain
+    assert alone["norms"] == pytest.approx(plain["norms"], rel=0.01)
+    loud = compute(method="t0_qat")
+    assert loud["norms"] != pytest.approx(plain["norms"], rel=0.01)
+
+
+def test_half_the_epochs_match_the_gradients_of_plain_training():
+    full, half, plain = (
+        compute(method=m, epochs=4, strength=0.1) for m in ("sam", "sam_half", "no_noise")
+    )
+    assert half["gradients"] == plain["gradients"] == full["gradients"] / 2
+
+
+def test_every_method_is_an_arm_and_all_have_the_same_number_of_candidates():
+    found = arms.arms("digits", "small_cnn", "mlp, residual_cnn", (8, 3))
+    methods_of = {m: {a.method for a in found if a.model == m} for m in ("small_cnn", "mlp")}
+    assert methods_of["small_cnn"] == set(REGISTRY) | {"sam_half", "two_point_noise_half"}
+    assert len(methods_of["mlp"]) >= 6 and {"no_noise", "t0_qat", "random_bits"} <= methods_of["mlp"]
+    for arm in found:
+        assert arm.train_bits in ((8, 3) if arm.registered.for_bits else (0,))
+        tried = arm.candidates(10, 0.001, 0.1)
+        assert len(tried) == len({*tried}) == 10 or arm.registered.values == ()
+        assert len(tried) == 10 and all(0.001 < rate < 0.1 for rate, _ in tried)
+    plain = Arm("digits", "mlp", "no_noise", 0).candidates(4, 0.01, 100.0)
+    assert [rate for rate, _ in plain] == pytest.approx([0.03162, 0.3162, 3.162, 31.62])
+    with pytest.raises(ParameterError, match=r"candidates = 7: .* has 5 strengths"):
+        Arm("digits", "mlp", "sam", 0).candidates(7, 0.01, 0.1)
+
+
+def test_a_changed_method_changes_its_own_cells_only():
+    reached = {name: {f.__name__ for f in arms.sources(REGISTRY[name])} for name in REGISTRY}
+    assert "ste" in reached["random_bits"] and "straight_rounding" in reached["random_bits"]
+    assert "kurtosis" in reached["kure"] and "kurtosis" not in reached["sam"]
+    assert {"learned_rounding", "first_steps"} <= reached["lsq"]
+    assert "t0_qat" in reached["xi_alone"] and "additive_noise" in reached["xi_alone"]
+    assert "noise_from" in reached["matched_noise"] and "Objective" in reached["parq"]
+
+    def key(method, bits=0):
+        return vision.cell(Arm("digits", "mlp", method, bits), 0.01, 1.0, 0, "test", **SHARED).key
+
+    before = {m: key(m, 4 if REGISTRY[m].for_bits else 0) for m in REGISTRY}
+    assert len({*before.values()}) == len(before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "kurtosis", another_kurtosis)
+        another_kurtosis.__module__ = "t0qat.methods"
+        changed = {m for m in REGISTRY if key(m, 4 if REGISTRY[m].for_bits else 0) != before[m]}
+    assert changed == {"kure"}
+    with pytest.MonkeyPatch.context() as patch:
+        line = REGISTRY["xi_alone"]._replace(build=partial(methods.t0_qat, 2.0))
+        patch.setitem(methods.VARIANTS, "xi_alone", line)
+        assert key("xi_alone") != before["xi_alone"]
+
+
+def another_kurtosis(weights):
+    return weights.sum()
+
+
+TINY = {"replicates": 3, "tuning_replicates": 2, "models": "mlp", "few_models": "", "bits": "4, 2"}
+TINY |= {"candidates": 2, "epochs": 2, "batch_size": 128, "device": "cpu"}
+SOME = ("no_noise", "xi_alone", "ste", "random_bits")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vision.grid, "STORE", tmp_path_factory.mktemp("cells"))
+        patch.setattr(vision.grid.joblib, "cpu_count", lambda: 1)
+        found = [arm for arm in arms.arms("digits", "mlp", "", (4, 2)) if arm.method in SOME]
+        patch.setattr(vision, "arms", lambda *_: found)
+        return vision.benchmark(**TINY)
+
+
+def test_the_best_validation_score_is_chosen(run):
+    table = run.tuning
+    assert len(table) == 10 and (table.n == 2).all() and table.strength.isna().all()
+    assert (table.groupby(KEYS, sort=False).chosen.sum() == 1).all()
+    for key, group in table.groupby(KEYS, sort=False):
+        scores = []
+        for rate in group.learning_rate:
+            per = []
+            for i in (10**9, 10**9 + 1):
+                cell = compute(
+                    key[1], key[2], key[3], replicate=i, part="validation", rate=rate, epochs=2
+                )
+                widths = (key[3],) if key[3] else (4, 2)
+                best = [max(a for b, _, a in cell["accuracy"] if b == width) for width in widths]
+                per.append(np.mean(best))
+            scores.append(np.mean(per))
+        assert group["mean"].tolist() == pytest.approx(scores)
+        assert group.learning_rate[group.chosen].item() == group.learning_rate.iloc[np.argmax(scores)]
+        low, high = stats.t.interval(0.95, 1, np.mean(per), stats.sem(per))
+        assert group[["ci_low", "ci_high"]].iloc[-1].tolist() == pytest.approx([low, high])
+
+
+def test_the_tables_have_one_row_a_key_and_follow_from_the_cells(run):
+    made = vision.tables(run)
+    keys = {
+        "vision": [*KEYS, "eval_bits", "scale_rule", "metric"],
+        "vision_any": [*KEYS, "scale_rule", "quantity"],
+        "vision_paired": ["model", "eval_bits", "scale_rule", "method", "train_bits", "against"],
+        "vision_any_paired": ["model", "scale_rule", "quantity", "method", "train_bits", "against"],
+        "vision_tuning": [*KEYS, "learning_rate", "strength"],
+    }
+    assert set(made) == set(keys)
+    for name, table in made.items():
+        assert not table.duplicated(keys[name]).any(), name
+        measured = table.drop(columns=["strength"], errors="ignore")
+        assert measured.notna().all(axis=None), name
+    rate = run.tuning.query("method == 'ste' and train_bits == 2 and chosen").learning_rate.item()
+    cells = [compute("mlp", "ste", 2, replicate=i, rate=rate, epochs=2) for i in range(3)]
+    for bits, rule in ((32, "none"), (4, "mse"), (2, "absmax")):
+        values = [{(b, r): a for b, r, a in c["accuracy"]}[bits, rule] for c in cells]
+        row = made["vision"].query(
+            "method == 'ste' and train_bits == 2 and eval_bits == @bits and scale_rule == @rule"
+            " and metric == 'accuracy'"
+        )
+        assert row["mean"].item() == pytest.approx(np.mean(values)) and row["n"].item() == 3
+    worst = [min(a for b, r, a in c["accuracy"] if r == "mse") for c in cells]
+    row = made["vision_any"].query(
+        "method == 'ste' and train_bits == 2 and scale_rule == 'mse' and quantity == 'worst'"
+    )
+    assert row["mean"].item() == pytest.approx(np.mean(worst))
+    norm = [np.linalg.norm(list(c["norms"].values())) for c in cells]
+    row = made["vision"].query("method == 'ste' and train_bits == 2 and metric == 'weight_norm'")
+    assert row["mean"].item() == pytest.approx(np.mean(norm))
+
+
+def synthetic_rows(values: dict, **more) -> pd.DataFrame:
+    """Rows of accuracy at 2 bits: (method, train_bits, rule) -> values of replicates."""
+    return pd.DataFrame(
+        {"dataset": "d", "model": "m", "method": method, "train_bits": bits, "replicate": i}
+        | {"eval_bits": 2, "scale_rule": rule, "metric": "accuracy", "value": value}
+        for (method, bits, rule), each in values.items()
+        for i, value in enumerate(each)
+    )
+
+
+def test_differences_are_paired_corrected_and_against_the_baseline_that_validated_best():
+    draws = np.random.default_rng(3)
+    arms_ = [("no_noise", 0), ("random_bits", 0), ("ste", 2), ("t0_qat", 0)]
+    test = {(*arm, "mse"): draws.normal(0.9, 0.05, 12) for arm in arms_}
+    test["no_noise", 0, "mse"] += 1.0  # the best in the test, which must not count
+    known = {(*arm, "mse"): [v, v] for arm, v in zip(arms_, (0.5, 0.8, 0.7, 0.9), strict=True)}
+    measure = ["eval_bits", "scale_rule"]
+    rows = synthetic_rows(test).sample(frac=1, random_state=1)
+    table = compare.differences(rows, synthetic_rows(known), measure)
+    best = table[table.against == "best_baseline"].set_index("method").other.to_dict()
+    assert best == {m: "random_bits" for m in ("no_noise", "ste", "t0_qat")} | {"random_bits": "ste"}
+    p = []
+    for row in table.itertuples():
+        pair = test[row.method, row.train_bits, "mse"], test[row.other, row.other_bits, "mse"]
+        assert row.estimate == pytest.approx(np.mean(pair[0] - pair[1]))
+        p.append(stats.ttest_rel(*pair).pvalue)
+        se = stats.sem(pair[0] - pair[1])
+        assert row.detectable == pytest.approx(se * (1.959964 + 1.281552), rel=1e-5)
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(np.array(p)[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    assert table.p_holm.to_numpy()[order] == pytest.approx(stepped)
+
+
+def test_the_chosen_rule_is_the_one_that_validated_best():
+    test = {("ste", 2, rule): [0.1 * k, 0.2] for k, rule in enumerate(("absmax", "mse", "learned"))}
+    known = {
+        ("ste", 2, "absmax"): [0.5, 0.5],
+        ("ste", 2, "mse"): [0.4, 0.7],
+        ("ste", 2, "learned"): [0.7, 0.4],
+    }
+    rows = compare.with_chosen(synthetic_rows(test), synthetic_rows(known))
+    assert rows[rows.scale_rule == "chosen"].value.tolist() == [0.1, 0.2]  # mse, the first of equals
+    assert len(rows) == 8
+
+
+def test_the_plan_counts_what_runs(run, monkeypatch):
+    found = [arm for arm in arms.arms("digits", "mlp", "", (4, 2)) if arm.method in SOME]
+    monkeypatch.setattr(vision, "arms", lambda *_: found)
+    jobs = vision.plan(**TINY)
+    cost = vision.cost(jobs).groupby("stage")[["cells", "gradients"]].sum()
+    assert cost.cells.to_dict() == {"test": 15, "tuning": 20} and len(jobs.tuning()) == 20
+    gradients = run.test[run.test.metric == "gradients"].value.sum()
+    assert cost.gradients.to_dict() == {"test": gradients, "tuning": run.tuning.gradients.sum()}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"bits": "16, 4"}, "bits = '16, 4'"),
+        ({"models": "mlp, none"}, "'none' is unknown"),
+        ({"models": "mlp", "few_models": "mlp"}, "'mlp' is unknown or twice"),
+        ({"candidates": 3}, "candidates = 3: "),
+        ({"lowest_rate": 0.5}, "lowest_rate = 0.5: "),
+        ({"dataset": "nowhere.npz"}, "dataset = 'nowhere.npz': "),
+        ({"replicates": 1}, "replicates = 1: "),
+        ({"speed": 1}, "speed"),
+    ],
+)
+def test_wrong_parameters_stop_in_one_line_before_anything_is_trained(wrong, message, monkeypatch):
+    monkeypatch.setattr(vision.grid, "run", None)
+    with pytest.raises(ParameterError, match=message) as caught:
+        vision.benchmark(**{"replicates": 2, "tuning_replicates": 2} | wrong)
+    assert "\n" not in str(caught.value)
+
+
+@cache
+def trained(model: str):
+    """A network after one epoch of plain training."""
+    inputs, target, *_ = map(torch.from_numpy, tasks.digits(1))
+    net = models.MODELS[model](stream("initialization", 1))
+    vision.training.train(
+        net, inputs, target, REGISTRY["no_noise"].objective(), stream("training_noise", 1),
+        epochs=1, learning_rate=0.01, loss=cross_entropy, batch_size=64, order=stream("batch_order", 1),
+    )  # fmt: skip
+    return net.eval()
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("model", models.MODELS)
+def test_exported_codes_name_every_test_image_as_the_fake_quantized_network(model, bits):
+    net = trained(model)
+    test = torch.from_numpy(tasks.digits(1).test_inputs)
+    for scale in SCALES:
+        on = Grid(bits, scale=scale)
+        codes = ROUNDINGS["nearest"](net, on, {}, None)
+        exported = export.export(net, codes, on)
+        fresh = models.MODELS[model](stream("initialization", 2))
+        ran = export.runnable(exported, fresh)
+        for name in codes:
+            code = ran.state_dict()[name]
+            assert torch.equal(code, code.round()) and code.unique().numel() <= 2**bits
+        fake = rounded(net, codes)
+        torch.testing.assert_close(ran(test), fake(test), rtol=1e-4, atol=1e-4)
+        assert torch.equal(ran(test).argmax(1), fake(test).argmax(1))
+        weights = [p.numel() for p in net.parameters() if p.ndim > 1]
+        assert exported.code_bytes == sum(-(-bits * n // 8) for n in weights)
+        state = sum(t.nbytes for n, t in net.state_dict().items() if n not in codes)
+        channels = sum(len(net.get_parameter(name)) for name in codes)
+        assert exported.total_bytes == exported.code_bytes + 4 * channels + state
+
+
+def test_packed_bits_are_those_of_the_codes_and_come_back():
+    on = Grid(3)
+    codes = torch.tensor([[-4.0, 3.0, 0.0], [-1.0, 2.0, -3.0]])
+    packed = export.pack(codes, on)
+    # Raised by 4: 0 7 4 3 6 1
+    assert packed == int("000111100011110001" + "000000", 2).to_bytes(3, "big")
+    assert torch.equal(export.unpack(packed, codes.shape, on), codes)
+
+
+def test_learned_codes_export_as_well():
+    net = models.MODELS["mlp"](stream("initialization", 0))
+    extra = methods.lsq(bits=2).extra(dict(net.named_parameters()))
+    codes = ROUNDINGS["learned"](net, Grid(2), extra, None)
+    test = torch.from_numpy(tasks.digits(0).test_inputs)
+    ran = export.runnable(export.export(net, codes, Grid(2)), net)
+    assert torch.equal(ran(test).argmax(1), rounded(net, codes)(test).argmax(1))
+
+
+def save(folder, X, y):
+    path = folder / "my images.npz"
+    np.savez(path, X=X, y=y)
+    images.load.cache_clear()
+    return str(path)
+
+
+def test_digits_as_a_file_are_digits(tmp_path):
+    pixels, labels = load_digits(return_X_y=True)
+    for X, y in ((pixels, labels), (pixels.reshape(-1, 8, 8), np.array([f"no. {k}" for k in labels]))):
+        loaded = images.load(save(tmp_path, X, y))
+        assert loaded.shape == (1, 8, 8) and loaded.classes == 10
+        for mine, theirs in zip(loaded.split(2, 5), tasks.digits(2, 5), strict=True):
+            assert mine.dtype == theirs.dtype and np.array_equal(mine, theirs)
+    assert images.load("digits")[1:] == ((1, 8, 8), 10)
+
+
+def test_images_that_are_not_square_or_have_colours_train(tmp_path):
+    draws = np.random.default_rng(0)
+    for size, shape in (((6, 9), (1, 6, 9)), ((3, 8, 8), (3, 8, 8)), ((192,), (3, 8, 8))):
+        path = save(tmp_path, draws.integers(0, 256, (40, *size), np.uint8), np.arange(40) % 3)
+        loaded = images.load(path)
+        assert loaded.shape == shape and loaded.classes == 3
+        part = loaded.split(0, 0)
+        assert part.inputs.min() >= -1 and part.inputs.max() <= 1 and len(part.test_target) == 10
+        arm = Arm(path, "deep_cnn", "random_bits", 0)
+        cell = vision.cell(arm, 0.01, None, 0, "test", **SHARED)
+        assert 0 <= cell.function(**cell.arguments)["accuracy"][0][2] <= 1
+        assert any(str(thing) == path for thing in cell.code)
+
+
+@pytest.mark.parametrize(
+    ("X", "y"),
+    [
+        (np.ones((10, 4)), np.arange(10)),
+        (np.random.default_rng(0).random((10, 5)), np.arange(10)),
+        (np.random.default_rng(0).random((10, 4)), np.arange(9)),
+        (np.random.default_rng(0).random((10, 4)), np.zeros(10)),
+        (np.random.default_rng(0).random((4, 4)), np.arange(4)),
+        (np.full((10, 4), np.nan), np.arange(10)),
+        (np.array([["a"] * 4] * 10), np.arange(10)),
+        (np.array([[None] * 4] * 10), np.arange(10)),
+        (np.random.default_rng(0).random(10), np.arange(10)),
+    ],
+    ids=["constant", "no square", "labels", "one class", "few", "nan", "text", "objects", "flat"],
+)
+def test_a_malformed_file_is_named_in_one_line(tmp_path, X, y):
+    with pytest.raises(ParameterError, match=r"^dataset = '.*my images.npz': ") as caught:
+        images.load(save(tmp_path, X, y))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_the_arrays_or_not_npz_is_named_in_one_line(tmp_path):
+    path = tmp_path / "other.npz"
+    for write in (
+        lambda: np.savez(path, x=np.ones(3)),
+        lambda: path.write_bytes(b"PK\x03\x04 cut short"),
+        lambda: path.write_text("text"),
+        lambda: path.write_bytes(b""),
+        lambda: np.save(path.open("wb"), np.ones((9, 4))),
+    ):
+        write()
+        images.load.cache_clear()
+        with pytest.raises(ParameterError, match=r"^dataset = '.*other.npz': no images there") as caught:
+            images.load(str(path))
+        assert "\n" not in str(caught.value)
+
+
+ARFF = """@RELATION toy
+@ATTRIBUTE pixel1 REAL
+@ATTRIBUTE pixel2 REAL
+@ATTRIBUTE pixel3 REAL
+@ATTRIBUTE pixel4 REAL
+@ATTRIBUTE class {0,1}
+@DATA
+"""
+
+
+def test_a_data_set_of_openml_in_its_own_format(tmp_path, monkeypatch):
+    path = tmp_path / "toy.arff"
+    path.write_text(ARFF + "".join(f"{i},{255 - i},0,255,{i % 2}\n" for i in range(20)))
+    frame = pd.DataFrame(arff.loadarff(path)[0])
+    labels = frame.pop("class").str.decode("ascii").astype("category")
+    asked = []
+
+    def fetch(name, **options):
+        asked.append((name, options["version"]))
+        return frame, labels
+
+    monkeypatch.setattr(images, "fetch_openml", fetch)
+    images.load.cache_clear()
+    loaded = images.load("mnist_784")
+    assert asked == [("mnist_784", 1)] and loaded.shape == (1, 2, 2) and loaded.classes == 2
+    part = loaded.split(0, 0)
+    whole = np.concatenate([part.test_inputs, part.inputs])
+    assert sorted(whole[:, 0]) == pytest.approx([2 * i / 255 - 1 for i in range(20)], abs=1e-6)
+    truth = np.concatenate([part.test_target, part.target])
+    assert np.array_equal(truth, np.rint((whole[:, 0] + 1) / 2 * 255) % 2)
+
+    def offline(*_, **__):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr(images, "fetch_openml", offline)
+    images.load.cache_clear()
+    with pytest.raises(ParameterError, match="dataset = 'CIFAR_10': no images there") as caught:
+        images.load("CIFAR_10")
+    assert "\n" not in str(caught.value)
+    images.load.cache_clear()
+
+
+def test_the_same_numbers_in_one_process_or_two(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(vision.grid.joblib, "cpu_count", lambda: 2)
+    found = [arm for arm in arms.arms("digits", "mlp", "", (4, 2)) if arm.method == "ste"]
+    monkeypatch.setattr(vision, "arms", lambda *_: found)
+    jobs = vision.plan(**TINY)
+    rate = run.tuning[run.tuning.chosen & (run.tuning.method == "ste")].learning_rate
+    again = vision.measured(jobs.final([(r, float("nan")) for r in rate]), "networks")
+    get_reusable_executor().shutdown(kill_workers=True)
+    once = run.test[run.test.method == "ste"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, once, check_exact=True)
