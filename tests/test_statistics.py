@@ -52,7 +52,9 @@ def test_paired_difference_is_the_one_sample_analysis_of_the_differences():
     first, second = draws.normal(size=(2, 12))
     oracle = DescrStatsW(first - second)
     low, high = oracle.tconfint_mean(alpha=0.05)
-    assert statistics.paired_difference(first, second) == pytest.approx(
+    found = statistics.paired_difference(first, second)
+    assert found.pop("detectable") == statistics.detectable_effect(first, second)
+    assert found == pytest.approx(
         {"estimate": oracle.mean, "ci_low": low, "ci_high": high, "n": 12, "p": oracle.ttest_mean(0)[1]},
         rel=1e-12,
     )

@@ -69,14 +69,18 @@ def test_a_full_batch_is_the_papers_loop_to_the_bit():
     assert same(callable_too, mine)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "decaying"])
 def test_minibatches_and_schedules_are_those_of_a_plain_loop(schedule):
     inputs, classes = images(170)
     optimizer = partial(torch.optim.AdamW, weight_decay=0.3)
     mine, other = run("no_noise", schedule=schedule, optimizer=optimizer), fresh()
     order = stream("batch_order", 0)
     adam = torch.optim.AdamW(other.parameters(), lr=0.004, weight_decay=0.3)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, 8)
+    schedules = {
+        "constant": torch.optim.lr_scheduler.ConstantLR(adam, 1.0),
+        "cosine": torch.optim.lr_scheduler.CosineAnnealingLR(adam, 8),
+        "decaying": torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, 8),
+    }
     for _ in range(2):
         mixed, first = order.permutation(170), 0
         for size in (43, 43, 42, 42):  # 170 / 40 rounds to 4
@@ -85,8 +89,7 @@ def test_minibatches_and_schedules_are_those_of_a_plain_loop(schedule):
             adam.zero_grad()
             cross_entropy(other(inputs[batch]), classes[batch]).backward()
             adam.step()
-            if schedule == "cosine":
-                cosine.step()
+            schedules[schedule].step()
     for p, q in zip(mine.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
 

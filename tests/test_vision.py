@@ -13,7 +13,7 @@ from scipy.io import arff
 from sklearn.datasets import load_digits
 from torch.nn.functional import cross_entropy
 
-from t0qat import arms, compare, export, images, linear, methods, models, tasks, vision
+from t0qat import arms, compare, export, images, linear, methods, models, tasks, trial, vision
 from t0qat.arms import KEYS, Arm
 from t0qat.methods import REGISTRY
 from t0qat.parameters import ParameterError
@@ -35,10 +35,18 @@ def one_thread():
 def compute(model="mlp", method="no_noise", bits=0, *, replicate=0, part="test", rate=0.01, **other):
     """What a cell gives, in this process."""
     strength = other.pop("strength", None)
-    cell = vision.cell(
+    cell = trial.cell(
         Arm("digits", model, method, bits), rate, strength, replicate, part, **SHARED | other
     )
-    return cell.function(**json.loads(json.dumps(cell.arguments)))
+    return by_metric(cell.function(**json.loads(json.dumps(cell.arguments))))
+
+
+def by_metric(numbers):
+    """Rows of a cell as metric -> rows [bits, scale rule, value]."""
+    found = {metric: [] for *_, metric, _ in numbers}
+    for bits, rule, metric, value in numbers:
+        found[metric].append([bits, rule, value])
+    return found
 
 
 def torch_loop(replicate, part, epochs=2):
@@ -59,23 +67,24 @@ def torch_loop(replicate, part, epochs=2):
             cross_entropy(net(inputs[batch]), target[batch]).backward()
             adam.step()
             cosine.step()
-    shares, norms = {}, {n: p.norm().item() for n, p in net.named_parameters() if p.ndim == 2}
     start = {name: p.clone() for name, p in net.state_dict().items()}
+    shares, weights = {}, [name for name in start if name.endswith("weight")]
+    norm = sum(start[name].square().sum().item() for name in weights) ** 0.5
     for bits in (32, 4, 2):
-        for name in norms:
+        for name in weights:
             w = start[name]
             step = 2 * w.abs().amax(1, keepdim=True) / (2**bits - 1)
             low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
             if bits < 32:
                 net.get_parameter(name).data = (w / step).round().clamp(low, high) * step
         shares[bits] = (net(test).argmax(1) == truth).double().mean().item()
-    return shares, norms, epochs * batches
+    return shares, norm, epochs * batches
 
 
 @pytest.mark.parametrize("part", ["test", "validation"])
 def test_a_cell_is_a_plain_loop_with_rounding_by_hand(part):
     found = compute(replicate=3, part=part, epochs=2)
-    shares, norms, steps = torch_loop(3, part)
+    shares, norm, steps = torch_loop(3, part)
     assert [row[:2] for row in found["accuracy"]] == [
         [32, "none"], [4, "absmax"], [4, "mse"], [2, "absmax"], [2, "mse"]
     ]  # fmt: skip
@@ -85,8 +94,12 @@ def test_a_cell_is_a_plain_loop_with_rounding_by_hand(part):
         rule = "none" if bits == 32 else "absmax"
         assert by[bits, rule] == pytest.approx(shares[bits], abs=1.5 / size)
         assert by[bits, rule] * size == pytest.approx(round(by[bits, rule] * size))
-    assert found["norms"] == pytest.approx(norms, rel=1e-4)
-    assert found["gradients"] == steps
+    assert found["weight_norm"] == [[32, "none", pytest.approx(norm, rel=1e-4)]]
+    assert found["gradients"] == [[32, "none", steps]]
+    size = 4 * (64 * 32 + 32 + 32 * 10 + 10)
+    codes = {b: b * (64 * 32 + 32 * 10) // 8 + 2 * 4 * 42 for b in (4, 2)}  # steps and biases: 4 bytes
+    assert found["bytes"] == [[32, "none", size]] + [[b, r, codes[b]] for b, r, _ in found["differing"]]
+    assert [row[2] for row in found["differing"]] == [0] * 4
 
 
 def test_tuning_never_sees_the_test_part(monkeypatch):
@@ -98,11 +111,11 @@ def test_tuning_never_sees_the_test_part(monkeypatch):
     loaded = images.load("digits")._replace(split=lambda replicate, seed: poisoned)
     monkeypatch.setattr(images, "load", lambda name: loaded)
     assert compute(part="validation") == clean
-    parts = images.held_out(data, 5)
+    parts = tasks.held_out_quarter(data, 5)
     assert [len(part) for part in parts] == [1011, 1011, 337, 337]
     both = np.concatenate([parts.inputs, parts.test_inputs])
     assert np.array_equal(np.unique(both, axis=0), np.unique(data.inputs, axis=0))
-    assert not np.array_equal(images.held_out(data, 6).target, parts.target)
+    assert not np.array_equal(tasks.held_out_quarter(data, 6).target, parts.target)
 
 
 def test_methods_of_a_replicate_share_split_start_and_batch_order(monkeypatch):
@@ -112,7 +125,7 @@ def test_methods_of_a_replicate_share_split_start_and_batch_order(monkeypatch):
         mixed = order.permutation(len(inputs))[:5].tolist()
         seen.append(([p.sum().item() for p in net.parameters()], inputs.sum().item(), mixed))
 
-    monkeypatch.setattr(vision.training, "train", watch)
+    monkeypatch.setattr(trial.training, "train", watch)
     for method, bits in (("no_noise", 0), ("ste", 2), ("lsq", 4), ("random_bits", 0)):
         compute(method=method, bits=bits)
     assert all(other == seen[0] for other in seen)
@@ -125,23 +138,25 @@ def test_lsq_is_read_at_its_own_step_at_its_own_width_and_gptq_by_its_own_roundi
     assert [row[:2] for row in lsq["accuracy"]][-3:] == [[2, "absmax"], [2, "mse"], [2, "learned"]]
     assert [4, "learned"] not in [row[:2] for row in lsq["accuracy"]]
     gptq, plain = compute("small_cnn", "gptq"), compute("small_cnn")
-    assert gptq["norms"] == plain["norms"] and gptq["accuracy"][0] == plain["accuracy"][0]
+    assert gptq["weight_norm"] == plain["weight_norm"] and gptq["accuracy"][0] == plain["accuracy"][0]
     assert gptq["accuracy"] != plain["accuracy"]
 
 
 def test_xi_alone_is_t0_qat_at_scaling_one_and_barely_moves_a_weight():
     alone, plain = compute(method="xi_alone"), compute()
     assert alone == compute(method="t0_qat_tuned", strength=1.0) != plain
-    assert alone["norms"] == pytest.approx(plain["norms"], rel=0.01)
+    norm = pytest.approx(plain["weight_norm"][0][2], rel=0.01)
+    assert alone["weight_norm"][0][2] == norm
     loud = compute(method="t0_qat")
-    assert loud["norms"] != pytest.approx(plain["norms"], rel=0.01)
+    assert loud["weight_norm"][0][2] != norm
 
 
 def test_half_the_epochs_match_the_gradients_of_plain_training():
     full, half, plain = (
-        compute(method=m, epochs=4, strength=0.1) for m in ("sam", "sam_half", "no_noise")
+        compute(method=m, epochs=4, strength=0.1)["gradients"][0][2]
+        for m in ("sam", "sam_half", "no_noise")
     )
-    assert half["gradients"] == plain["gradients"] == full["gradients"] / 2
+    assert half == plain == full / 2
 
 
 def test_every_method_is_an_arm_and_all_have_the_same_number_of_candidates():
@@ -169,7 +184,7 @@ def test_a_changed_method_changes_its_own_cells_only():
     assert "noise_from" in reached["matched_noise"] and "Objective" in reached["parq"]
 
     def key(method, bits=0):
-        return vision.cell(Arm("digits", "mlp", method, bits), 0.01, 1.0, 0, "test", **SHARED).key
+        return trial.cell(Arm("digits", "mlp", method, bits), 0.01, 1.0, 0, "test", **SHARED).key
 
     before = {m: key(m, 4 if REGISTRY[m].for_bits else 0) for m in REGISTRY}
     assert len({*before.values()}) == len(before)
@@ -253,7 +268,7 @@ def test_the_tables_have_one_row_a_key_and_follow_from_the_cells(run):
         "method == 'ste' and train_bits == 2 and scale_rule == 'mse' and quantity == 'worst'"
     )
     assert row["mean"].item() == pytest.approx(np.mean(worst))
-    norm = [np.linalg.norm(list(c["norms"].values())) for c in cells]
+    norm = [c["weight_norm"][0][2] for c in cells]
     row = made["vision"].query("method == 'ste' and train_bits == 2 and metric == 'weight_norm'")
     assert row["mean"].item() == pytest.approx(np.mean(norm))
 
@@ -338,7 +353,7 @@ def trained(model: str):
     """A network after one epoch of plain training."""
     inputs, target, *_ = map(torch.from_numpy, tasks.digits(1))
     net = models.MODELS[model](stream("initialization", 1))
-    vision.training.train(
+    trial.training.train(
         net, inputs, target, REGISTRY["no_noise"].objective(), stream("training_noise", 1),
         epochs=1, learning_rate=0.01, loss=cross_entropy, batch_size=64, order=stream("batch_order", 1),
     )  # fmt: skip
@@ -413,8 +428,8 @@ def test_images_that_are_not_square_or_have_colours_train(tmp_path):
         part = loaded.split(0, 0)
         assert part.inputs.min() >= -1 and part.inputs.max() <= 1 and len(part.test_target) == 10
         arm = Arm(path, "deep_cnn", "random_bits", 0)
-        cell = vision.cell(arm, 0.01, None, 0, "test", **SHARED)
-        assert 0 <= cell.function(**cell.arguments)["accuracy"][0][2] <= 1
+        cell = trial.cell(arm, 0.01, None, 0, "test", **SHARED)
+        assert 0 <= by_metric(cell.function(**cell.arguments))["accuracy"][0][2] <= 1
         assert any(str(thing) == path for thing in cell.code)
 
 

@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         return _call(given)
+    except KeyboardInterrupt:  # first: what follows imports for seconds, and the reader waits
+        print("t0qat: stopped; what was published before is in place", file=sys.stderr)
+        return 130
     except _expected() as error:
         print(f"t0qat: {error}", file=sys.stderr)
         return 1
@@ -37,9 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    except KeyboardInterrupt:
-        print("t0qat: stopped; what was published before is in place", file=sys.stderr)
-        return 130
 
 
 def _call(given: argparse.Namespace) -> int:

@@ -202,6 +202,24 @@ def read_by() -> list[str]:
     return sorted({test.file for claim in CLAIMS for test in claim.tests})
 
 
+def standard_error(row: dict[str, float]) -> float:
+    """Of an estimate, from its interval."""
+    return (row["ci_high"] - row["ci_low"]) / (2 * Z)
+
+
+def judge(row: dict[str, float], test: Comparison) -> tuple[str, float]:
+    """The side on which an estimate lies, SUPPORTED or CONTRADICTED, and its uncorrected p-value.
+
+    UNTESTABLE and nan where every replicate gives the compared value itself.
+    """
+    error, distance = standard_error(row), abs(row["estimate"] - test.value)
+    if error == distance == 0:
+        return UNTESTABLE, math.nan
+    below = row["estimate"] < test.value
+    side = SUPPORTED if below == (test.needs == "below") else CONTRADICTED
+    return side, 2 * stats.norm.sf(distance / error if error else math.inf)
+
+
 def decide(results: dict[str, pd.DataFrame], error_rate: float = 0.05) -> pd.DataFrame:
     """Every claim's verdict: one row a test, and one for each claim that waits for its experiment.
 
@@ -213,18 +231,14 @@ def decide(results: dict[str, pd.DataFrame], error_rate: float = 0.05) -> pd.Dat
     for claim in CLAIMS:
         for test in claim.tests:
             row = _row(results[test.file], test.keys)
-            error = (row["ci_high"] - row["ci_low"]) / (2 * Z)
+            side, p = judge(row, test)
             numbers = {key: row[key] for key in ("estimate", "ci_low", "ci_high", "n")}
             words = {"id": claim.id, "claim": claim.statement, "statistic": test.statistic}
-            if error == 0 and row["estimate"] == test.value:
-                rows.append(words | numbers | {"verdict": UNTESTABLE, "value": test.value})
-                continue
-            distance = abs(row["estimate"] - test.value)
-            p_values.append(2 * stats.norm.sf(distance / error if error else math.inf))
-            extra = {"value": test.value, "detectable": error * (Z + stats.norm.ppf(POWER))}
-            below = row["estimate"] < test.value
-            side = SUPPORTED if below == (test.needs == "below") else CONTRADICTED
-            rows.append(words | numbers | {"verdict": side} | extra)
+            extra = {"verdict": side, "value": test.value}
+            if side != UNTESTABLE:
+                p_values.append(p)
+                extra["detectable"] = standard_error(row) * (Z + stats.norm.ppf(POWER))
+            rows.append(words | numbers | extra)
         if not claim.tests:
             words = {
                 "id": claim.id,

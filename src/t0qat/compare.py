@@ -38,14 +38,6 @@ def over_bits(rows: pd.DataFrame) -> pd.DataFrame:
     return wide.melt(keys, ["mean", "worst"], var_name="quantity")
 
 
-def means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Over replicates: keys, mean, ci_low, ci_high, n."""
-    return pd.DataFrame(
-        dict(zip(keys, key, strict=True)) | statistics.mean_interval(values)
-        for key, values in rows.groupby(keys, sort=False)["value"]
-    )
-
-
 def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> pd.DataFrame:
     """Each arm minus another on the same replicates: positive where `method` is the more accurate.
 
@@ -73,8 +65,5 @@ def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> 
                     with warnings.catch_warnings():  # equal differences, as a few replicates may have
                         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
                         row |= statistics.paired_difference(mine, values[other])
-                    row |= {"detectable": statistics.detectable_effect(mine, values[other])}
                     found.append(row)
-    table = pd.DataFrame(found)
-    table["p_holm"] = statistics.holm(table.pop("p"))
-    return table
+    return statistics.corrected(found)

@@ -212,11 +212,8 @@ def grid_differences(cells: dict[Cell, Losses], method: str = "t0_qat") -> pd.Da
                 {"dataset": cell.dataset, **vars(cell.grid), "quantity": quantity}
                 | {"method": method, "other": cell.method}
                 | statistics.paired_difference(*pair)
-                | {"detectable": statistics.detectable_effect(*pair)}
             )
-    table = pd.DataFrame(rows)
-    table["p_holm"] = statistics.holm(table.pop("p"))
-    return table
+    return statistics.corrected(rows)
 
 
 def grid_overall(
@@ -237,6 +234,5 @@ def grid_overall(
             rows.append(
                 {"dataset": dataset, "quantity": quantity, "method": method, "other": other}
                 | statistics.paired_difference(*pair)
-                | {"detectable": statistics.detectable_effect(*pair)}
             )
     return pd.DataFrame(rows).drop(columns="p")

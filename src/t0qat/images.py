@@ -11,10 +11,7 @@ from sklearn.datasets import fetch_openml
 
 from t0qat import places
 from t0qat.parameters import ParameterError
-from t0qat.streams import stream
-from t0qat.tasks import IMAGES, TEST_FRACTION, Data
-
-HELD_OUT = 0.25  # of a training part, to tune on
+from t0qat.tasks import IMAGES, Data, split
 
 
 class Loaded(NamedTuple):
@@ -51,7 +48,7 @@ def load(dataset: str) -> Loaded:
     if not low < high < math.inf or low == -math.inf:
         raise ParameterError(f"{shown} pixels must be finite and not all equal")
     inputs = (2 * (pixels - low) / (high - low) - 1).reshape(len(pixels), -1)
-    return Loaded(functools.partial(_split, inputs, classes), shape, len(names))
+    return Loaded(functools.partial(split, inputs, classes, "split"), shape, len(names))
 
 
 def _npz(path: str):
@@ -76,19 +73,3 @@ def _shape(size: tuple[int, ...]) -> tuple[int, int, int]:
         case (channels, height, width):
             return channels, height, width
     raise ValueError("X needs 2 to 4 dimensions")
-
-
-def _split(inputs, classes, replicate: int, seed: int = 0) -> Data:
-    """As tasks.digits: a random quarter is the test part."""
-    order = stream("split", replicate, seed).permutation(len(classes))
-    held_out = round(TEST_FRACTION * len(classes))
-    test, train = order[:held_out], order[held_out:]
-    return Data(inputs[train], classes[train], inputs[test], classes[test])
-
-
-def held_out(data: Data, replicate: int, seed: int = 0) -> Data:
-    """The training part alone, in two: what is left to train on, and images to validate with."""
-    order = stream("validation_split", replicate, seed).permutation(len(data.target))
-    number = round(HELD_OUT * len(order))
-    last, first = order[:number], order[number:]
-    return Data(data.inputs[first], data.target[first], data.inputs[last], data.target[last])

@@ -33,6 +33,11 @@ class Moments(NamedTuple):
     b: Tensor  # (d, replicates)
     c: Tensor  # (replicates,)
 
+    @property
+    def variance(self) -> Tensor:
+        """Variance of the target: (replicates,). The last of z is 1, so that of b is the mean of y."""
+        return self.c - self.b[-1] ** 2
+
     def loss(self, v: Tensor) -> Tensor:
         """Mean squared error of parameters v (d, ..., replicates): (..., replicates), float64."""
         v = v.double()

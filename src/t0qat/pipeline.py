@@ -184,7 +184,8 @@ def _execute(notebook: Notebook, run: Run, parameters: dict[str, Any], stage: Pa
                 cwd=str(notebook.path.parent),
                 progress_bar=bar,
                 execution_timeout=notebook.cell_limit_seconds,
-                config=Config({"KernelManager": {"transport": "ipc"}}),  # no port is opened
+                # No port is opened; a kernel that does not heed Ctrl-C is killed after two seconds.
+                config=Config({"KernelManager": {"transport": "ipc", "shutdown_wait_time": 2}}),
                 extra_arguments=[f"--IPKernelApp.exec_lines={record}", "--HistoryManager.enabled=False"],
             )
     except papermill.PapermillExecutionError as error:

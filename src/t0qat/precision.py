@@ -72,8 +72,7 @@ def linear_layer(dataset: str, replicates: range, views: dict[str, View], settin
 
 def unexplained(test: linear.Moments, bias: Tensor, weights: list[Tensor]) -> np.ndarray:
     """Mean squared error over the variance of the target: (replicates,)."""
-    variance = test.c - test.b[-1] ** 2  # the last of z = (x, 1) is 1, so that of b is the mean of y
-    return (test.loss(torch.cat([weights[0][:, 0].T, bias])) / variance).numpy()
+    return (test.loss(torch.cat([weights[0][:, 0].T, bias])) / test.variance).numpy()
 
 
 def mlp(dataset: str, replicates: range, views: dict[str, View], settings: dict) -> dict:
@@ -325,8 +324,5 @@ def flips(cells: dict[Cell, Measured], method: str = "t0_qat") -> pd.DataFrame:
                 {"dataset": cell.dataset, "bits": cell.grid.bits, "flipped": k}
                 | {"method": method, "other": cell.method}
                 | statistics.paired_difference(*pair)
-                | {"detectable": statistics.detectable_effect(*pair)}
             )
-    table = pd.DataFrame(rows)
-    table["p_holm"] = statistics.holm(table.pop("p"))
-    return table
+    return statistics.corrected(rows)

@@ -1,4 +1,4 @@
-"""The scale of the training noise: swept, tuned, taken from other constants, and calibrated.
+"""The scale of the training noise: swept, tuned, and taken from other constants.
 
 Training sees only the product xi * xi_scaling, so a scaling is a standard deviation of the noise. Many
 are trained at once, on an axis between the parameters and the replicates: each replicate has the same
@@ -11,18 +11,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
-from t0qat import claims, linear, statistics
-from t0qat.constants import CONSTANTS, FEATURES, REPORTED, XI, XI_SCALING, reported_evaluation_noise
-from t0qat.experiments import QUANTITIES, Losses, all_grids, rounded, table1_paired
+from t0qat import linear, statistics
+from t0qat.constants import CONSTANTS, FEATURES, XI, XI_SCALING, reported_evaluation_noise
+from t0qat.experiments import QUANTITIES, Losses, all_grids, rounded
 from t0qat.linear import Moments
 from t0qat.methods import additive_noise
-from t0qat.parameters import checked, number_list
+from t0qat.parameters import checked
 from t0qat.quantizers import Grid, absmax_scale
 from t0qat.streams import stream
-from t0qat.tasks import TASKS, Data
+from t0qat.tasks import TASKS, held_out_quarter
 
 SCALINGS = {"published": XI_SCALING, "xi_alone": 1.0}  # those with a name
 FACTORS = (0.5, 2.0)  # their neighbours
@@ -31,8 +30,6 @@ WIDTH = 8192  # scales x replicates a batch, at most: keeps the work in cache
 RESAMPLES = 2000  # of a bootstrap
 TESTED = ("quantized", "full_precision")  # losses whose best scaling is sought
 ARMS = ("published", "xi_alone", "tuned", "matched", "plain")
-HELD_OUT = 0.25  # of a training part, to tune on
-RULED_OUT = 0.05  # p-value below which a calibration setting is
 
 
 def scalings(points: int) -> np.ndarray:
@@ -51,19 +48,12 @@ def train_at(
     start and noise as linear.train takes them, the same for every scale.
     """
     start = start[:, None].repeat(1, len(scales), 1)
-    return linear.train(
-        _beside(moments), start, additive_noise(scales), noise[:, :, None], learning_rate
-    )
+    return linear.train(beside(moments), start, additive_noise(scales), noise[:, :, None], learning_rate)
 
 
-def _beside(moments: Moments) -> Moments:
+def beside(moments: Moments) -> Moments:
     """The same moments with room for the axis of scales."""
     return Moments(moments.a[:, :, None], moments.b[:, None], moments.c)
-
-
-def variance(part: Moments) -> Tensor:
-    """Variance of the target over a part's samples: (replicates,)."""
-    return part.c - part.b[-1] ** 2
 
 
 def unexplained(part: Moments, parameters: Tensor, grids: list[Grid]) -> Tensor:
@@ -72,8 +62,8 @@ def unexplained(part: Moments, parameters: Tensor, grids: list[Grid]) -> Tensor:
     1 is what predicting the mean of the part would leave.
     """
     exact = parameters.double()
-    total = sum(_beside(part).loss(rounded(exact, grid)) for grid in grids)
-    return total / len(grids) / variance(part)
+    total = sum(beside(part).loss(rounded(exact, grid)) for grid in grids)
+    return total / len(grids) / part.variance
 
 
 class Sweep(NamedTuple):
@@ -127,8 +117,8 @@ def sweep(
         shift = linear.noise_draws("evaluation_noise", chunk, (FEATURES + 1,), seed)
         trained = train_at(train, linear.initial(FEATURES, chunk, seed), noise, scales, learning_rate)
         shaken = trained + evaluation_noise * shift[:, None]
-        losses = (_beside(test).loss(v).numpy() for v in (trained, shaken))
-        parts.append((*losses, variance(test).numpy()))
+        losses = (beside(test).loss(v).numpy() for v in (trained, shaken))
+        parts.append((*losses, test.variance.numpy()))
     full, quantized, spread = (np.concatenate(part, -1) for part in zip(*parts, strict=True))
     return Sweep(tried, Losses(full, quantized), spread)
 
@@ -171,8 +161,9 @@ def excess(run: Sweep) -> pd.DataFrame:
         values = run.quantity(name)
         least = values[np.argmin(values.mean(1))]
         for scaling, loss in zip(run.scalings, values, strict=True):
-            rows.append({"xi_scaling": scaling, "quantity": name} | _difference(loss, least))
-    return _corrected(rows)
+            keys = {"xi_scaling": scaling, "quantity": name}
+            rows.append(keys | statistics.paired_difference(loss, least))
+    return statistics.corrected(rows)
 
 
 def neighbours(run: Sweep) -> pd.DataFrame:
@@ -180,24 +171,13 @@ def neighbours(run: Sweep) -> pd.DataFrame:
 
     Columns scaling (in SCALINGS), factor, quantity, estimate, ci_low, ci_high, n, p_holm, detectable.
     """
-    return _corrected(
-        {"scaling": name, "factor": factor, "quantity": quantity}
-        | _difference(getattr(run.at(scaling), quantity), getattr(run.at(factor * scaling), quantity))
-        for name, scaling in SCALINGS.items()
-        for factor in FACTORS
-        for quantity in QUANTITIES
-    )
-
-
-def _difference(first, second) -> dict[str, float]:
-    detectable = {"detectable": statistics.detectable_effect(first, second)}
-    return statistics.paired_difference(first, second) | detectable
-
-
-def _corrected(rows) -> pd.DataFrame:
-    table = pd.DataFrame(rows)
-    table["p_holm"] = statistics.holm(table.pop("p"))
-    return table
+    rows = []
+    for (name, scaling), factor in itertools.product(SCALINGS.items(), FACTORS):
+        for quantity in QUANTITIES:
+            pair = (getattr(run.at(at), quantity) for at in (scaling, factor * scaling))
+            keys = {"scaling": name, "factor": factor, "quantity": quantity}
+            rows.append(keys | statistics.paired_difference(*pair))
+    return statistics.corrected(rows)
 
 
 class Arm(NamedTuple):
@@ -205,14 +185,6 @@ class Arm(NamedTuple):
 
     noise: np.ndarray
     unexplained: np.ndarray
-
-
-def validation_split(data: Data, replicate: int, seed: int = 0) -> Data:
-    """The training part as (the rest, a random quarter to validate on); the test part stays out."""
-    order = stream("validation_split", replicate, seed).permutation(len(data.target))
-    held_out = round(HELD_OUT * len(order))
-    held, rest = order[:held_out], order[held_out:]
-    return Data(data.inputs[rest], data.target[rest], data.inputs[held], data.target[held])
 
 
 @checked
@@ -247,7 +219,7 @@ def tuning(
             data = [task(i, seed, **settings.get(dataset, {})) for i in chunk]
             start = linear.initial(FEATURES, chunk, seed)
             noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
-            rest, held_out = linear.moments(map(validation_split, data, chunk, itertools.repeat(seed)))
+            rest, held_out = linear.moments(map(held_out_quarter, data, chunk, itertools.repeat(seed)))
             score = unexplained(held_out, train_at(rest, start, noise, scales, learning_rate), grids)
             train, test = linear.moments(data)
             plain = train_at(train, start, noise, torch.zeros(1, 1), learning_rate)
@@ -292,9 +264,9 @@ def arm_differences(arms: dict[str, dict[str, Arm]]) -> pd.DataFrame:
 
     Columns dataset, quantity, arm, other_arm, estimate, ci_low, ci_high, n, p_holm, detectable.
     """
-    return _corrected(
+    return statistics.corrected(
         {"dataset": dataset, "quantity": "unexplained", "arm": arm, "other_arm": other}
-        | _difference(each[arm].unexplained, each[other].unexplained)
+        | statistics.paired_difference(each[arm].unexplained, each[other].unexplained)
         for dataset, each in arms.items()
         for arm, other in itertools.combinations(ARMS, 2)
     )
@@ -348,127 +320,7 @@ def constants(
                 ("unexplained_added", alone[i]),
                 ("unexplained_added_published", product[i]),
             ):
-                added.append(keys | {"quantity": quantity} | _difference(arm, plain))
+                added.append(keys | {"quantity": quantity} | statistics.paired_difference(arm, plain))
             numbers = {"magnitude": magnitudes[i], "multiplier": multipliers[i]}
             same.append(keys | numbers | {"largest_difference": largest[i], "n": replicates})
-    return _corrected(added), pd.DataFrame(same)
-
-
-class Setting(NamedTuple):
-    """What the paper leaves open, set."""
-
-    target: str
-    target_noise: float
-    baseline_noise: float
-    evaluation_noise: float
-
-
-@checked
-@linear.one_thread()
-def calibrate(
-    *,
-    calibration_replicates: int,
-    seed: int = 0,
-    target_noises: str = "0, 0.1, 0.4, 0.7",
-    baseline_noises: str = "0, 0.2, 0.4, 0.8, 1.2, 2",
-    evaluation_noises: str = "0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5",
-    epochs: int = 300,
-    learning_rate: float = 0.005,
-) -> dict[Setting, tuple[dict[str, Losses], dict[str, Losses]]]:
-    """The published experiment in every setting of the grid, on both targets.
-
-    Each setting's two runs are those of experiments.published, with the methods that the paper
-    reports; trainings are shared by the evaluation noises. Raises ParameterError before computing.
-    """
-    noises, baselines, shifts = map(number_list, (target_noises, baseline_noises, evaluation_noises))
-    scales = torch.tensor([*baselines, XI * XI_SCALING], dtype=torch.float32)[:, None]
-    size = WIDTH // len(scales)
-    settings = {}
-    for target, target_noise in itertools.product(("sum", "normal"), noises):
-        parts = []
-        for chunk in linear.chunks(calibration_replicates, epochs * (FEATURES + 1), size):
-            data = (TASKS["synthetic"](i, seed, target, target_noise) for i in chunk)
-            train, test = linear.moments(data)
-            start = linear.initial(FEATURES, chunk, seed)
-            for prefix in ("", "second_"):
-                noise = linear.noise_draws(
-                    f"{prefix}training_noise", chunk, (epochs, FEATURES + 1), seed
-                )
-                draws = linear.noise_draws(f"{prefix}evaluation_noise", chunk, (FEATURES + 1,), seed)
-                trained = train_at(train, start, noise, scales, learning_rate)
-                shaken = [trained + shift * draws[:, None] for shift in shifts]
-                parts.append(torch.stack([_beside(test).loss(v) for v in (trained, *shaken)]).numpy())
-        runs = [np.concatenate(parts[i::2], -1) for i in range(2)]  # (losses, scales, replicates)
-        for (i, baseline), (j, shift) in itertools.product(enumerate(baselines), enumerate(shifts, 1)):
-            setting = Setting(target, target_noise, baseline, shift)
-            methods = {"standard_qat": i, "t0_qat": len(baselines)}
-            settings[setting] = tuple(
-                {name: Losses(run[0, k], run[j, k]) for name, k in methods.items()} for run in runs
-            )
-    return settings
-
-
-def compatibility(runs: dict[Setting, tuple[dict[str, Losses], ...]], tolerance: float) -> pd.DataFrame:
-    """How each setting agrees with the paper's four independent numbers, and what it says.
-
-    The numbers are loss in full precision and drop of both methods, as two separate runs. Columns
-    target, target_noise, baseline_noise, evaluation_noise, quantity, estimate, ci_low, ci_high, n.
-
-    quantity is one of: acceptance_half, acceptance and acceptance_double, how often all four lie within
-    that share of their reported value (half, once and twice the tolerance): the acceptance rate of
-    approximate Bayesian computation (Pritchard et al. 1999), with Wilson's interval. p_value: twice
-    the smaller tail of each number, (b + 1) / (n + 1) with b the count of runs as far out (Davison &
-    Hinkley 1997, section 4.2), the least of the four times four (Bonferroni); its interval is Wilson's
-    for that tail, times eight. A setting is ruled out where this p-value is below RULED_OUT, which
-    takes 160 replicates or more. The others are those of experiments.table1_paired.
-    """
-    return pd.DataFrame(
-        setting._asdict() | row
-        for setting, (first, second) in runs.items()
-        for row in [
-            *_agreement(first["standard_qat"], second["t0_qat"], tolerance),
-            *table1_paired(first, second).to_dict("records"),
-        ]
-    )
-
-
-def _agreement(standard: Losses, t0: Losses, tolerance: float) -> list[dict]:
-    simulated = np.stack([standard.full_precision, standard.drop, t0.full_precision, t0.drop])
-    numbers = [REPORTED[method][q] for method in REPORTED for q in ("full_precision", "drop")]
-    reported = np.array(numbers)[:, None]
-    off = (np.abs(simulated - reported) / reported).max(0)
-    rows = [
-        {"quantity": name} | statistics.chance(off <= factor * tolerance)
-        for name, factor in (("acceptance_half", 0.5), ("acceptance", 1), ("acceptance_double", 2))
-    ]
-    tails = [*(simulated <= reported), *(simulated >= reported)]
-    tail = min(tails, key=np.count_nonzero)
-    found = statistics.chance(tail)
-    found["estimate"] = (tail.sum() + 1) / (len(tail) + 1)
-    scaled = {key: min(1.0, 2 * len(numbers) * found[key]) for key in ("estimate", "ci_low", "ci_high")}
-    return [*rows, {"quantity": "p_value"} | scaled | {"n": found["n"]}]
-
-
-def setting_verdicts(table: pd.DataFrame, error_rate: float = 0.05) -> pd.DataFrame:
-    """What each setting would say of the claims that rest on the published experiment.
-
-    The tests and the rule are those of claims.decide, with Holm's correction over settings and claims.
-    Columns target, target_noise, baseline_noise, evaluation_noise, id, verdict, p_holm.
-    """
-    parts = []
-    for claim in claims.CLAIMS:
-        for test in claim.tests:
-            if test.file != "table1_paired":
-                continue
-            part = table[table.quantity == test.keys["quantity"]].assign(id=claim.id)
-            error = (part.ci_high - part.ci_low) / (2 * claims.Z)
-            away = (part.estimate - test.value).abs()
-            # No width and no distance, as without evaluation noise: nothing speaks against no effect.
-            ratio = np.divide(away, error, out=np.zeros(len(part)), where=(away > 0).to_numpy())
-            side = (part.estimate < test.value) == (test.needs == "below")
-            verdict = np.where(side, claims.SUPPORTED, claims.CONTRADICTED)
-            parts.append(part.assign(p=2 * stats.norm.sf(ratio), verdict=verdict))
-    found = pd.concat(parts, ignore_index=True)
-    found["p_holm"] = statistics.holm(found.p)
-    found["verdict"] = found.verdict.where(found.p_holm < error_rate, claims.UNCLEAR)
-    return found[[*Setting._fields, "id", "verdict", "p_holm"]]
+    return statistics.corrected(added), pd.DataFrame(same)

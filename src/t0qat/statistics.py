@@ -1,6 +1,7 @@
 """Estimates with their intervals, each from one value a replicate. Thin over scipy and statsmodels."""
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -39,9 +40,13 @@ def percentile(values, reported: float) -> float:
 
 
 def paired_difference(first, second) -> dict[str, float]:
-    """Mean of first - second over pairs: estimate, ci_low, ci_high, n, p (two-sided paired t-test)."""
+    """Mean of first - second over pairs: estimate, ci_low, ci_high, n, p (two-sided paired t-test).
+
+    detectable: what detectable_effect says of these pairs, uncorrected.
+    """
     difference = mean_interval(np.subtract(first, second))
     difference["estimate"] = difference.pop("mean")
+    difference["detectable"] = detectable_effect(first, second)
     if np.array_equal(first, second):  # 0 / 0 for the t-test; nothing speaks against no difference
         return difference | {"p": 1.0}
     return difference | {"p": stats.ttest_rel(first, second).pvalue}
@@ -57,6 +62,21 @@ def chance(events) -> dict[str, float]:
 def holm(p_values) -> np.ndarray:
     """Holm's step-down correction: p-values that hold for the whole family at once."""
     return multipletests(p_values, method="holm")[1]
+
+
+def corrected(rows) -> pd.DataFrame:
+    """A table of the rows with p_holm, Holm's correction over all of them, in place of p."""
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table.pop("p"))
+    return table
+
+
+def means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The mean of the column `value` in each group: keys, mean, ci_low, ci_high, n."""
+    return pd.DataFrame(
+        dict(zip(keys, key, strict=True)) | mean_interval(values)
+        for key, values in rows.groupby(keys, sort=False)["value"]
+    )
 
 
 def detectable_effect(first, second, power: float = 0.9, level: float = LEVEL) -> float:

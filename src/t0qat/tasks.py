@@ -38,8 +38,24 @@ def synthetic(replicate: int, seed: int = 0, target: str = "sum", target_noise: 
     return Data(inputs, y, inputs, y)
 
 
+def quarter(purpose: str, n: int, replicate: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers 0 ... n - 1 in two random parts: the rest, and a quarter to hold out."""
+    order = stream(purpose, replicate, seed).permutation(n)
+    return order[round(n / 4) :], order[: round(n / 4)]
+
+
+def split(inputs, target, purpose: str, replicate: int, seed: int = 0) -> Data:
+    """Data whose test part is the quarter."""
+    rest, held_out = quarter(purpose, len(target), replicate, seed)
+    return Data(inputs[rest], target[rest], inputs[held_out], target[held_out])
+
+
+def held_out_quarter(data: Data, replicate: int, seed: int = 0) -> Data:
+    """The training part alone, in two: what is left to train on, and a quarter to tune on."""
+    return split(data.inputs, data.target, "validation_split", replicate, seed)
+
+
 _DIABETES = load_diabetes(return_X_y=True, scaled=False)
-TEST_FRACTION = 0.25
 
 
 def diabetes(replicate: int, seed: int = 0) -> Data:
@@ -49,9 +65,7 @@ def diabetes(replicate: int, seed: int = 0) -> Data:
     mean and standard deviation of the rest, so a loss of 1 is about that of predicting the mean.
     """
     inputs, target = _DIABETES
-    order = stream("split", replicate, seed).permutation(len(target))
-    held_out = round(TEST_FRACTION * len(target))
-    test, train = order[:held_out], order[held_out:]
+    train, test = quarter("split", len(target), replicate, seed)
 
     def standardize(values):
         scaled = (values - values[train].mean(0)) / values[train].std(0)
@@ -70,11 +84,7 @@ def digits(replicate: int, seed: int = 0) -> Data:
     Each replicate holds out its own random quarter. Pixels, 0 to 16, are scaled to -1 ... 1.
     """
     pixels, classes = _DIGITS
-    order = stream("split", replicate, seed).permutation(len(classes))
-    held_out = round(TEST_FRACTION * len(classes))
-    test, train = order[:held_out], order[held_out:]
-    inputs = (pixels / 8 - 1).astype(np.float32)
-    return Data(inputs[train], classes[train], inputs[test], classes[test])
+    return split((pixels / 8 - 1).astype(np.float32), classes, "split", replicate, seed)
 
 
 TASKS = {"synthetic": synthetic, "diabetes": diabetes}  # regression: for the linear engine

@@ -268,12 +268,7 @@ def expansion(
         for s in scales
     ]
     found = pd.DataFrame(list(chain(*grid.run(cells, "networks"))))
-    keys = ["part", "network", "noise_scale", "quantity"]
-    means = [
-        dict(zip(keys, key, strict=True)) | statistics.mean_interval(group)
-        for key, group in found.groupby(keys, sort=False)["value"]
-    ]
-    table = pd.DataFrame(means)
+    table = statistics.means(found, ["part", "network", "noise_scale", "quantity"])
     return tuple(
         table[table.part == part].drop(columns="part").reset_index(drop=True)
         for part in ("shaken", "trained")
@@ -355,12 +350,6 @@ def _norm(model: nn.Module) -> float:
     return torch.cat([p.detach().flatten() for p in model.parameters()]).norm().item()
 
 
-SCHEDULES = {
-    "constant": lambda rate, epochs: np.full(epochs, rate),
-    "decaying": lambda rate, epochs: rate * (1 - np.arange(epochs) / epochs),  # linearly, to zero
-}
-
-
 @checked
 def long_training(
     *,
@@ -395,12 +384,9 @@ def long_training(
                 cells.append(grid.Cell(_long_run, whose | run, CODE))
     found = pd.DataFrame(list(chain(*grid.run(cells, "long trainings"))))
     keys = ["method", "schedule", "epoch", "quantity"]
-    rows = [
-        dict(zip(keys, key, strict=True)) | statistics.mean_interval(np.concatenate(list(group)))
-        for key, group in found.groupby(keys, sort=False)["value"]
-    ]
-    order = {name: i for i, name in enumerate([*names, *SCHEDULES])}
-    table = pd.DataFrame(rows).sort_values(keys[:3], key=lambda c: c.map(order).fillna(c), kind="stable")
+    table = statistics.means(found.explode("value").astype({"value": float}), keys)
+    order = {name: i for i, name in enumerate([*names, *training.SCHEDULES])}
+    table = table.sort_values(keys[:3], key=lambda c: c.map(order).fillna(c), kind="stable")
     return table.reset_index(drop=True)
 
 
@@ -413,10 +399,10 @@ def _long_run(
     start = linear.initial(FEATURES, chunk, seed)
     best = torch.linalg.solve(moments.a.permute(2, 0, 1), moments.b.T).T
     whole = (best - start).norm(dim=0)
-    variance = moments.c - moments.b[-1] ** 2  # the last of b is the mean of the target
     shape = (max(lengths), FEATURES + 1)
     noise = linear.noise_draws("training_noise", chunk, shape, seed)
-    rates = SCHEDULES[schedule](rate, max(lengths)).tolist()
+    steps = max(lengths)
+    rates = [rate * training.SCHEDULES[schedule](step / steps) for step in range(steps)]
     view = methods.build(**settings)[name]
     seen = set(lengths)
     if schedule == "constant":
@@ -428,7 +414,7 @@ def _long_run(
         values = {
             "travelled": (v - start).norm(dim=0) / whole,
             "left": (v - best).norm(dim=0) / whole,
-            "explained": 1 - moments.loss(v) / variance,
+            "explained": 1 - moments.loss(v) / moments.variance,
         }
         if schedule == "constant" and sigma:
             values["left_predicted"] = diffusion(epoch, sigma, rate, whole)

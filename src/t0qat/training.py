@@ -14,7 +14,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from t0qat.methods import Objective, View, Weights, elementwise, quantized
 
 # Learning rate, as a fraction of its start, after a share of all steps.
-SCHEDULES = {"constant": lambda done: 1.0, "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2}
+SCHEDULES = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+    "decaying": lambda done: 1 - done,
+}
 
 
 def train(
