@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from t0qat import claims
+from t0qat import claims, statistics
 from t0qat.claims import CONTRADICTED, SUPPORTED, UNCLEAR, Claim, Comparison
 
 
 def results(*estimates, error=1.0, n=400) -> dict[str, pd.DataFrame]:
     """One results file with a row an estimate, all with the same standard error."""
-    half = claims.Z * error
+    half = stats.t.ppf(0.975, n - 1) * error
     rows = [
         {"quantity": f"q{i}", "estimate": e, "ci_low": e - half, "ci_high": e + half, "n": n}
         for i, e in enumerate(estimates)
@@ -50,23 +50,26 @@ def test_many_claims_are_corrected_together_by_holm(monkeypatch):
     estimates = [-2.0, -2.5, -3.5]  # p = 0.046, 0.012, 0.0005; times 1, 2, 3 after Holm's steps
     monkeypatch.setattr(claims, "CLAIMS", registry(*["below"] * 3))
     table = claims.decide(results(*estimates))
-    p = 2 * stats.norm.cdf(estimates)
+    p = 2 * stats.t.cdf(estimates, 399)
     np.testing.assert_allclose(table.p_holm, [p[0], 2 * p[1], 3 * p[2]])
     assert list(table.verdict) == [SUPPORTED] * 3
     monkeypatch.setattr(claims, "CLAIMS", registry(*["below"] * 3))
     assert list(claims.decide(results(-2.0, -2.0, -2.0)).verdict) == [UNCLEAR] * 3
 
 
-def test_the_detectable_effect_is_seen_with_ninety_percent_power(monkeypatch):
+@pytest.mark.parametrize("n", [5, 20, 400])
+def test_the_verdict_is_that_of_a_paired_t_test(monkeypatch, n):
+    """From single values: the same p-value as scipy's, and nine in ten detectable effects are seen."""
     monkeypatch.setattr(claims, "CLAIMS", registry("below"))
-    effect = claims.decide(results(0.0, error=0.3)).detectable[0]
-    # An estimate is normal about -effect; it is decided where it lies below the threshold.
-    threshold = -stats.norm.ppf(0.975) * 0.3
-    verdicts = [
-        claims.decide(results(threshold + shift, error=0.3)).verdict[0] for shift in (-1e-6, 1e-6)
-    ]
-    assert verdicts == [SUPPORTED, UNCLEAR]
-    assert stats.norm.cdf(threshold, loc=-effect, scale=0.3) == pytest.approx(0.9)
+    draws = np.random.default_rng(n)
+    values = draws.normal(-0.5, 1, n)
+    row = statistics.mean_interval(values)
+    file = {"file": pd.DataFrame([row | {"quantity": "q0", "estimate": row["mean"]}])}
+    decided = claims.decide(file).iloc[0]
+    assert decided.p_holm == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    effect = decided.detectable / values.std(ddof=1)
+    seen = stats.ttest_1samp(draws.normal(effect, 1, (4000, n)), 0, axis=1).pvalue < 0.05
+    assert abs(seen.mean() - 0.9) < 4 * np.sqrt(0.9 * 0.1 / 4000)
 
 
 def test_every_claim_of_the_list_has_an_entry_and_each_test_its_row_in_the_committed_results():
@@ -93,3 +96,10 @@ def test_equal_results_in_every_pair_are_nothing_to_test(monkeypatch):
     assert table.p_holm[0] == pytest.approx(2 * 2 * stats.norm.sf(2.6))  # of two tests, not three
     tables["file"].loc[1, ["estimate", "ci_low", "ci_high"]] = 0.5  # certain, and on the wrong side
     assert claims.decide(tables).verdict[1] == CONTRADICTED
+
+
+def test_what_a_run_did_not_measure_is_not_testable_and_corrects_nothing(monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", registry("below", "below"))
+    table = claims.decide(results(-2.0))  # one row for two tests
+    assert list(table.verdict) == [SUPPORTED, claims.UNTESTABLE]
+    assert table.p_holm[0] == pytest.approx(2 * stats.t.cdf(-2, 399)) and table.isna().p_holm[1]

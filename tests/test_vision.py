@@ -11,6 +11,7 @@ from joblib.externals.loky import get_reusable_executor
 from scipy import stats
 from scipy.io import arff
 from sklearn.datasets import load_digits
+from statsmodels.stats.power import TTestPower
 from torch.nn.functional import cross_entropy
 
 from t0qat import arms, compare, export, images, linear, methods, models, tasks, trial, vision
@@ -235,7 +236,9 @@ def test_the_best_validation_score_is_chosen(run):
                 per.append(np.mean(best))
             scores.append(np.mean(per))
         assert group["mean"].tolist() == pytest.approx(scores)
-        assert group.learning_rate[group.chosen].item() == group.learning_rate.iloc[np.argmax(scores)]
+        assert (
+            group.learning_rate[group.chosen == 1].item() == group.learning_rate.iloc[np.argmax(scores)]
+        )
         low, high = stats.t.interval(0.95, 1, np.mean(per), stats.sem(per))
         assert group[["ci_low", "ci_high"]].iloc[-1].tolist() == pytest.approx([low, high])
 
@@ -246,6 +249,7 @@ def test_the_tables_have_one_row_a_key_and_follow_from_the_cells(run):
         "vision": [*KEYS, "eval_bits", "scale_rule", "metric"],
         "vision_any": [*KEYS, "scale_rule", "quantity"],
         "vision_paired": ["model", "eval_bits", "scale_rule", "method", "train_bits", "against"],
+        "vision_kept": ["model", "eval_bits", "scale_rule", "method", "train_bits"],
         "vision_any_paired": ["model", "scale_rule", "quantity", "method", "train_bits", "against"],
         "vision_tuning": [*KEYS, "learning_rate", "strength"],
     }
@@ -254,7 +258,7 @@ def test_the_tables_have_one_row_a_key_and_follow_from_the_cells(run):
         assert not table.duplicated(keys[name]).any(), name
         measured = table.drop(columns=["strength"], errors="ignore")
         assert measured.notna().all(axis=None), name
-    rate = run.tuning.query("method == 'ste' and train_bits == 2 and chosen").learning_rate.item()
+    rate = run.tuning.query("method == 'ste' and train_bits == 2 and chosen == 1").learning_rate.item()
     cells = [compute("mlp", "ste", 2, replicate=i, rate=rate, epochs=2) for i in range(3)]
     for bits, rule in ((32, "none"), (4, "mse"), (2, "absmax")):
         values = [{(b, r): a for b, r, a in c["accuracy"]}[bits, rule] for c in cells]
@@ -299,11 +303,27 @@ def test_differences_are_paired_corrected_and_against_the_baseline_that_validate
         pair = test[row.method, row.train_bits, "mse"], test[row.other, row.other_bits, "mse"]
         assert row.estimate == pytest.approx(np.mean(pair[0] - pair[1]))
         p.append(stats.ttest_rel(*pair).pvalue)
-        se = stats.sem(pair[0] - pair[1])
-        assert row.detectable == pytest.approx(se * (1.959964 + 1.281552), rel=1e-5)
+        power = TTestPower().power(row.detectable / np.std(pair[0] - pair[1], ddof=1), 12, 0.05)
+        assert power == pytest.approx(0.9, abs=1e-6)
     order = np.argsort(p)
     stepped = np.maximum.accumulate(np.array(p)[order] * np.arange(len(p), 0, -1)).clip(max=1)
     assert table.p_holm.to_numpy()[order] == pytest.approx(stepped)
+
+
+def test_what_is_kept_is_measured_from_plain_training_that_is_not_rounded():
+    draws = np.random.default_rng(5)
+    values = {(m, 0, "mse"): draws.normal(0.9, 0.05, 9) for m in ("no_noise", "t0_qat")}
+    unrounded = draws.normal(0.95, 0.01, 9)
+    float_rows = synthetic_rows({("no_noise", 0, "none"): unrounded}).assign(eval_bits=32)
+    worse = synthetic_rows({("t0_qat", 0, "none"): unrounded - 0.5}).assign(eval_bits=32)
+    rows = pd.concat([synthetic_rows(values), worse, float_rows]).sample(frac=1, random_state=2)
+    table = compare.kept(rows).set_index("method")
+    for method in ("no_noise", "t0_qat"):
+        difference = values[method, 0, "mse"] - unrounded
+        low, high = stats.t.interval(0.95, 8, difference.mean(), stats.sem(difference))
+        row = table.loc[method]
+        assert [row.estimate, row.ci_low, row.ci_high] == pytest.approx([difference.mean(), low, high])
+        assert (row.other, row.against, row.n) == ("no_noise", "unrounded", 9)
 
 
 def test_the_chosen_rule_is_the_one_that_validated_best():
@@ -517,7 +537,7 @@ def test_the_same_numbers_in_one_process_or_two(run, tmp_path, monkeypatch):
     found = [arm for arm in arms.arms("digits", "mlp", "", (4, 2)) if arm.method == "ste"]
     monkeypatch.setattr(vision, "arms", lambda *_: found)
     jobs = vision.plan(**TINY)
-    rate = run.tuning[run.tuning.chosen & (run.tuning.method == "ste")].learning_rate
+    rate = run.tuning[(run.tuning.chosen == 1) & (run.tuning.method == "ste")].learning_rate
     again = vision.measured(jobs.final([(r, float("nan")) for r in rate]), "networks")
     get_reusable_executor().shutdown(kill_workers=True)
     once = run.test[run.test.method == "ste"].reset_index(drop=True)

@@ -8,13 +8,12 @@ from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from t0qat import methods
-from t0qat.methods import METHODS, ON_NETWORKS, REGISTRY, VARIANTS, Method
+from t0qat.methods import HALF, METHODS, ON_NETWORKS, REGISTRY, VARIANTS, Method
 from t0qat.models import MODELS
 from t0qat.parameters import ParameterError
 
 FLOAT = 32  # bits of weights that are not rounded
 NO_WIDTH = 0  # train_bits of methods that know no bit-width
-HALF = "_half"  # ends the name of a two-gradient method's row with half the epochs
 UNDER_TEST = {"t0_qat", "t0_qat_tuned", "xi_alone"}  # all others are baselines
 FEW = ("no_noise", "t0_qat", "t0_qat_tuned", "ste", "lsq", "random_bits")  # where not all are run
 KEYS = ["dataset", "model", "method", "train_bits"]

@@ -38,6 +38,33 @@ def over_bits(rows: pd.DataFrame) -> pd.DataFrame:
     return wide.melt(keys, ["mean", "worst"], var_name="quantity")
 
 
+def kept(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each arm at each bit-width minus plain training that is not rounded, replicate by replicate.
+
+    rows: as of Run.test, with the scale rule "chosen". Columns dataset, model, eval_bits, scale_rule,
+    method, train_bits, against (unrounded), other, other_bits, estimate, ci_low, ci_high, n, p_holm (of
+    no difference, paired t-test, Holm over all rows), detectable.
+    """
+    plain = rows[(rows.method == "no_noise") & (rows.eval_bits == FLOAT)]
+    values = {
+        place: v.set_index("replicate")["value"] for place, v in plain.groupby(["dataset", "model"])
+    }
+    keys = ["dataset", "model", "eval_bits", "scale_rule", "method", "train_bits"]
+    found = []
+    for key, group in rows[rows.eval_bits != FLOAT].groupby(keys, sort=False):
+        mine = group.set_index("replicate")["value"]
+        names = {"against": "unrounded", "other": "no_noise", "other_bits": NO_WIDTH}
+        difference = _paired(mine, values[key[:2]][mine.index])
+        found.append(dict(zip(keys, key, strict=True)) | names | difference)
+    return statistics.corrected(found)
+
+
+def _paired(first, second) -> dict[str, float]:
+    with warnings.catch_warnings():  # equal differences, as a few replicates may have
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        return statistics.paired_difference(first, second)
+
+
 def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> pd.DataFrame:
     """Each arm minus another on the same replicates: positive where `method` is the more accurate.
 
@@ -62,8 +89,5 @@ def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> 
                 if other != key and other in values:
                     row = dict(zip([*place, *arm], (*where, *key), strict=True)) | {"against": against}
                     row |= {"other": other[0], "other_bits": other[1]}
-                    with warnings.catch_warnings():  # equal differences, as a few replicates may have
-                        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
-                        row |= statistics.paired_difference(mine, values[other])
-                    found.append(row)
+                    found.append(row | _paired(mine, values[other]))
     return statistics.corrected(found)

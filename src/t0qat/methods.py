@@ -340,6 +340,7 @@ ON_NETWORKS = {
     "random_bits": Method("Random-bit STE", random_bits),
 }
 REGISTRY = ChainMap(METHODS, VARIANTS, ON_NETWORKS)  # every method there is
+HALF = "_half"  # ends the name of a two-gradient method's row with half the epochs
 
 
 def build(**settings: float) -> dict[str, View]:

@@ -16,7 +16,17 @@ from t0qat import __version__, places
 from t0qat.notebooks import Notebook, source_hash
 from t0qat.places import Run
 
-LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib", "torch")
+LIBRARIES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "statsmodels",
+    "matplotlib",
+    "torch",
+    "torchao",
+    "transformers",
+)
 WALKED = ("src", "notebooks", "paper", "figures", "tests", *(f"build/{name}" for name in places.RUNS))
 
 

@@ -8,16 +8,17 @@ import pandas as pd
 
 from t0qat import places
 from t0qat.constants import CONSTANTS
-from t0qat.methods import NAMED
+from t0qat.methods import HALF, REGISTRY
+from t0qat.models import MODELS
 from t0qat.quantizers import CODES, SCALES
 from t0qat.tasks import IMAGES, TASKS
 
 # Losses are mean squared errors: of the synthetic target in its own units, of the diabetes target
 # in units of its variance. Intervals are 95 %.
 COLUMNS = {
-    "method": "a name in methods.METHODS or VARIANTS",
+    "method": "a name in methods.REGISTRY; with _half after it, trained for half the epochs",
     "other": "the method it is compared with",
-    "dataset": "a name in tasks.TASKS or tasks.IMAGES",
+    "dataset": "a name in tasks.TASKS or tasks.IMAGES, or what images.load takes",
     "quantity": "what the row is about",
     "range": "integer codes used: full or narrow",
     "scale": "rule for the grid's step: absmax or mse",
@@ -58,6 +59,17 @@ COLUMNS = {
     "magnitude": "of the constant, dimensionless",
     "multiplier": "that makes it the published noise scale",
     "largest_difference": "of a trained parameter from one trained with xi at the same product",
+    "model": "a name in models.MODELS",
+    "train_bits": "bit-width that the method trained for; 0: none in particular",
+    "eval_bits": "bit-width of the weights that are read; 32: not rounded",
+    "scale_rule": "for the grid's step: absmax, mse, learned, chosen (validated best), or none",
+    "metric": "accuracy, differing, bytes, gradients or weight_norm, see trial.train_and_round",
+    "against": "plain, random_bits, best_baseline, or unrounded (plain training, not rounded)",
+    "other_bits": "bit-width that `other` trained for; 0: none in particular",
+    "learning_rate": "at the start of training",
+    "strength": "the method's own setting that was tuned, see its line in methods.REGISTRY",
+    "gradients": "evaluations on one batch, of all the row's replicates",
+    "chosen": "1: the candidate with which the arm was trained, 0: another",
     "target": "of the synthetic task: sum or normal",
     "target_noise": "standard deviation of the noise on the target",
     "baseline_noise": "standard deviation of Standard QAT's training noise, in units of the weights",
@@ -65,8 +77,8 @@ COLUMNS = {
 }
 # Names, and which there are where a registry says so.
 NAMES = {
-    "method": NAMED,
-    "other": NAMED,
+    "method": REGISTRY,
+    "other": REGISTRY,
     "dataset": TASKS | IMAGES,
     "range": CODES,
     "scale": SCALES,
@@ -79,15 +91,23 @@ NAMES = {
     "arm": None,
     "other_arm": None,
     "constant": CONSTANTS,
+    "model": MODELS,
+    "scale_rule": {*SCALES, "learned", "chosen", "none"},
+    "metric": None,
+    "against": None,
     "target": {"sum", "normal"},
 }
 PROSE = {"claim", "statistic", "verdict"}
 # Numbers that were set, not measured: they say which row it is.
 SETTINGS = {"bits", "flipped", "factor", "xi_scaling", "target_noise", "baseline_noise"}
-SETTINGS |= {"evaluation_noise", "noise_scale", "reduction", "epoch"}
+SETTINGS |= {"evaluation_noise", "noise_scale", "reduction", "epoch", "train_bits", "eval_bits"}
+SETTINGS |= {"learning_rate", "strength"}
+# What was chosen by measuring, so that another machine may choose otherwise.
+CHOICES = {"chosen", "other", "other_bits"}
 MAY_BE_EMPTY = {
     "table1": {"reported", "reported_percentile"},  # where the paper has no number
     "calibration_verdicts": {"p_holm"},  # where there was nothing to test
+    "vision_tuning": {"strength"},  # of methods that have none
     "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},  # where pending
 }
 
@@ -121,6 +141,16 @@ FILES = {
     "calibration": "target target_noise baseline_noise evaluation_noise quantity"
     " estimate ci_low ci_high n",
     "calibration_verdicts": "target target_noise baseline_noise evaluation_noise id verdict p_holm",
+    "vision": "dataset model method train_bits eval_bits scale_rule metric mean ci_low ci_high n",
+    "vision_any": "dataset model method train_bits scale_rule quantity mean ci_low ci_high n",
+    "vision_kept": "dataset model eval_bits scale_rule method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "vision_paired": "dataset model eval_bits scale_rule method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "vision_any_paired": "dataset model scale_rule quantity method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "vision_tuning": "dataset model method train_bits learning_rate strength mean ci_low ci_high n"
+    " gradients chosen",
     "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
 }
 
@@ -160,20 +190,22 @@ def read(name: str, home: Path = places.ROOT) -> pd.DataFrame:
                 f"{shown}, line {number}: {len(columns)} fields are needed, not {len(line)}"
             )
         for column, cell in zip(columns, line, strict=True):
-            if not _fits(column, cell, column in MAY_BE_EMPTY.get(name, ())):
+            if not _fits(name, column, cell):
                 raise ResultsError(f"{shown}, line {number}: {column} = {cell!r} is not as it must be")
     table = pd.DataFrame(lines[1:], columns=columns)
     numbers = [column for column in columns if column not in {*NAMES, *PROSE}]
     return table.assign(**{column: pd.to_numeric(table[column].replace("", None)) for column in numbers})
 
 
-def _fits(column: str, cell: str, may_be_empty: bool) -> bool:
+def _fits(file: str, column: str, cell: str) -> bool:
     if column in PROSE:
         return bool(cell.strip())
     if column in NAMES:
-        return cell in NAMES[column] if NAMES[column] else cell.isidentifier()
+        if column == "dataset" and file.startswith("vision"):  # also OpenML's names, and .npz files
+            return bool(cell.strip())
+        return cell.removesuffix(HALF) in NAMES[column] if NAMES[column] else cell.isidentifier()
     if cell == "":
-        return may_be_empty
+        return column in MAY_BE_EMPTY.get(file, ())
     if column == "bits":
         return cell.isdecimal() and 1 <= int(cell) <= 16
     if column == "n":

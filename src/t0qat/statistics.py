@@ -1,12 +1,16 @@
 """Estimates with their intervals, each from one value a replicate. Thin over scipy and statsmodels."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 LEVEL = 0.95  # of every interval in the project
+POWER = 0.9  # at which detectable effects are stated
 
 
 def mean_interval(values) -> dict[str, float]:
@@ -79,10 +83,15 @@ def means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     )
 
 
-def detectable_effect(first, second, power: float = 0.9, level: float = LEVEL) -> float:
-    """Smallest mean paired difference that a two-sided paired t-test at this n sees with this power.
+@functools.cache
+def standardized_effect(n: int, power: float = POWER, level: float = LEVEL) -> float:
+    """Smallest mean, in standard deviations, that a two-sided t-test of n values sees at this power."""
+    return TTestPower().solve_power(nobs=n, alpha=1 - level, power=power)
 
-    Normal approximation with the observed standard deviation of the differences; in their units.
+
+def detectable_effect(first, second) -> float:
+    """Smallest mean paired difference that a paired t-test at this n sees with power POWER.
+
+    With the observed standard deviation of the differences, and in their units.
     """
-    error = stats.sem(np.subtract(first, second))
-    return error * (stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power))
+    return standardized_effect(len(first)) * np.std(np.subtract(first, second), ddof=1)

@@ -25,8 +25,8 @@ from t0qat import (
     tasks,
     training,
 )
-from t0qat.arms import FLOAT, HALF, Arm, preset, sources
-from t0qat.methods import REGISTRY, Method
+from t0qat.arms import FLOAT, Arm, preset, sources
+from t0qat.methods import HALF, REGISTRY, Method
 from t0qat.models import MODELS
 from t0qat.quantizers import SCALES, Grid
 from t0qat.rounding import ROUNDINGS, rounded

@@ -6,6 +6,7 @@ for another machine, other versions or the smoke profile: |difference| <= q * sq
 s2 the standard errors of the committed and the re-run number and q the two-sided quantile of Student's t
 (at the smaller n) that leaves a chance of FALSE_ALARM for all m compared quantities together
 (Bonferroni). That chance holds for a re-run with fresh random draws; the same seeds only come closer.
+What tuning chose may differ on another machine, where results lie close together; it is not compared.
 """
 
 import math
@@ -138,6 +139,8 @@ def _cells(file: str, run: Run) -> Iterator[tuple]:
     """(file, row, column, committed, re-run, joint standard error or None, smaller n)."""
     old, new = (_read(file, home) for home in (places.ROOT, run.home))
     names = [c for c in old if c in {*results.NAMES, *results.SETTINGS, "statistic"}]
+    if "against" in names:  # says with what the row compares, whatever was chosen for it
+        names = [c for c in names if c not in results.CHOICES]
     old, new = (table.set_index(names, drop=False) for table in (old, new))
     for key in old.index.union(new.index, sort=False):
         row = " ".join(map(str, key if isinstance(key, tuple) else (key,)))

@@ -14,7 +14,7 @@ import torch
 
 from t0qat import grid, images, statistics, tasks
 from t0qat.arms import FLOAT, KEYS, Arm, arms
-from t0qat.compare import differences, over_bits, own_width, with_chosen
+from t0qat.compare import differences, kept, over_bits, own_width, with_chosen
 from t0qat.parameters import ParameterError, bit_list, checked
 from t0qat.trial import cell, training_steps
 
@@ -122,7 +122,7 @@ def benchmark(**parameters) -> Run:
     jobs = plan(**parameters)
     tried = measured(jobs.tuning(), "tuning")
     tuning = ranked(jobs, tried)
-    chosen = tuning[tuning.chosen]
+    chosen = tuning[tuning.chosen == 1]
     values = list(zip(chosen.learning_rate, chosen.strength, strict=True))
     validation = tried.merge(chosen[[*KEYS, "candidate"]])
     test = measured(jobs.final(values), "networks")
@@ -158,14 +158,14 @@ def ranked(jobs: Jobs, tried: pd.DataFrame) -> pd.DataFrame:
         rows.append(dict(zip(one, key, strict=True)) | row | statistics.mean_interval(values))
     table = pd.DataFrame(rows)
     first = table["mean"].round(12).groupby([table[key] for key in KEYS], sort=False).idxmax()
-    return table.assign(chosen=table.index.isin(first))
+    return table.assign(chosen=table.index.isin(first).astype(int))
 
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
-    """vision, vision_any and vision_tuning (means), vision_paired and vision_any_paired (differences).
+    """The results files: vision, vision_any and vision_tuning of means, the other three of differences.
 
     vision: KEYS, eval_bits (FLOAT: not rounded), scale_rule (absmax, mse, learned, none, or chosen: the
-    one that validated best), metric (accuracy, weight_norm, gradients), mean, ci_low, ci_high, n.
+    one that validated best), metric (as of trial.train_and_round), mean, ci_low, ci_high, n.
     vision_any: KEYS, scale_rule, quantity (mean or worst over the bit-widths), mean, ci_low, ci_high, n.
     vision_paired: arms without a width and those trained for the width at hand, see `differences`.
     """
@@ -176,6 +176,7 @@ def tables(run: Run) -> dict[str, pd.DataFrame]:
     return {
         "vision": statistics.means(everything, [*KEYS, "eval_bits", "scale_rule", "metric"]),
         "vision_any": statistics.means(anywhere[0], [*KEYS, "scale_rule", "quantity"]),
+        "vision_kept": kept(here[0]),
         "vision_paired": differences(*here, ["eval_bits", "scale_rule"]),
         "vision_any_paired": differences(*anywhere, ["scale_rule", "quantity"]),
         "vision_tuning": run.tuning,

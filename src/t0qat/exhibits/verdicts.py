@@ -53,9 +53,10 @@ def _verdict(
     row: Row, show: Callable[[Row], str], number: Callable[[float], str]
 ) -> tuple[str, str, str]:
     """Estimate, n and verdict of a claim's row, as cells."""
-    if math.isnan(row["estimate"]):
-        return "--", "--", row["verdict"]
     verdict = row["verdict"]
+    if math.isnan(row["estimate"]):
+        unmeasured = " (this run did not measure it)" if verdict == claims.UNTESTABLE else ""
+        return "--", "--", verdict + unmeasured
     if verdict == claims.UNCLEAR:
         verdict += f" (would see {number(row['detectable'])})"
     elif verdict == claims.UNTESTABLE:
