@@ -115,6 +115,20 @@ RULES = {
     "batch_size": whole(1, 1_000_000),
     "schedule": choice("constant", "cosine", "decaying"),
     "device": choice("auto", "cpu", "cuda"),
+    "corpus": pattern(
+        r"[a-z_]+|[^\n]+\.\w+", "'pydoc_topics', or the path of a text file, such as 'my.txt'"
+    ),
+    "model": pattern(
+        r"(?!.*\.\.)[\w./-]+(, *[\w./-]+)*",
+        "names of small models, folders of checkpoints or hub ids, with commas",
+    ),
+    "variants": pattern(r"([a-z]+(, *[a-z]+)*)?", "'groups', 'everything', both with a comma, or ''"),
+    "context": whole(2, 1_000_000),
+    "pretraining_steps": whole(1, 10_000_000),
+    "pretraining_rate": number(1e-12, 10),
+    "steps": whole(1, 10_000_000),
+    "blocks": whole(2, 100_000),
+    "block_windows": whole(1, 100_000),
 }
 
 

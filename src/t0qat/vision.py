@@ -7,6 +7,7 @@ own, on images held out of their training parts. Replicates re-split the same im
 new splits and starts, not about new images. Batch normalization keeps the float network's statistics.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -40,11 +41,12 @@ class Jobs(NamedTuple):
     shared: dict[str, Any]  # arguments of every cell
     tuning_replicates: int
     replicates: int
+    cell: Callable[..., grid.Cell] = cell
 
     def tuning(self) -> list[tuple[dict, grid.Cell]]:
         """Every arm's candidates on all tuning replicates, each cell with what it is."""
         return [
-            (arm._asdict() | {"candidate": number, "replicate": i}, cell(arm, *tried, i, **own))
+            (arm._asdict() | {"candidate": number, "replicate": i}, self.cell(arm, *tried, i, **own))
             for arm, candidates in zip(self.arms, self.candidates, strict=True)
             for number, tried in enumerate(candidates)
             for i in range(TUNING, TUNING + self.tuning_replicates)
@@ -54,7 +56,7 @@ class Jobs(NamedTuple):
     def final(self, chosen: list[tuple[float, float]]) -> list[tuple[dict, grid.Cell]]:
         """Every arm at its chosen candidate on all replicates."""
         return [
-            (arm._asdict() | {"replicate": i}, cell(arm, *candidate, i, **self.shared, part="test"))
+            (arm._asdict() | {"replicate": i}, self.cell(arm, *candidate, i, **self.shared, part="test"))
             for arm, candidate in zip(self.arms, chosen, strict=True)
             for i in range(self.replicates)
         ]
