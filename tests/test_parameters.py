@@ -81,6 +81,18 @@ CASES = {
     "batch_size": ([1, 64, 1_000_000], [0, -1, 64.0, True, "64", None]),
     "schedule": (["constant", "cosine", "decaying"], ["Cosine", "", 1, None]),
     "device": (["auto", "cpu", "cuda"], ["gpu", "", "cuda:0", None]),
+    "corpus": (["pydoc_topics", "my text.txt", "/data/a.md"], ["", "/etc/passwd", "a\nb.txt", 1, None]),
+    "model": (
+        ["small_gpt2, small_llama", "org/name-1.5", "checkpoints/my own", "/data/llama"],
+        ["", "../../etc/passwd", "a/../b", "a;b", "a,,b", "a\nb", 1, None],
+    ),
+    "variants": (["", "groups", "groups, everything"], ["groups;", "Groups", 1, None]),
+    "context": ([2, 64], [1, 0, 1_000_001, 64.0, True, "64", None]),
+    "pretraining_steps": ([1, 1000], [0, -1, 10_000_001, 5.0, True, "5", None]),
+    "pretraining_rate": ([1e-12, 0.004, 10], [0, -0.1, 10.1, NAN, INF, True, "0.1", None]),
+    "steps": ([1, 64], [0, -1, 10_000_001, 5.0, True, "5", None]),
+    "blocks": ([2, 16], [1, 0, 100_001, 2.0, True, "2", None]),
+    "block_windows": ([1, 8], [0, -1, 100_001, 2.0, True, "2", None]),
 }
 GOOD = [(name, value) for name, (good, _) in CASES.items() for value in good]
 BAD = [(name, value) for name, (_, bad) in CASES.items() for value in bad]

@@ -36,7 +36,7 @@ from t0qat.rounding import ROUNDINGS, Codes, rounded
 from t0qat.streams import stream
 
 CALIBRATION = 32  # windows of the training part, for roundings that look at inputs
-TOGETHER = 256  # windows a forward pass of evaluation
+TOGETHER = 64  # windows a forward pass of evaluation
 LARGEST = torch.finfo(torch.float32).max
 WORST = 100.0  # bits a character: as much as counts, and what a loss that is no number counts as
 GROUPS = "_groups"  # ends the name of a model whose blocks share a step in groups, not in channels
@@ -264,25 +264,26 @@ def scores(
     net: nn.Module, parts: list[Tensor], per_character: float, bits: int, rule: str
 ) -> list[list]:
     """The rows bits_per_character of each block, and perplexity of all."""
-    nats = [loss_of(net, part) for part in parts]
+    sizes = [len(part) for part in parts]
+    nats = [block.mean().item() for block in losses(net, torch.cat(parts)).split(sizes)]
     most = WORST * math.log(2) / per_character
     nats = [min(value, most) if math.isfinite(value) else most for value in nats]
     found = [
         [bits, rule, "bits_per_character", value / math.log(2) * per_character, block]
         for block, value in enumerate(nats)
     ]
-    sizes = [len(part) for part in parts]
     return [*found, [bits, rule, "perplexity", math.exp(np.average(nats, weights=sizes)), -1]]
 
 
 @torch.no_grad()
-def loss_of(net: nn.Module, rows: Tensor) -> float:
-    """Mean loss in nats over rows (n, context + 1), summed in double precision."""
-    total = 0.0
+def losses(net: nn.Module, rows: Tensor) -> Tensor:
+    """Mean loss in nats of each of the rows (n, context + 1), in double precision: (n,)."""
+    found = []
     for part in rows.split(TOGETHER):
-        logits, target = net(part[:, :-1]).flatten(0, 1), part[:, 1:].flatten()
-        total += cross_entropy(logits, target, reduction="none").double().sum().item()
-    return total / rows[:, 1:].numel()
+        logits, target = net(part[:, :-1]), part[:, 1:]
+        each = cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
+        found.append(each.view_as(target).double().mean(1))
+    return torch.cat(found)
 
 
 def fine_tune_and_write(*, widths: list[int], rule: str, length: int, **arguments) -> list[list]:

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from t0qat import corpora, grid, language_models, statistics, vision
-from t0qat.arms import FEW, KEYS, NO_WIDTH, Arm
+from t0qat.arms import KEYS, NO_WIDTH, Arm
 from t0qat.compare import differences, kept, own_width, with_chosen
 from t0qat.fine_tuning import (
     EVERYTHING,

@@ -152,11 +152,12 @@ def _line(error: Exception) -> str:
 
 @torch.no_grad()
 def looks_ahead(net: nn.Module, vocabulary: int) -> bool:
-    """Whether another last token changes what is predicted before it."""
+    """Whether another last token changes what is predicted before it, beside rounding."""
     ids = torch.arange(8) % vocabulary
     other = torch.cat([ids[:-1], (ids[-1:] + 1) % vocabulary])
-    first, second = net(torch.stack([ids, other]))[:, :-1]
-    return not torch.allclose(first, second, rtol=1e-3, atol=1e-3)
+    first, second = net(torch.stack([ids, other]))
+    changes = (first - second).abs().amax(-1)
+    return bool(changes[:-1].max() > 1e-3 * changes[-1])
 
 
 def packed(net: nn.Module) -> str:

@@ -71,6 +71,8 @@ def pattern(expression: str, allowed: str) -> Rule:
 
 MODEL_LIST = "names of image networks, with commas, such as 'mlp, small_cnn'"
 
+FOLDER = r"/?\w[\w. -]*(/\w[\w. -]*)*/?"
+
 # One line a parameter. A name means the same in every notebook.
 RULES = {
     "replicates": whole(2, 10_000_000),
@@ -119,7 +121,7 @@ RULES = {
         r"[a-z_]+|[^\n]+\.\w+", "'pydoc_topics', or the path of a text file, such as 'my.txt'"
     ),
     "model": pattern(
-        r"(?!.*\.\.)[\w./-]+(, *[\w./-]+)*",
+        rf"{FOLDER}(, *{FOLDER})*",
         "names of small models, folders of checkpoints or hub ids, with commas",
     ),
     "variants": pattern(r"([a-z]+(, *[a-z]+)*)?", "'groups', 'everything', both with a comma, or ''"),
