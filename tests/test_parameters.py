@@ -79,7 +79,7 @@ CASES = {
     "lowest_rate": ([1e-12, 0.01, 10], [0, -0.01, 11, NAN, INF, "0.01", True, None]),
     "highest_rate": ([1e-12, 0.01, 10], [0, -0.01, 11, NAN, INF, "0.01", True, None]),
     "batch_size": ([1, 64, 1_000_000], [0, -1, 64.0, True, "64", None]),
-    "schedule": (["constant", "cosine", "decaying"], ["Cosine", "", 1, None]),
+    "schedule": (["constant", "cosine", "warmup_cosine", "decaying"], ["Cosine", "", 1, None]),
     "device": (["auto", "cpu", "cuda"], ["gpu", "", "cuda:0", None]),
 }
 GOOD = [(name, value) for name, (good, _) in CASES.items() for value in good]

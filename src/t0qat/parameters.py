@@ -113,7 +113,7 @@ RULES = {
     "lowest_rate": number(1e-12, 10),
     "highest_rate": number(1e-12, 10),
     "batch_size": whole(1, 1_000_000),
-    "schedule": choice("constant", "cosine", "decaying"),
+    "schedule": choice("constant", "cosine", "warmup_cosine", "decaying"),
     "device": choice("auto", "cpu", "cuda"),
 }
 

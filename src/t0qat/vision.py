@@ -74,7 +74,7 @@ def plan(
     highest_rate: float = 0.06,
     epochs: int = 8,
     batch_size: int = 64,
-    schedule: str = "cosine",
+    schedule: str = "warmup_cosine",
     seed: int = 0,
     device: str = "auto",
 ) -> Jobs:
