@@ -165,7 +165,7 @@ def _size(results: Results) -> dict[str, str]:
     table, tried = results["vision"], results["vision_tuning"]
     arms = table.drop_duplicates(KEYS)
     full, here = has_all_methods(table), results["vision_paired"]
-    seen = 100 * here[here.scale_rule == "chosen"].detectable
+    seen = 100 * here[(here.scale_rule == "chosen") & (here.detectable > 0)].detectable
     checked = table[table.metric == "differing"]
     checked = checked[checked.scale_rule != "chosen"]
     chosen = tried[tried.chosen == 1].merge(
@@ -317,7 +317,7 @@ def _noise(results: Results) -> dict[str, str]:
             worst = one(rows, quantity="worst", **{key: best[key] for key in KEYS})
             fixed = best["train_bits"] != NO_WIDTH
             trained = f" trained for {width(best['train_bits'])}" * fixed
-            return f"{name(best['method'])}{trained}, {interval(best)} ({interval(worst)}),"
+            return f"{name(best['method'])}{trained} with {interval(best)} ({interval(worst)})"
 
         return on_networks(models, on)
 
