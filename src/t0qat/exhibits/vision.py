@@ -26,14 +26,17 @@ from t0qat.latex import escape, scientific, tabular
 from t0qat.methods import HALF, REGISTRY
 
 # Methods whose training forward adds noise, and those whose training rounds; all others do neither.
-NOISE = ("standard_qat", "t0_qat", "xi_alone", "t0_qat_tuned", "matched_noise", "diffq")
+PLACEBO = "xi_alone"  # noise too, but too small to count as such
+NOISE = ("standard_qat", "t0_qat", "t0_qat_tuned", "matched_noise", "diffq")
 NOISE += ("two_point_noise", "two_point_noise" + HALF)
 ROUNDS = ("ste", "lsq", "parq", "random_bits")
 BY_RULE = ("no_noise", "t0_qat_tuned", "ste", "lsq", "random_bits")  # rows of the table of scale rules
-UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": "xi_alone"}
+UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": PLACEBO}
 AGAINST = {"Plain": "plain", "Random": "random_bits", "Best": "best_baseline"}
 WORDS = {"larger than": "higher", "smaller than": "lower"}
 NOTHING = "--"
+WIDE = 0.05  # half-width of an interval that hints at trainings that failed
+Rivals = dict[tuple[str, int], Row]  # method and its training bits -> that arm minus the reference
 
 
 def listed(parts: Iterable[str], comma: str = ", ", last: str = " and ") -> str:
@@ -88,62 +91,56 @@ def accuracies(table: pd.DataFrame) -> pd.DataFrame:
     return rows[own_width(rows)]
 
 
-def reference(paired: pd.DataFrame, **place) -> tuple[str, int]:
-    """The method that is not under test and validated best there, and the bits that it trained for."""
-    row = one(paired, method="t0_qat", against="best_baseline", **place)
+def reference(rivals: Rivals) -> tuple[str, int]:
+    """The arm that is not under test and validated best there."""
+    row = rivals["t0_qat", NO_WIDTH]
     return row["other"], row["other_bits"]
 
 
-def near(paired: pd.DataFrame, arm: tuple[str, int], **place) -> bool:
+def near(arm: tuple[str, int], rivals: Rivals) -> bool:
     """Whether an arm is the reference, or not detectably less accurate than it."""
-    if arm == reference(paired, **place):
-        return True
-    row = one(paired, method=arm[0], train_bits=arm[1], against="best_baseline", **place)
-    return row["p_holm"] >= 0.05 or row["estimate"] >= 0
+    row = rivals.get(arm)
+    return arm == reference(rivals) or row["p_holm"] >= 0.05 or row["estimate"] >= 0
 
 
-def columns(results: Results, model: str) -> dict[str, tuple[dict[str, Row], pd.DataFrame, dict]]:
-    """Header -> (method -> its row, pairs, where these stand there), as the main table shows them.
+def columns(results: Results, model: str) -> dict[str, tuple[dict[str, Row], Rivals]]:
+    """Header -> (method -> its row, the arms there against the reference), as the main table shows them.
 
     Of methods that train for a width, the any-precision columns hold the width of the highest mean.
     """
-    found = {}
-    rows = accuracies(results["vision"])
-    for bits in (FLOAT, *widths_of(rows)):
-        here = rows[(rows.model == model) & (rows.eval_bits == bits)]
-        place = {"eval_bits": bits, "scale_rule": "none" if bits == FLOAT else "chosen"}
-        header = "Full precision" if bits == FLOAT else width(bits)
-        found[header] = here, results["vision_paired"], place
-    scores = results["vision_any"]
+    rows, scores = accuracies(results["vision"]), results["vision_any"]
+    rows, scores = rows[rows.model == model], scores[scores.model == model]
+    shown = {"Float": (rows, "vision_paired", {"eval_bits": FLOAT, "scale_rule": "none"})}
+    for bits in widths_of(rows):
+        shown[width(bits)] = rows, "vision_paired", {"eval_bits": bits, "scale_rule": "chosen"}
     for quantity in ("mean", "worst"):
-        here = scores[
-            (scores.model == model) & (scores.scale_rule == "chosen") & (scores.quantity == quantity)
-        ]
-        here = here.loc[here.groupby("method", sort=False)["mean"].idxmax()]
         place = {"scale_rule": "chosen", "quantity": quantity}
-        found[quantity.capitalize()] = here, results["vision_any_paired"], place
-    return {
-        header: ({row["method"]: row for row in rows_of(here)}, pairs, place | {"model": model})
-        for header, (here, pairs, place) in found.items()
-    }
+        shown[quantity.capitalize()] = scores, "vision_any_paired", place
+    found = {}
+    for header, (table, file, place) in shown.items():
+        here = sorted(rows_of(table, **place), key=lambda row: row["mean"])
+        pairs = rows_of(results[file], model=model, against="best_baseline", **place)
+        rivals = {(row["method"], row["train_bits"]): row for row in pairs}
+        found[header] = {row["method"]: row for row in here}, rivals
+    return found
 
 
-def _marked(row: Row, column: dict[str, Row], pairs: pd.DataFrame, place: dict) -> str:
+def _marked(row: Row, column: dict[str, Row], rivals: Rivals) -> str:
     arm = row["method"], row["train_bits"]
     shown = plus_minus(points(row))
     if row["mean"] == max(other["mean"] for other in column.values()):
         mean, half = shown.split(" ", 1)
         shown = rf"$\mathbf{{{mean[1:]}}} {half}"
-    if "quantity" in place and row["train_bits"] != NO_WIDTH:
-        shown = f"({width(row['train_bits'])}) {shown}"
-    mark = r"\star" if arm == reference(pairs, **place) else r"\circ" * near(pairs, arm, **place)
+    if "quantity" in row and row["train_bits"] != NO_WIDTH:
+        shown = f"({row['train_bits']}) {shown}"
+    mark = r"\star" if arm == reference(rivals) else r"\circ" * near(arm, rivals)
     return shown + rf"\rlap{{$^{{{mark}}}$}}" * bool(mark)
 
 
 def vision(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, on the networks with all methods."""
     table = results["vision"]
-    header, rows, breaks = ["Full precision"], [], []
+    header, rows, breaks = ["Float"], [], []
     for model in has_all_methods(table):
         shown = columns(results, model)
         header = list(shown)
@@ -151,10 +148,11 @@ def vision(results: Results) -> tuple[str, dict[str, str]]:
         rows.append([rf"\emph{{{network(model)}}}", *[""] * len(header)])
         for method in table[table.model == model].method.unique():
             cells = [
-                _marked(column[method], column, *pairs) if method in column else NOTHING
-                for column, *pairs in shown.values()
+                _marked(column[method], column, rivals) if method in column else NOTHING
+                for column, rivals in shown.values()
             ]
-            rows.append([name(method), *cells])
+            label = name(method.removesuffix(HALF)) + " (half)" * method.endswith(HALF)
+            rows.append([label, *cells])
     body = tabular(rows, ["Method", *header], "@{}l" + "r" * len(header) + r"@{\enspace}", breaks[1:])
     macros = _size(results) | _ranking(results) | _kept(results) | _noise(results) | _costs(table)
     return body, {f"Vision{key}": value for key, value in macros.items()}
@@ -166,12 +164,19 @@ def _size(results: Results) -> dict[str, str]:
     arms = table.drop_duplicates(KEYS)
     full, here = has_all_methods(table), results["vision_paired"]
     seen = 100 * here[(here.scale_rule == "chosen") & (here.detectable > 0)].detectable
+    own = accuracies(table[table.model.isin(full)])
+    wide = own.ci_high - own.ci_low > 2 * WIDE
     checked = table[table.metric == "differing"]
     checked = checked[checked.scale_rule != "chosen"]
-    chosen = tried[tried.chosen == 1].merge(
-        tried.groupby(KEYS).learning_rate.agg(["min", "max"]).reset_index()
-    )
-    edge = (chosen.learning_rate == chosen["min"]) | (chosen.learning_rate == chosen["max"])
+
+    def at_an_end(setting):
+        """How many arms chose the least or the greatest of more than two values."""
+        values = tried.groupby(KEYS)[setting].agg(["min", "max", "nunique"]).reset_index()
+        ends = tried[tried.chosen == 1].merge(values[values["nunique"] > 2])
+        return (
+            f"{((ends[setting] == ends['min']) | (ends[setting] == ends['max'])).sum()} of {len(ends)}"
+        )
+
     return {
         "Replicates": count(table.n.iloc[0]),
         "Arms": str(len(arms)),
@@ -179,7 +184,8 @@ def _size(results: Results) -> dict[str, str]:
         "TuningReplicates": count(tried.n.iloc[0]),
         "Candidates": listed(map(str, sorted({*tried.groupby(KEYS).size()}))),
         "TuningNetworks": count(tried.n.sum()),
-        "Edge": str(edge.sum()),
+        "EdgeRate": at_an_end("learning_rate"),
+        "EdgeStrength": at_an_end("strength"),
         "Full": listed(f"the {network(model)}" for model in full),
         "Few": listed(f"the {network(m)}" for m in table.model.unique() if m not in full),
         "Methods": str(table.method.str.removesuffix(HALF).nunique()),
@@ -188,6 +194,7 @@ def _size(results: Results) -> dict[str, str]:
         "Comparisons": count(sum(len(results[f"vision_{k}"]) for k in ("paired", "any_paired"))),
         "DetectableLeast": scientific(seen.min()),
         "DetectableMost": scientific(seen.max()),
+        "Wide": f"{wide.sum()} of {len(wide)}",
         "Rounded": count(checked.n.sum()),
         "Differing": count((checked["mean"] * checked.n).sum()),
     }
@@ -222,30 +229,31 @@ def _ranking(results: Results) -> dict[str, str]:
 
         return on_networks(models, on)
 
-    def highest(column, *_) -> str:
-        row = max(column.values(), key=lambda row: row["mean"])
-        return f"{name(row['method'])} ({interval(row)})"
+    def highest(column, rivals) -> str:
+        top = max(row["mean"] for row in column.values())
+        best = [row for row in column.values() if row["mean"] == top]
+        return listed(f"{name(row['method'])} ({interval(row)})" for row in best)
 
-    def among(methods):
-        """Cells at a width that are near the reference, of all of these methods."""
+    def among(methods) -> str:
+        """How many of these methods' cells at a width are near the reference."""
         found = [
-            near(pairs, (method, column[method]["train_bits"]), **place)
+            near((method, row["train_bits"]), rivals)
             for each in shown.values()
-            for key, (column, pairs, place) in each.items()
+            for key, (column, rivals) in each.items()
             if key.startswith("INT")
-            for method in column
-            if methods is None or method in methods
+            for method, row in column.items()
+            if method in methods
         ]
         return f"{sum(found)} of {len(found)}"
 
-    others = {*results["vision"].method} - {*NOISE, *ROUNDS}
+    everything = {*results["vision"].method}
     return {
         "Best": at_widths(highest),
-        "Reference": at_widths(lambda column, pairs, place: name(reference(pairs, **place)[0])),
-        "Near": among(None),
+        "Reference": at_widths(lambda column, rivals: name(reference(rivals)[0])),
+        "Near": among(everything),
         "NearNoise": among(NOISE),
         "NearRounds": among(ROUNDS),
-        "NearOthers": among(others),
+        "NearOthers": among(everything - {*NOISE, *ROUNDS, PLACEBO}),
     }
 
 
@@ -291,7 +299,7 @@ def _noise(results: Results) -> dict[str, str]:
     def spread(model):
         def at(rule):
             row = one(pairs, model=model, eval_bits=min(widths_of(table)), scale_rule=rule,
-                      method="xi_alone", against="plain")  # fmt: skip
+                      method=PLACEBO, against="plain")  # fmt: skip
             return f"{100 * standard_error(row) * row['n'] ** 0.5:.2g}"
 
         return f"{at('absmax')} (absmax) and {at('mse')} (MSE)"
@@ -331,7 +339,7 @@ def _noise(results: Results) -> dict[str, str]:
         "Gains": decided(1),
         "Losses": decided(-1),
         "AnyNoise": highest(free & noise),
-        "AnyOthers": highest(free & ~noise),
+        "AnyOthers": highest(free & ~noise & (scores.method != PLACEBO)),
         "AnyFixed": highest(~free),
     }
 
@@ -384,7 +392,7 @@ def differences(results: Results) -> tuple[str, dict[str, str]]:
                 lead += [name(method) if quantity == "mean" else "", quantity]
                 which = {"model": model, "method": method, "quantity": quantity}
                 rows.append(lead + [c for rival in AGAINST.values() for c in against(rival, **which)])
-    header = ["Network", "Method", "", "Minus plain", "seen", "Minus random-bit STE", "seen"]
+    header = ["Network", "Method", "", "Minus plain", "seen", "Minus random bits", "seen"]
     header += ["Minus best other", "seen", "which is"]
     body = tabular(rows, header, "@{}lllrrrrrrl@{}", breaks[1:])
 
@@ -445,7 +453,8 @@ def rules(results: Results) -> tuple[str, dict[str, str]]:
     """The same networks at each rule for the grid's step."""
     table = results["vision"]
     table = table[(table.metric == "accuracy") & own_width(table) & (table.eval_bits != FLOAT)]
-    models, widths = has_all_methods(results["vision"]), widths_of(table)
+    models, every = has_all_methods(results["vision"]), widths_of(table)
+    widths = [bits for bits in every if bits < 8] or every
     labels = {"absmax": "absmax", "mse": "MSE", "learned": "learned"}
     rows, breaks = [], []
     for rule, label in labels.items():
@@ -464,7 +473,7 @@ def rules(results: Results) -> tuple[str, dict[str, str]]:
     body = tabular(rows, header, "@{}ll" + "r" * len(models) * len(widths) + "@{}", breaks[1:])
 
     def plain(model):
-        key = {"model": model, "method": "no_noise", "eval_bits": min(widths)}
+        key = {"model": model, "method": "no_noise", "eval_bits": min(every)}
         shown = (interval(one(table, scale_rule=rule, **key)) for rule in ("absmax", "mse"))
         return "{} (absmax) and {} (MSE)".format(*shown)
 
