@@ -169,9 +169,9 @@ def test_stars_of_the_differences_mark_what_is_decided(tables):
 def test_accuracy_is_kept_where_the_whole_interval_is_within_the_margin(tables, low, keeps):
     kept = tables["vision_kept"]
     kept["ci_low"] = -1.0
-    kept.loc[
-        (kept.method == "t0_qat_tuned") & (kept.model == "deep_cnn") & (kept.eval_bits == 4), "ci_low"
-    ] = low
+    kept.loc[kept.scale_rule != "chosen", "ci_low"] = 0.1  # at the other rules all would
+    mine = (kept.method == "t0_qat_tuned") & (kept.model == "deep_cnn") & (kept.eval_bits == 4)
+    kept.loc[mine & (kept.scale_rule == "chosen"), "ci_low"] = low
     macros = vision.vision(tables)[1]
     both = f"at no width on the {SMALL} and the {DEEP}"
     assert macros["VisionKeptTuned"] == (
@@ -254,6 +254,28 @@ def test_the_chosen_scaling_is_named_as_a_scaling_and_as_a_noise(tables):
     assert macros["VisionSigmas"].startswith("0.004 on")
     assert macros["VisionSigmas"].endswith("0.13 on the MLP")
     assert macros["VisionScalingsTried"] == "10, 30, 100, 300 and 1000"
+
+
+def test_choices_at_an_end_of_what_was_tried_and_wide_intervals_are_counted(tables):
+    tried, table = tables["vision_tuning"], tables["vision"]
+    tried["chosen"] = 0
+    for _, rows in tried.groupby(["model", "method", "train_bits"]):
+        tried.loc[rows.index[4], "chosen"] = (
+            1  # inside: the fifth of ten rates, the third of five values
+        )
+    mine = (tried.model == "mlp") & (tried.method == "ste") & (tried.train_bits == 2)
+    tried.loc[mine, "chosen"] = [0] * 9 + [1]
+    mine = (tried.model == "small_cnn") & (tried.method == "kure")
+    tried.loc[mine, "chosen"] = [1] + [0] * 9
+    accuracy = table.metric == "accuracy"
+    table.loc[accuracy, ["ci_low", "ci_high"]] = 0.45, 0.549
+    wide = accuracy & (table.model == "deep_cnn") & (table.method == "no_noise")
+    table.loc[wide & table.scale_rule.isin(["none", "mse"]), "ci_high"] = 0.551
+    macros = vision.vision(tables)[1]
+    tuned = [row for row in tried.drop_duplicates(["model", "method", "train_bits"]).strength.isna()]
+    assert macros["VisionEdgeRate"] == f"1 of {sum(tuned)}"
+    assert macros["VisionEdgeStrength"] == f"1 of {len(tuned) - sum(tuned)}"
+    assert macros["VisionWide"] == "1 of 92"  # 17 rows at two widths, 12 of them unrounded, two networks
 
 
 def test_the_highest_score_over_the_widths_names_its_width_and_its_own_worst(tables):
