@@ -74,6 +74,7 @@ CASES = {
     ),
     "models": (["mlp", "mlp, deep_cnn"], ["", "mlp,", "MLP", "mlp;x", "mlp\n", 1, None]),
     "few_models": (["", "mlp", "mlp,deep_cnn"], ["mlp,", "MLP", "mlp\n", 1, None]),
+    "methods": (["all", "ste, t0_qat", "my2nd"], ["", "ste,", "2nd", "ste;lsq", "ste\n", 1, None]),
     "tuning_replicates": ([2, 100_000], [1, 0, -5, 2.0, True, "2", None, 100_001]),
     "candidates": ([1, 1000], [0, -1, 1.0, True, "5", None, 1001]),
     "lowest_rate": ([1e-12, 0.01, 10], [0, -0.01, 11, NAN, INF, "0.01", True, None]),
