@@ -533,7 +533,7 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
     rows = _of(model, _percent(table[own_width(table)]))
     means = _read(rows).pivot(index="method", columns="eval_bits", values="mean")
     plain = means.loc["no_noise", FLOAT] if "no_noise" in means.index and FLOAT in means else None
-    means = means.drop(columns=FLOAT, errors="ignore")
+    means = means.drop(columns=FLOAT, errors="ignore").round(9)  # equals stay equal
     ranks = means.rank(ascending=False, method="min")
     order = means.mean(axis=1).sort_values(ascending=False, kind="stable").index
     widths = _widths(rows[rows.eval_bits != FLOAT])
