@@ -18,7 +18,7 @@ from t0qat.tasks import IMAGES, TASKS
 COLUMNS = {
     "method": "a name in methods.REGISTRY; with _half after it, trained for half the epochs",
     "other": "the method it is compared with",
-    "dataset": "a name in tasks.TASKS or tasks.IMAGES, or what images.load takes",
+    "dataset": "a name in tasks.TASKS or tasks.IMAGES, or what images.load or corpora.load takes",
     "quantity": "what the row is about",
     "range": "integer codes used: full or narrow",
     "scale": "rule for the grid's step: absmax or mse",
@@ -59,11 +59,14 @@ COLUMNS = {
     "magnitude": "of the constant, dimensionless",
     "multiplier": "that makes it the published noise scale",
     "largest_difference": "of a trained parameter from one trained with xi at the same product",
-    "model": "a name in models.MODELS",
+    "model": "a name in models.MODELS or language_models.SMALL, or what language.plan takes",
     "train_bits": "bit-width that the method trained for; 0: none in particular",
     "eval_bits": "bit-width of the weights that are read; 32: not rounded",
     "scale_rule": "for the grid's step: absmax, mse, learned, chosen (validated best), or none",
-    "metric": "accuracy, differing, bytes, gradients or weight_norm, see trial.train_and_round",
+    "metric": "as of trial.train_and_round or fine_tuning.fine_tune_and_round",
+    "text": "what the model wrote, special characters as Python escapes",
+    "sha256": "of the text in UTF-8",
+    "characters": "of the text",
     "against": "plain, random_bits, best_baseline, or unrounded (plain training, not rounded)",
     "other_bits": "bit-width that `other` trained for; 0: none in particular",
     "learning_rate": "at the start of training",
@@ -97,7 +100,7 @@ NAMES = {
     "against": None,
     "target": {"sum", "normal"},
 }
-PROSE = {"claim", "statistic", "verdict"}
+PROSE = {"claim", "statistic", "verdict", "text", "sha256"}
 # Numbers that were set, not measured: they say which row it is.
 SETTINGS = {"bits", "flipped", "factor", "xi_scaling", "target_noise", "baseline_noise"}
 SETTINGS |= {"evaluation_noise", "noise_scale", "reduction", "epoch", "train_bits", "eval_bits"}
@@ -108,9 +111,23 @@ MAY_BE_EMPTY = {
     "table1": {"reported", "reported_percentile"},  # where the paper has no number
     "calibration_verdicts": {"p_holm"},  # where there was nothing to test
     "vision_tuning": {"strength"},  # of methods that have none
+    "language_tuning": {"strength"},
     "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},  # where pending
 }
 
+# Of image networks; those of language models hold the same.
+BENCHMARK = {
+    "vision": "dataset model method train_bits eval_bits scale_rule metric mean ci_low ci_high n",
+    "vision_any": "dataset model method train_bits scale_rule quantity mean ci_low ci_high n",
+    "vision_kept": "dataset model eval_bits scale_rule method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "vision_paired": "dataset model eval_bits scale_rule method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "vision_any_paired": "dataset model scale_rule quantity method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "vision_tuning": "dataset model method train_bits learning_rate strength mean ci_low ci_high n"
+    " gradients chosen",
+}
 FILES = {
     "table1": "method quantity reported mean std ci_low ci_high q025 median q975 reported_percentile n",
     "table1_same_method": "method estimate ci_low ci_high n",
@@ -141,16 +158,11 @@ FILES = {
     "calibration": "target target_noise baseline_noise evaluation_noise quantity"
     " estimate ci_low ci_high n",
     "calibration_verdicts": "target target_noise baseline_noise evaluation_noise id verdict p_holm",
-    "vision": "dataset model method train_bits eval_bits scale_rule metric mean ci_low ci_high n",
-    "vision_any": "dataset model method train_bits scale_rule quantity mean ci_low ci_high n",
-    "vision_kept": "dataset model eval_bits scale_rule method train_bits against other other_bits"
-    " estimate ci_low ci_high n p_holm detectable",
-    "vision_paired": "dataset model eval_bits scale_rule method train_bits against other other_bits"
-    " estimate ci_low ci_high n p_holm detectable",
-    "vision_any_paired": "dataset model scale_rule quantity method train_bits against other other_bits"
-    " estimate ci_low ci_high n p_holm detectable",
-    "vision_tuning": "dataset model method train_bits learning_rate strength mean ci_low ci_high n"
-    " gradients chosen",
+    **BENCHMARK,
+    **{name.replace("vision", "language"): columns for name, columns in BENCHMARK.items()},
+    "language_blocks": "dataset model method train_bits eval_bits scale_rule mean ci_low ci_high n",
+    "language_samples": "dataset model method train_bits eval_bits text",
+    "language_text": "dataset sha256 characters",
     "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
 }
 
@@ -201,7 +213,10 @@ def _fits(file: str, column: str, cell: str) -> bool:
     if column in PROSE:
         return bool(cell.strip())
     if column in NAMES:
-        if column == "dataset" and file.startswith("vision"):  # also OpenML's names, and .npz files
+        # Also OpenML's names, files, and a checkpoint's folder or name.
+        if column in ("dataset", "model") and file.startswith("language"):
+            return bool(cell.strip())
+        if column == "dataset" and file.startswith("vision"):
             return bool(cell.strip())
         return cell.removesuffix(HALF) in NAMES[column] if NAMES[column] else cell.isidentifier()
     if cell == "":
