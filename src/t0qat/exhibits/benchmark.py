@@ -79,12 +79,17 @@ def listed(parts: Iterable[str], comma: str = ", ", last: str = " and ") -> str:
     return comma.join(parts[:-1]) + last * bool(parts[:-1]) + parts[-1] if parts else NOTHING
 
 
-def network(model: str) -> str:
+def called(model: str) -> str:
     """A model as the text names it: `small CNN`."""
     shown = model.replace("_", " ")
     for short, name in {"cnn": "CNN", "mlp": "MLP", "gpt2": "GPT-2", "llama": "Llama"}.items():
         shown = shown.replace(short, name)
-    return escape(shown)
+    return shown
+
+
+def network(model: str) -> str:
+    """The same for LaTeX."""
+    return escape(called(model))
 
 
 def name(method: str) -> str:
