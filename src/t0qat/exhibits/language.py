@@ -21,7 +21,7 @@ from t0qat.exhibits.benchmark import (
     widths_of,
 )
 from t0qat.exhibits.words import Results, corrected_direction, one, rows_of
-from t0qat.language_models import GROUP
+from t0qat.language_models import GROUP, HEADS, LAYERS, WIDTH
 from t0qat.latex import escape, tabular
 
 # What the end of a model's name says of the weights that are rounded, and of those that share a step.
@@ -51,7 +51,8 @@ differences = functools.partial(benchmark.differences, MODELS)
 
 def language(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, each output channel with a step of its own."""
-    macros = _text(results) | _rates(results["language_tuning"])
+    macros = {"Layers": str(LAYERS), "Width": str(WIDTH), "Heads": str(HEADS)}
+    macros |= _text(results) | _rates(results["language_tuning"])
     for words in (benchmark.size, benchmark.ranking, benchmark.keeping, benchmark.noise):
         macros |= words(MODELS, results)
     return benchmark.main_table(MODELS, results), {f"Language{key}": v for key, v in macros.items()}
