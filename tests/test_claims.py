@@ -93,7 +93,7 @@ def test_equal_results_in_every_pair_are_nothing_to_test(monkeypatch):
     table = claims.decide(tables)
     assert list(table.verdict) == [SUPPORTED, claims.UNTESTABLE, SUPPORTED]
     assert table.p_holm.isna().tolist() == [False, True, False]
-    assert table.p_holm[0] == pytest.approx(2 * 2 * stats.norm.sf(2.6))  # of two tests, not three
+    assert table.p_holm[0] == pytest.approx(2 * 2 * stats.t.sf(2.6, 399))  # of two tests, not three
     tables["file"].loc[1, ["estimate", "ci_low", "ci_high"]] = 0.5  # certain, and on the wrong side
     assert claims.decide(tables).verdict[1] == CONTRADICTED
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t0qat import claims, exhibits, latex, results
+from t0qat import arms, claims, exhibits, latex, results
+from t0qat.arms import FLOAT
 from t0qat.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.exhibits import published, verdicts, words
 from t0qat.methods import METHODS, NAMED, Method
@@ -200,10 +201,54 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
             for quantity in ("explained", "left", "left_predicted")
         ],
     }
+    tables |= vision_rows(loss, difference)
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
     made["claims"] = claims.decide(made)
     return {name: table[results.FILES[name].split()] for name, table in made.items()}
+
+
+def vision_rows(loss, difference, models="small_cnn, deep_cnn", few="mlp, residual_cnn", bits=(4, 2)):
+    """The files of image networks, orderly but for their numbers; LSQ is the reference everywhere.
+
+    loss, difference: keys -> a row of one mean, or of one paired estimate.
+    """
+    found = arms.arms("digits", models, few, bits)
+    tables = {name: [] for name in results.FILES if name.startswith("vision")}
+    for arm in found:
+        keys = arm._asdict()
+        tables["vision_tuning"] += [
+            loss(**keys, learning_rate=rate, strength=strength, gradients=7, chosen=int(i == 0))
+            for i, (rate, strength) in enumerate(arm.candidates(10, 0.003, 0.06))
+        ]
+
+        def pairs(width, keys=keys, **place):
+            named = [("plain", "no_noise", 0), ("random_bits", "random_bits", 0)]
+            named += [("best_baseline", "ste" if keys["method"] == "lsq" else "lsq", width)]
+            return [
+                difference(**keys, **place, against=against, other=other, other_bits=b)
+                for against, other, b in named
+                if (keys["method"], keys["train_bits"]) != (other, b)
+            ]
+
+        for width in (FLOAT, *bits):
+            rules = ["none"] if width == FLOAT else ["absmax", "mse", "chosen"]
+            rules += ["learned"] * (arm.method == "lsq" and arm.train_bits == width)
+            for rule in rules:
+                at = {"eval_bits": width, "scale_rule": rule}
+                metrics = ["accuracy"] + ["bytes", "differing"] * (rule in ("absmax", "mse"))
+                metrics += ["bytes", "weight_norm", "gradients"] * (width == FLOAT)
+                tables["vision"] += [loss(**keys, **at, metric=metric) for metric in metrics]
+                if arm.train_bits in (0, width):
+                    tables["vision_paired"] += pairs(width, **at)
+                    if width != FLOAT:
+                        kept = {"against": "unrounded", "other": "no_noise", "other_bits": 0}
+                        tables["vision_kept"].append(difference(**keys, **at, **kept))
+        for quantity in ("mean", "worst"):
+            at = {"scale_rule": "chosen", "quantity": quantity}
+            tables["vision_any"].append(loss(**keys, **at))
+            tables["vision_any_paired"] += pairs(bits[-1], **at)
+    return tables
 
 
 def typeset(tables: dict[str, pd.DataFrame], changed: str) -> str:

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,9 @@ def give(what):
 
 def die():
     os._exit(9)
+
+def exhaust():
+    raise MemoryError
 '''
 
 
@@ -221,7 +226,7 @@ def test_a_failing_cell_is_named_and_finished_ones_are_kept(toys, monkeypatch, p
         grid.run(cells(4), "things")
     assert str(caught.value).startswith('fail({"replicate": 4')
     assert str(caught.value).endswith("ValueError: no such")
-    assert "in fail" in caught.value.__notes__[0]  # where, for whoever reads on
+    assert "in fail" in str(caught.value.__cause__)  # where, for whoever reads on
     kept = len(list(grid.STORE.rglob("*.json")))
     assert kept == 4 if processes == "1" else kept >= 1
 
@@ -231,6 +236,38 @@ def test_a_worker_that_dies_is_one_line(toys):
         grid.run([Cell(toys.die, {}, ()), *draws(toys, 2)], "things")
     assert "\n" not in str(caught.value)
     assert grid.run(draws(toys, 3), "draws") == expected(3)
+
+
+def test_a_cell_out_of_memory_says_so(toys):
+    with pytest.raises(GridError, match=r"^exhaust\(\{\}\): MemoryError$"):
+        grid.run([Cell(toys.exhaust, {}, ())], "things")
+
+
+def test_what_a_notebook_shows_of_a_failing_cell_ends_with_the_one_line(toys, tmp_path):
+    bad = {"folder": str(toys.notes), "bad": 1}
+    code = f"grid.run([grid.Cell(toys.fail, {bad!r} | {{'replicate': i}}, ()) for i in range(2)], 'x')"
+    _, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="2").communicate(timeout=60)
+    assert "in fail" in told
+    last = told.splitlines()[-1]
+    assert last.startswith("t0qat.grid.GridError: fail(")
+    assert last.endswith("): ValueError: no such")
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_cell_that_is_not_kept_is_computed_each_time_after_what_comes_before_it(
+    toys, tmp_path, monkeypatch, processes
+):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", processes)
+    before = partial(toys.note, str(toys.notes), "before")
+    cells = [replace(cell, kept=False, before=before) for cell in draws(toys, 3)]
+    for times in (1, 2):
+        assert grid.run(cells, "draws") == expected(3)
+        assert [calls(toys, i) for i in range(3)] == [times] * 3
+        assert calls(toys, "before") == 3 * times
+    assert not list(grid.STORE.rglob("*.json"))
+    grid.run(draws(toys, 3), "draws")
+    grid.run(cells, "draws")
+    assert [calls(toys, i) for i in range(3)] == [4] * 3
 
 
 SCRIPT = """

@@ -35,6 +35,7 @@ TYPED = {
     r"\\texttt\{xi\\_scaling\} = 1\b": "xi alone, by definition",
     r"\\Delta/2|\\sqrt\{12\}": "the standard deviation of a uniform rounding error",
     r"INT4(?= grid of the plainly)": "the grid whose step sets the matched noise, by definition",
+    r"\b1797 images": "the size of a public data set",
 }
 # Words that say how a result came out; they may come from macros only, or stand in a general statement.
 DIRECTION = re.compile(

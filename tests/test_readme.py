@@ -1,13 +1,17 @@
 """What the README says, the project does."""
 
+import io
 import json
 import re
 import subprocess
 from pathlib import Path
 
+import nbformat
+import pandas as pd
 import pytest
+from nbclient import NotebookClient
 
-from t0qat import experiments, methods, notebooks, places, report, results
+from t0qat import methods, notebooks, places, report, results
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -69,20 +73,28 @@ def test_the_rooms_of_the_readme_are_the_modules_and_import_only_from_below():
             assert floors[other] < floor, f"{room} (floor {floor}) imports {other}"
 
 
-def test_the_example_method_of_the_readme_works_as_written(monkeypatch):
+def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     assert code.count("\n") <= 15
-    monkeypatch.setattr(methods, "METHODS", dict(methods.METHODS))
-    exec(code, vars(methods))  # as if it stood at the end of methods.py
-    name = list(methods.METHODS)[-1]
-    runs = experiments.published(replicates=2)
-    assert set(experiments.table1(runs[0]).method) == set(methods.METHODS)
-    label = methods.METHODS[name].label
-    assert label == "Relative noise"
-    row = experiments.grid_losses(experiments.integer_grids(replicates=2, bits="3")).query(
-        "method == @name"
-    )
-    assert len(row)
+    linear = "from t0qat import experiments\n"
+    linear += "print(*experiments.table1(experiments.published(replicates=2)[0]).method.unique())"
+    cells = [nbformat.v4.new_code_cell(source) for source in (code, linear)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    environment = project.environment | {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "2"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    printed, every = ("".join(o.get("text", "") for o in cell.outputs) for cell in notebook.cells)
+    ranked = pd.read_csv(io.StringIO(printed), sep=r"\s+")
+    assert list(ranked.columns) == results.FILES["vision_any"].split()
+    assert sorted(zip(ranked.method, ranked.train_bits, strict=True)) == [
+        ("no_noise", 0), ("relative", 0), ("ste", 2), ("ste", 4)
+    ]  # fmt: skip
+    assert ranked["mean"].is_monotonic_decreasing
+    assert (ranked["mean"] > 0.5).all()
+    assert set(every.split()) == {*methods.METHODS, "relative"}
+    kept = (project.root / "build/cells/notebook").rglob("*.json")
+    assert len(list(kept)) == 3 * (4 * 2 + 5)  # all but those of the notebook's own method
 
 
 def test_the_result_block_is_what_the_committed_results_say(tmp_path):

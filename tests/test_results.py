@@ -182,3 +182,33 @@ def test_any_flipped_bit_is_refused_or_leaves_a_well_formed_file(home, name, con
                     surprises.add(f"{column} = {cell[column]!r}")
     assert not surprises
     assert accepted > 0  # letters in names and digits in numbers do pass
+
+
+KEPT = (
+    ",".join(FILES["vision_kept"].split())
+    + "\n{},4,chosen,{},{},unrounded,no_noise,0,0.1,0,0.2,9,1,0.1\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "method", "model_bits", "wrong"),
+    [
+        ("digits,small_cnn", "sam", "0", None),
+        ("digits,small_cnn", "sam_half", "0", None),
+        ("mnist_784,mlp", "ste", "4", None),
+        ("some/file.npz,mlp", "ste", "4", None),
+        (",mlp", "ste", "4", "dataset = ''"),
+        ("digits,vgg", "ste", "4", "model = 'vgg'"),
+        ("digits,mlp", "half_sam", "0", "method = 'half_sam'"),
+        ("digits,mlp", "ste", "four", "train_bits = 'four'"),
+    ],
+)
+def test_files_of_images_hold_registered_methods_and_any_data_set(
+    home, where, method, model_bits, wrong
+):
+    written(home, "vision_kept", KEPT.format(where, method, model_bits))
+    if wrong is None:
+        assert results.read("vision_kept", home).n.tolist() == [9]
+    else:
+        with pytest.raises(ResultsError, match=wrong):
+            results.read("vision_kept", home)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from transformers import get_cosine_schedule_with_warmup
 
 from t0qat import methods, models, training
 from t0qat.methods import REGISTRY
@@ -69,7 +70,7 @@ def test_a_full_batch_is_the_papers_loop_to_the_bit():
     assert same(callable_too, mine)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "decaying"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup_cosine", "decaying"])
 def test_minibatches_and_schedules_are_those_of_a_plain_loop(schedule):
     inputs, classes = images(170)
     optimizer = partial(torch.optim.AdamW, weight_decay=0.3)
@@ -79,8 +80,10 @@ def test_minibatches_and_schedules_are_those_of_a_plain_loop(schedule):
     schedules = {
         "constant": torch.optim.lr_scheduler.ConstantLR(adam, 1.0),
         "cosine": torch.optim.lr_scheduler.CosineAnnealingLR(adam, 8),
+        "warmup_cosine": get_cosine_schedule_with_warmup(adam, 0.8, 8),
         "decaying": torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, 8),
     }
+    adam.param_groups[0]["lr"] = 0.004 * (schedule != "warmup_cosine")  # each above set its first rate
     for _ in range(2):
         mixed, first = order.permutation(170), 0
         for size in (43, 43, 42, 42):  # 170 / 40 rounds to 4

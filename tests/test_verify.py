@@ -1,13 +1,15 @@
 """The real chain at a few replicates: verify, a mutated number, a rebuilt PDF."""
 
+import json
 import re
 import shutil
 import subprocess
 
 import pytest
-from conftest import Project, copy
+from conftest import Project, copy, with_toys
 
 from t0qat import places, results, verify
+from t0qat.notebooks import Notebook
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +153,74 @@ def test_the_tolerance_follows_from_both_standard_errors(
     assert [row.verdict for row in verify.compare(run, identical=False)] == verdicts
     if verdicts[0] != "equal":
         assert "DIFFERS" in [row.verdict for row in verify.compare(run, identical=True)]
+
+
+PAIRED = """
+from t0qat import places
+n = epochs * replicates
+text = f"quantity,estimate,ci_low,ci_high,n\\ndrop_difference,{n},{n - 1},{n + 1},{replicates}\\n"
+places.write(places.stage() / "paper/results/table1_paired.csv", text)
+"""
+READER = """
+from t0qat import places, results
+n = results.read("table1_paired", places.current().home).estimate[0]
+text = f"method,estimate,ci_low,ci_high,n\\nt0_qat,{n},{n - 1},{n + 1},9\\n"
+places.write(places.stage() / "paper/results/table1_same_method.csv", text)
+"""
+
+
+@pytest.mark.chain
+def test_a_smoke_run_is_held_against_the_paper_where_only_sample_sizes_differ(tmp_path):
+    project = with_toys(tmp_path)
+    for path in (project.root / "notebooks").iterdir():
+        path.unlink()
+    first = project.notebook("01_table1_paired", PAIRED, "replicates = 100\nepochs = 1")
+    project.notebook("02_table1_same_method", READER, "seed = 0")
+    done = project.run("run")
+    assert done.returncode == 0, done.stderr
+    settings = first.with_suffix(".toml")
+    for line, status in (("", 0), ("replicates = 50", 1), ("epochs = 9", 0)):
+        settings.write_text(settings.read_text().partition("[smoke]")[0] + f"[smoke]\n{line}\n")
+        done = project.run("verify", "--profile", "smoke")
+        assert done.returncode == status, (line, done.stdout, done.stderr)
+        off = re.findall(r"^OFF: paper/results/(\w+).csv, .*: estimate differs$", done.stdout, re.M)
+        assert off == ["table1_paired", "table1_same_method"] * status
+        told = re.findall(r"^Run but not compared, since (.*)\.$", done.stdout, re.M)
+        assert told == (
+            [
+                "01_table1_paired differs in epochs: table1_paired.csv",
+                "02_table1_same_method differs in table1_paired.csv: table1_same_method.csv",
+            ]
+            if "epochs" in line
+            else []
+        )
+
+
+def test_what_is_left_out_differs_in_a_parameter_or_follows_from_what_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    run = places.Run("verify-smoke", "smoke", tmp_path / "build/verify-smoke")
+
+    def notebook(name: str, reads: str = "", **smoke) -> Notebook:
+        output = f"paper/results/{name}.csv"
+        inputs = {f"build/verify-smoke/paper/results/{reads}.csv": "0"} if reads else {}
+        receipt = json.dumps({"outputs": {output: "0", "figures/a.png": "0"}, "inputs": inputs})
+        places.write(run.home / f"paper/results/{name}.json", receipt)
+        defaults = {"replicates": 5, "draws": 100, "epochs": 3, "bits": "8"}
+        profiles = {"paper": {"epochs": 4}, "smoke": smoke}
+        return Notebook(tmp_path / f"{name}.ipynb", defaults, (output, "figures/a.png"), 1, profiles)
+
+    every = [
+        notebook("sizes", epochs=4, replicates=2, draws=100),
+        notebook("other", epochs=4, bits="2", replicates=2),
+        notebook("default"),  # the paper's epochs are not the notebook's own
+        notebook("reader", reads="other", epochs=4),
+        notebook("second", reads="reader", epochs=4),
+        notebook("apart", reads="sizes", epochs=4),
+    ]
+    assert verify.left_out(every, run) == {
+        "other differs in bits": ["other"],
+        "default differs in epochs": ["default"],
+        "reader differs in other.csv": ["reader"],
+        "second differs in reader.csv": ["second"],
+    }
+    assert verify.left_out(every, places.Run("verify", "paper", tmp_path / "build/verify")) == {}

@@ -1,6 +1,9 @@
 """The vision benchmark: cells against plain loops, tuning and comparisons by hand, exported codes."""
 
 import json
+import os
+import subprocess
+import sys
 from functools import cache, partial
 
 import numpy as np
@@ -174,6 +177,85 @@ def test_every_method_is_an_arm_and_all_have_the_same_number_of_candidates():
     assert [rate for rate, _ in plain] == pytest.approx([0.03162, 0.3162, 3.162, 31.62])
     with pytest.raises(ParameterError, match=r"candidates = 7: .* has 5 strengths"):
         Arm("digits", "mlp", "sam", 0).candidates(7, 0.01, 0.1)
+
+
+def test_named_methods_run_with_plain_training_on_all_models():
+    found = arms.arms("digits", "small_cnn", "mlp", (4, 2), "sam, ste")
+    one = [("no_noise", 0), ("ste", 4), ("ste", 2), ("sam", 0), ("sam_half", 0)]
+    for model in ("small_cnn", "mlp"):
+        assert [(a.method, a.train_bits) for a in found if a.model == model] == one
+    assert arms.arms("digits", "mlp", "", (2,), "ste, no_noise") == arms.arms(
+        "digits", "mlp", "", (2,), "ste"
+    )
+
+
+OWN = """
+import json, sys
+from pathlib import Path
+from t0qat import grid, methods, vision
+grid.STORE = Path(sys.argv[1])
+def mine():
+    return lambda parameter, noise: SHARE * parameter
+def accuracies(run):
+    rows = run.test[(run.test.metric == "accuracy") & (run.test.method != "no_noise")]
+    return rows.value.tolist()
+options = json.loads(sys.argv[2])
+found = []
+for SHARE in (1.0, 0.0):
+    methods.METHODS["mine"] = methods.Method("Mine", mine)
+    run = vision.benchmark(methods="mine", **options)
+    found.append(accuracies(run))
+plain = run.test[(run.test.metric == "accuracy") & (run.test.method == "no_noise")]
+print(json.dumps([found, plain.value.tolist()]))
+"""
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_scripts_own_method_runs_in_every_process_and_follows_its_changes(tmp_path, processes):
+    command = [sys.executable, "-c", OWN, str(tmp_path), json.dumps(TINY)]
+    done = subprocess.run(
+        command, env=os.environ | {"LOKY_MAX_CPU_COUNT": processes}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (same, nothing), plain = json.loads(done.stdout)
+    assert same == pytest.approx(plain, abs=0.01) and min(same) > 0.3  # the same but for rounding
+    assert max(nothing) < 0.3  # weights that no gradient reaches
+    kept = len(list(tmp_path.rglob("*.json")))
+    assert kept == 2 * 2 + 3  # plain training alone
+
+
+def test_a_module_of_ones_own_determines_its_cells(tmp_path, monkeypatch):
+    path = tmp_path / "of_my_own.py"
+    path.write_text("def mine():\n    return lambda parameter, noise: parameter\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import of_my_own
+
+    line = methods.Method("Mine", of_my_own.mine)
+    monkeypatch.setitem(methods.METHODS, "mine", line)
+    cell = vision.cell(Arm("digits", "mlp", "mine", 0), 0.01, 1.0, 0, "test", **SHARED)
+    assert cell.kept and of_my_own in cell.code and methods in cell.code
+    del sys.modules["of_my_own"]
+
+
+MEMORY = """
+import json, resource, sys
+from t0qat import linear, vision
+from t0qat.arms import Arm
+shared = {"epochs": 1, "batch_size": 64, "schedule": "cosine", "seed": 0, "device": "cpu"}
+with linear.one_thread():
+    for method, bits in (("gptq", 0), ("parq", 4)):  # these bring the most along
+        arm = Arm("digits", sys.argv[1], method, bits)
+        cell = vision.cell(arm, 0.01, 10.0, 0, "test", **shared, widths=[8, 4, 3, 2])
+        assert len(cell.function(**cell.arguments)) > 20
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.parametrize("model", models.MODELS)
+def test_a_process_that_computes_cells_stays_below_two_gib(model):
+    done = subprocess.run([sys.executable, "-c", MEMORY, model], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 50e6 < int(done.stdout) < 2 * 2**30
 
 
 def test_a_changed_method_changes_its_own_cells_only():
@@ -354,6 +436,9 @@ def test_the_plan_counts_what_runs(run, monkeypatch):
         ({"bits": "16, 4"}, "bits = '16, 4'"),
         ({"models": "mlp, none"}, "'none' is unknown"),
         ({"models": "mlp", "few_models": "mlp"}, "'mlp' is unknown or twice"),
+        ({"methods": "ste, none"}, r"methods: 'none' is unknown or twice; known are .*t0_qat.*kure"),
+        ({"methods": "ste, ste"}, "methods: 'ste' is unknown or twice"),
+        ({"methods": "no_noise"}, "methods = 'no_noise': name one to compare"),
         ({"candidates": 3}, "candidates = 3: "),
         ({"lowest_rate": 0.5}, "lowest_rate = 0.5: "),
         ({"dataset": "nowhere.npz"}, "dataset = 'nowhere.npz': "),

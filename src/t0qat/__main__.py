@@ -68,13 +68,14 @@ def _call(given: argparse.Namespace) -> int:
 
 
 def _expected() -> tuple[type[Exception], ...]:
+    from t0qat.grid import GridError
     from t0qat.notebooks import NotebookError
     from t0qat.parameters import ParameterError
     from t0qat.pipeline import PipelineError
     from t0qat.results import ResultsError
     from t0qat.typeset import TypesetError
 
-    return NotebookError, ParameterError, PipelineError, ResultsError, TypesetError
+    return GridError, NotebookError, ParameterError, PipelineError, ResultsError, TypesetError
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType
+import sys
+from collections.abc import Callable, Collection, Iterator
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from t0qat import methods
@@ -51,23 +52,50 @@ class Arm(NamedTuple):
         return max(1, epochs // 2) if self.method.endswith(HALF) else epochs
 
 
-def arms(dataset: str, names: str, few: str, widths: tuple[int, ...]) -> list[Arm]:
-    """Every method on the models of `names`, those of FEW on the models of `few`: comma-separated."""
+def arms(dataset: str, names: str, few: str, widths: tuple[int, ...], chosen: str = "all") -> list[Arm]:
+    """Every method on the models of `names`, those of FEW on the models of `few`: comma-separated.
+
+    chosen: "all", or names of methods: then these and plain training, on all those models. Raises
+    ParameterError for a name that is unknown or stands twice.
+    """
     everything = (*METHODS, *VARIANTS, *ON_NETWORKS)
+    listed("models", f"{names},{few}", MODELS)
+    some = FEW
+    if chosen != "all":
+        wanted = {"no_noise", *listed("methods", chosen, everything)}
+        everything = some = [name for name in everything if name in wanted]
+        if len(wanted) == 1:
+            raise ParameterError(f"methods = {chosen!r}: name one to compare with plain training")
     found = []
-    for text, chosen in ((names, everything), (few, FEW)):
-        for model in filter(None, map(str.strip, text.split(","))):
-            if model not in MODELS or model in {arm.model for arm in found}:
-                raise ParameterError(
-                    f"models: {model!r} is unknown or twice; known are {', '.join(MODELS)}"
-                )
-            for name in chosen:
+    for text, run in ((names, everything), (few, some)):
+        for model in listed("models", text, MODELS):
+            for name in run:
                 method = REGISTRY[name]
                 for bits in widths if method.for_bits else (NO_WIDTH,):
                     found.append(Arm(dataset, model, name, bits))
                     if method.gradients > 1:
                         found.append(Arm(dataset, model, name + HALF, bits))
     return found
+
+
+def listed(what: str, text: str, known: Collection[str]) -> list[str]:
+    """The names between commas; raises ParameterError unless each is known and stands once."""
+    names = [name for name in map(str.strip, text.split(",")) if name]
+    for name in names:
+        if name not in known or names.count(name) > 1:
+            raise ParameterError(f"{what}: {name!r} is unknown or twice; known are {', '.join(known)}")
+    return names
+
+
+def register(name: str, method: Method) -> None:
+    """Let this process know a method by this name, in place of one that it knows by it."""
+    part = next((part for part in REGISTRY.maps if name in part), ON_NETWORKS)
+    part[name] = method
+
+
+def is_importable(method: Method) -> bool:
+    """Whether a module holds its function, and not only this notebook or script."""
+    return preset(method)[0].__module__ != "__main__"
 
 
 def preset(method: Method) -> tuple[Callable, dict[str, Any]]:
@@ -79,9 +107,14 @@ def preset(method: Method) -> tuple[Callable, dict[str, Any]]:
     return build.func, dict(zip(names, build.args, strict=False)) | build.keywords
 
 
-def sources(method: Method) -> list[FunctionType | type]:
-    """What this method can reach of the methods room, as far as its cells depend on it."""
+def sources(method: Method) -> list[FunctionType | type | ModuleType]:
+    """What this method can reach of the methods room, as far as its cells depend on it.
+
+    Of a function from elsewhere: the methods room, and its own module where it has one.
+    """
     build, _ = preset(method)
+    if build.__module__ != methods.__name__:
+        return [methods, *([sys.modules[build.__module__]] if is_importable(method) else [])]
     shared = methods.Method.objective, methods.elementwise, methods.quantized, methods.step_of
     left, found = [build, *shared], []
     while left:

@@ -1,18 +1,30 @@
-"""Speed of the engine against the paper's own loop, both in one run, on one thread each."""
+"""Speed and cost as ratios, both sides of each measured in one run.
+
+The engine against the paper's own loop, one thread each. Networks of the vision benchmark by its grid,
+in processes of one thread, against a plain loop with torch's default threads. A training step of every
+method, and the exported integer model, against plain training and the float model, one thread each.
+"""
 
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
-from threadpoolctl import threadpool_limits
 from torch import nn
 
-from t0qat import linear
+from t0qat import export, grid, linear, tasks, training, vision
+from t0qat.arms import FLOAT
 from t0qat.constants import FEATURES, SAMPLES, XI, XI_SCALING, reported_evaluation_noise
-from t0qat.methods import additive_noise
+from t0qat.methods import REGISTRY, additive_noise
+from t0qat.models import small_cnn
+from t0qat.quantizers import Grid
+from t0qat.rounding import nearest
 from t0qat.streams import stream
 from t0qat.tasks import synthetic
 
@@ -21,6 +33,11 @@ LOOPS = 3  # runs of the paper's loop a round
 SCALES = [XI * XI_SCALING * i / 40 for i in range(40)]
 REPLICATES = range(linear.CHUNK)
 EPOCHS = 300
+GRID_ROUNDS = 3
+NETWORKS = {"replicates": 2, "tuning_replicates": 2, "models": "small_cnn, deep_cnn", "few_models": ""}
+NETWORKS |= {"methods": "t0_qat, random_bits", "device": "cpu"}
+BATCH = 64  # images a training step
+FORWARDS = 20  # of each timed model
 
 
 def papers_loop(generator: torch.Generator) -> tuple[float, float]:
@@ -74,22 +91,110 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """Print each round, then the medians of the ratios."""
-    torch.set_num_threads(1)
+@linear.one_thread()
+def against_papers_loop() -> tuple[float, float, float]:
+    """Medians of the paper's loop in engine times, without and with shared draws, and of the floor."""
     generator = torch.Generator().manual_seed(0)
     rounds = []
-    with threadpool_limits(1):
-        engine(SCALES[-1:]), papers_loop(generator)  # warm up
-        for i in range(ROUNDS):
-            loop = seconds(lambda: [papers_loop(generator) for _ in range(LOOPS)]) / LOOPS
-            unique = seconds(lambda: engine(SCALES[-1:])) / len(REPLICATES)
-            shared = seconds(lambda: engine(SCALES)) / len(REPLICATES) / len(SCALES)
-            draws = seconds(floor) / len(REPLICATES)
-            rounds.append((loop / unique, loop / shared, draws / unique))
-            print(
-                f"round {i + 1}: paper's loop {loop * 1e3:.1f} ms a run; engine {unique * 1e6:.0f} us a"
-                f" replicate, {shared * 1e6:.0f} us a cell; random numbers alone {draws * 1e6:.0f} us"
-            )
-    unique, shared, fraction = (statistics.median(column) for column in zip(*rounds, strict=True))
-    print(f"bench: unique={unique:.0f} shared={shared:.0f} floor={fraction:.2f}")
+    engine(SCALES[-1:]), papers_loop(generator)  # warm up
+    for i in range(ROUNDS):
+        loop = seconds(lambda: [papers_loop(generator) for _ in range(LOOPS)]) / LOOPS
+        unique = seconds(lambda: engine(SCALES[-1:])) / len(REPLICATES)
+        shared = seconds(lambda: engine(SCALES)) / len(REPLICATES) / len(SCALES)
+        draws = seconds(floor) / len(REPLICATES)
+        rounds.append((loop / unique, loop / shared, draws / unique))
+        print(
+            f"round {i + 1}: paper's loop {loop * 1e3:.1f} ms a run; engine {unique * 1e6:.0f} us a"
+            f" replicate, {shared * 1e6:.0f} us a cell; random numbers alone {draws * 1e6:.0f} us"
+        )
+    return tuple(statistics.median(column) for column in zip(*rounds, strict=True))
+
+
+def cells() -> list[grid.Cell]:
+    """Networks of the vision benchmark, each at its first candidate."""
+    jobs = vision.plan(**NETWORKS)
+    return [cell for _, cell in jobs.final([tried[0] for tried in jobs.candidates])]
+
+
+def in_grid(cells: list[grid.Cell]) -> list:
+    """Results of cells as grid.run computes them, with nothing taken from the store or kept there."""
+    return grid.run([replace(cell, kept=False) for cell in cells], "bench")
+
+
+def in_loop(cells: list[grid.Cell]) -> list:
+    """The same one after the other in this process, with as many threads as torch has now."""
+    return [cell.function(**cell.arguments) for cell in cells]
+
+
+def against_plain_loop() -> float:
+    """Median of the grid's networks a second in those of the loop."""
+    several, ratios = cells(), []
+    in_grid(several), in_loop(several[:1])  # warm up
+    for i in range(GRID_ROUNDS):
+        loop, ours = seconds(lambda: in_loop(several)), seconds(lambda: in_grid(several))
+        ratios.append(loop / ours)
+        print(
+            f"round {i + 1}: {len(several) / loop:.2f} networks a second by a plain loop of"
+            f" {torch.get_num_threads()} threads, {len(several) / ours:.2f} by the grid"
+        )
+    return statistics.median(ratios)
+
+
+def medians(works: dict[Any, Callable[[], object]], one: Any) -> pd.Series:
+    """Each work's time as a ratio to that of works[one]: the median over rounds."""
+    rounds = [{name: seconds(work) for name, work in works.items()} for _ in range(ROUNDS + 1)]
+    times = pd.DataFrame(rounds[1:])  # the first warms up
+    return times.div(times[one], axis=0).median()
+
+
+@linear.one_thread()
+def step_costs() -> pd.Series:
+    """Seconds of a training step of small_cnn on digits, by label: median ratio to plain training."""
+    inputs, target = map(torch.from_numpy, tasks.digits(0)[:2])
+
+    def epoch(objective) -> None:
+        options = {"epochs": 1, "learning_rate": 0.01, "loss": F.cross_entropy, "batch_size": BATCH}
+        draws, order = stream("training_noise", 0), stream("batch_order", 0)
+        net = small_cnn(stream("initialization", 0))
+        training.train(net, inputs, target, objective, draws, order=order, **options)
+
+    objectives = {name: method.objective() for name, method in REGISTRY.items()}
+    ratios = medians({name: partial(epoch, o) for name, o in objectives.items()}, "no_noise")
+    return ratios.sort_values().rename({name: method.label for name, method in REGISTRY.items()})
+
+
+@linear.one_thread()
+@torch.no_grad()
+def integer_models() -> pd.DataFrame:
+    """Size and seconds a forward pass of the exported small_cnn, in those of the float one, by bits.
+
+    Columns: size (bytes), latency_1 and latency_all (of one image, and of all test images at once;
+    median over rounds). Whatever trained the weights, these are the same: initial ones are used. The
+    exported network holds each code as a float32 number and multiplies by it; no integer arithmetic.
+    """
+
+    def forwards(model, images) -> None:
+        for _ in range(FORWARDS):
+            model(images)
+
+    test = torch.from_numpy(tasks.digits(0).test_inputs)
+    net = small_cnn(stream("initialization", 0)).eval()
+    exported = {b: export.export(net, nearest(net, Grid(b), {}, test), Grid(b)) for b in (8, 4, 3, 2)}
+    ran = {FLOAT: net} | {bits: export.runnable(model, net) for bits, model in exported.items()}
+    found = {"size": pd.Series({bits: model.total_bytes for bits, model in exported.items()})}
+    found["size"] /= sum(t.nbytes for t in net.state_dict().values())
+    for name, images in (("latency_1", test[:1]), ("latency_all", test)):
+        works = {b: partial(forwards, model, images) for b, model in ran.items()}
+        found[name] = medians(works, FLOAT).drop(FLOAT)
+    return pd.DataFrame(found)
+
+
+def main() -> None:
+    """Print each round and two tables, then the medians of the ratios in one line."""
+    unique, shared, fraction = against_papers_loop()
+    faster = against_plain_loop()
+    print("\nA training step of small_cnn, plain training = 1:")
+    print(step_costs().to_string(float_format="%.2f"))
+    print("\nThe exported small_cnn, float model = 1; latency of one image and of all test images:")
+    print(integer_models().to_string(float_format="%.3f"))
+    print(f"\nbench: unique={unique:.0f} shared={shared:.0f} floor={fraction:.2f} vision={faster:.2f}")

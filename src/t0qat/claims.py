@@ -2,7 +2,8 @@
 
 The rule and the tests of C1 and C2 on the linear layer were written after first results of the same
 experiments had been seen, and Student's t took the normal variable's place in it after C3 to C6 and C12
-were decided. The tests on image networks stood before their run, but after a pilot of two seeds. For
+were decided. The tests on image networks stood before any full run, but after a pilot of two seeds; a
+first full run, in which some trainings broke down for want of a warm-up, was seen and thrown away. For
 claims that wait for their experiments the rule stands before the results. It is one for all.
 A test compares an estimate with a value that the claim needs it to lie below or above.
 Its standard error is read off its 95 % interval, its two-sided p-value is that of Student's t, and the

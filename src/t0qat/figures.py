@@ -4,15 +4,18 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import FuncNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, ScalarFormatter
 from scipy.stats import gaussian_kde
 
+from t0qat.arms import FEW, FLOAT, NO_WIDTH
+from t0qat.compare import own_width
 from t0qat.constants import REPORTED, REPORTED_REDUCTION, XI, XI_SCALING, reported_evaluation_noise
 from t0qat.exhibits.theory import NETWORK_LABELS, at_fitted_noise
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
 from t0qat.experiments import QUANTITIES, Losses
-from t0qat.methods import METHODS, NAMED, VARIANTS
+from t0qat.methods import HALF, METHODS, NAMED, REGISTRY, VARIANTS
 from t0qat.precision import SUBJECTS
 
 COLUMN = 3.4  # inches
@@ -25,6 +28,15 @@ STYLES = [
     {"color": "#009E73", "linestyle": "-.", "marker": "D"},
     {"color": "#CC79A7", "linestyle": (0, (5, 1)), "marker": "v"},
 ]
+MORE_STYLES = [
+    *STYLES,
+    {"color": "black", "linestyle": (0, (3, 1, 1, 1, 1, 1)), "marker": "o"},
+    {"color": "#E69F00", "linestyle": (0, (1, 1)), "marker": "X"},
+    {"color": "#56B4E9", "linestyle": (0, (6, 2)), "marker": "<"},
+]
+# How percentages of accuracy are spaced: by the logarithm of the percentage of wrong images, so that
+# chance and the last percent are both seen. 0.1 is added to it, which gives 100 a place.
+BY_ERROR = (lambda percent: -np.log10(np.maximum(100.1 - percent, 1e-3)), lambda y: 100.1 - 10.0**-y)
 FONT = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -358,5 +370,221 @@ def calibration(table: pd.DataFrame) -> Figure:
             panel.set(ylabel="Baseline noise")
         panels[-1].set_xlabel("Evaluation noise   (x: ruled out, star: used elsewhere)")
         figure.colorbar(image, ax=panels, label="Largest p-value over target noises", aspect=40)
+        plt.close(figure)
+    return figure
+
+
+def _percent(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies as percentages, their intervals cut at 0 and 100."""
+    rows = table[table.metric == "accuracy"]
+    ends = (100 * rows[["ci_low", "ci_high"]]).clip(0, 100)
+    return rows.assign(mean=100 * rows["mean"], ci_low=ends.ci_low, ci_high=ends.ci_high)
+
+
+def _whiskers(rows: pd.DataFrame) -> list[pd.Series]:
+    ends = rows["mean"] - rows.ci_low, rows.ci_high - rows["mean"]
+    return [length.clip(0) for length in ends]  # of equal values, an end may be off by a rounding
+
+
+def _read(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those not rounded, and those at the scale rule that validated best."""
+    return rows[rows.scale_rule == np.where(rows.eval_bits == FLOAT, "none", "chosen")]
+
+
+def _widths(rows: pd.DataFrame) -> list[int]:
+    """Evaluated bit-widths, FLOAT first if it is there."""
+    return sorted(rows.eval_bits.unique(), reverse=True)
+
+
+def _labelled(method: str) -> str:
+    half = ", half the epochs" if method.endswith(HALF) else ""
+    return REGISTRY[method.removesuffix(HALF)].label + half
+
+
+def _titled(model: str) -> str:
+    return model.replace("_", " ").capitalize().replace("cnn", "CNN").replace("Mlp", "MLP")
+
+
+def _width(bits: int) -> str:
+    return "float" if bits == FLOAT else f"INT{bits}"
+
+
+def _of(model: str, rows: pd.DataFrame) -> pd.DataFrame:
+    if model not in {*rows.model}:
+        raise KeyError(f"no model {model!r}; there are {', '.join(rows.model.unique())}")
+    return rows[rows.model == model]
+
+
+def _space(panel, axis: str, highs: pd.Series) -> None:
+    """Let an axis of accuracies go from 0 to a little above the highest, as BY_ERROR has it."""
+    there, back = BY_ERROR
+    top = max(80, highs.max())
+    major = (0, 80, 95, 98) if top < 99.5 else (0, 80, 95, 99, 100)
+    getattr(panel, f"set_{axis}scale")("function", functions=BY_ERROR)
+    for ticks, minor in ((major, False), ((50, 90, 98, 99, 99.5), True)):
+        getattr(panel, f"set_{axis}ticks")([tick for tick in ticks if tick <= top], minor=minor)
+    panel.set(**{f"{axis}lim": (0, back(1.05 * there(top) - 0.05 * there(0)))})
+
+
+def vision(table: pd.DataFrame) -> Figure:
+    """Accuracy against bits, one panel a model, with 95 % intervals: table as of vision.tables.
+
+    Methods: those of METHODS and arms.FEW. Each is read at the scale rule that validated best; float:
+    not rounded. A method that trains for a width (open marks) stands at each width with the network
+    that was trained for it. Accuracies are spaced by the logarithm of the share of wrong images.
+    """
+    rows = _read(_percent(table[own_width(table)]))
+    telling = [*METHODS, *(name for name in FEW if name not in METHODS)]
+    rows = rows[rows.method.isin(telling)]
+    shown = [name for name in telling if name in {*rows.method}]
+    models, widths = rows.model.unique(), _widths(rows)
+    with mpl.rc_context(FONT):
+        height = 0.9 + 1.2 * len(models)
+        figure, panels = plt.subplots(
+            len(models), 1, figsize=(COLUMN, height), sharex=True, layout="constrained",
+            squeeze=False,
+        )  # fmt: skip
+        for model, panel in zip(models, panels.flat, strict=True):
+            for i, method in enumerate(shown):
+                mine = rows[(rows.model == model) & (rows.method == method)]
+                mine = mine.sort_values("eval_bits", ascending=False)
+                at = [
+                    widths.index(bits) + 0.5 * ((i + 0.5) / len(shown) - 0.5) for bits in mine.eval_bits
+                ]
+                line = MORE_STYLES[telling.index(method) % len(MORE_STYLES)]
+                inside = "white" if REGISTRY[method].for_bits else line["color"]
+                panel.errorbar(
+                    at, mine["mean"], _whiskers(mine),
+                    label=_labelled(method), markersize=3.5, linewidth=0.9, elinewidth=0.8,
+                    markerfacecolor=inside, **line,
+                )  # fmt: skip
+            _space(panel, "y", rows[rows.model == model].ci_high)
+            panel.set_title(_titled(model), loc="left")
+        panel.set(xlabel="Weights evaluated at")
+        panel.set_xticks(range(len(widths)), map(_width, widths))
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.supylabel("Accuracy (%), logarithm of error", fontsize=8)
+        figure.legend(
+            handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=6.5,
+            columnspacing=1.2,
+        )  # fmt: skip
+        plt.close(figure)
+    return figure
+
+
+def vision_matrix(table: pd.DataFrame, model: str) -> Figure:
+    """Mean accuracy in percent of each arm on one model (rows) at each evaluated bit-width (columns).
+
+    table: as of vision.tables. Every network is read at the scale rule that validated best; float: not
+    rounded. Frames: the width that a network was trained for. Shades are spaced by the logarithm of the
+    share of wrong images. Raises KeyError for a model that is not in the table.
+    """
+    rows = _of(model, _read(_percent(table)))
+    means = rows.pivot(index=["method", "train_bits"], columns="eval_bits", values="mean")
+    arms = list(dict.fromkeys(zip(rows.method, rows.train_bits, strict=True)))
+    arms.sort(key=lambda arm: arm[1] != NO_WIDTH)
+    means = means.loc[arms, _widths(rows)]
+    with mpl.rc_context(FONT | {"ytick.labelsize": 6}):
+        height = 0.6 + 0.15 * len(arms)
+        figure, panel = plt.subplots(figsize=(COLUMN, height), layout="constrained")
+        scaled = FuncNorm(BY_ERROR, 0, 100)
+        image = panel.imshow(means, norm=scaled, cmap="Blues", aspect="auto")
+        for (y, x), value in np.ndenumerate(means.to_numpy()):
+            red, green, blue = (image.cmap(scaled(value))[:3] ** np.array(2.2)).tolist()
+            dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.18  # black and white equally far
+            panel.text(
+                x, y, f"{value:.1f}", color="white" if dark else "black", ha="center",
+                va="center_baseline", fontsize=6,
+            )  # fmt: skip
+        for y, (_, bits) in enumerate(arms):
+            if bits in means.columns:
+                x = means.columns.get_loc(bits)
+                panel.add_patch(
+                    plt.Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, zorder=3, clip_on=False)
+                )
+        first = dict(reversed(arms))  # method -> the width of its first row
+        widths = {arm: f"  INT{arm[1]}" if arm[1] != NO_WIDTH else "" for arm in arms}
+        names = [_labelled(m) * (first[m] == bits) + widths[m, bits] for m, bits in arms]
+        panel.set_yticks(range(len(arms)), names)
+        panel.set_xticks(range(means.shape[1]), map(_width, means.columns))
+        panel.tick_params(length=0, top=True, labeltop=True)
+        panel.spines[:].set_visible(False)
+        for y, (method, bits) in enumerate(arms[1:], 1):
+            if bits in (NO_WIDTH, first[method]):
+                panel.axhline(y - 0.5, color="white", linewidth=2 if bits else 1)
+        panel.set(
+            xlabel="Weights evaluated at",
+            ylabel="Trained with, and for",
+            title=f"{_titled(model)}, accuracy (%)",
+        )
+        plt.close(figure)
+    return figure
+
+
+def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
+    """Accuracy and rank of every method on one model, one panel a bit-width, with 95 % intervals.
+
+    table: as of vision.tables. A method that trains for a width stands with the network trained for the
+    width of the panel. Open: absmax steps, filled: steps of least squared error, cross: learned steps.
+    Rows are sorted by the mean over panels of the accuracy at the scale rule that validated best; the
+    number at the right is the method's rank by that accuracy in the panel, of equals the lower one.
+    Dotted: plain training, not rounded. Raises KeyError for a model that is not in the table.
+    """
+    rows = _of(model, _percent(table[own_width(table)]))
+    means = _read(rows).pivot(index="method", columns="eval_bits", values="mean")
+    plain = means.loc["no_noise", FLOAT] if "no_noise" in means.index and FLOAT in means else None
+    means = means.drop(columns=FLOAT, errors="ignore").round(9)  # equals stay equal
+    ranks = means.rank(ascending=False, method="min")
+    order = means.mean(axis=1).sort_values(ascending=False, kind="stable").index
+    widths = _widths(rows[rows.eval_bits != FLOAT])
+    across = min(2, len(widths))
+    down = -(-len(widths) // across)
+    marks = {  # marker, what is in it, how far below the row's middle, name
+        "absmax": ("o", "white", -0.2, "absmax"),
+        "mse": ("o", "black", 0.2, "least squared error"),
+        "learned": ("x", "black", 0, "learned"),
+    }
+    with mpl.rc_context(FONT | {"ytick.labelsize": 6.5}):
+        height = 0.7 + down * (0.35 + 0.13 * len(order))
+        figure, panels = plt.subplots(
+            down, across, figsize=(COLUMN, height), sharex=True, sharey=True, layout="constrained",
+            squeeze=False,
+        )  # fmt: skip
+        for panel in panels.flat[len(widths) :]:
+            panel.remove()
+            panels[-2, -1].tick_params(labelbottom=True)
+        for bits, panel in zip(widths, panels.flat, strict=False):
+            for rule, (marker, inside, lift, name) in marks.items():
+                mine = rows[(rows.eval_bits == bits) & (rows.scale_rule == rule)]
+                if mine.empty:
+                    continue
+                panel.errorbar(
+                    mine["mean"], [order.get_loc(method) + lift for method in mine.method],
+                    xerr=_whiskers(mine), label=name,
+                    linestyle="", marker=marker, markersize=3, color="black", markerfacecolor=inside,
+                    elinewidth=0.7, markeredgewidth=0.7,
+                )  # fmt: skip
+            for y, method in enumerate(order):
+                panel.text(
+                    1.01, y, f"{ranks.loc[method, bits]:.0f}", fontsize=6, va="center_baseline",
+                    transform=panel.get_yaxis_transform(),
+                )  # fmt: skip
+            panel.text(1.01, 1.02, "rank", fontsize=6, transform=panel.transAxes)
+            panel.grid(axis="y", color="0.9", linewidth=0.6)
+            if plain is not None:
+                panel.axvline(
+                    plain, label=f"{_labelled('no_noise')}, float", color="0.4", linewidth=0.8,
+                    linestyle=(0, (1, 2)),
+                )  # fmt: skip
+            panel.set_title(_width(bits), loc="left")
+        panel.set_yticks(range(len(order)), map(_labelled, order))
+        panel.set(ylim=(len(order) - 0.4, -0.6))
+        _space(panel, "x", rows.ci_high)
+        figure.supxlabel("Accuracy (%), logarithm of error", fontsize=8)
+        handles, labels = panel.get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=6.5,
+            columnspacing=0.8, handletextpad=0.2,
+        )  # fmt: skip
         plt.close(figure)
     return figure

@@ -49,6 +49,8 @@ class Cell:
     function: Callable[..., Any]  # on the top level of a module
     arguments: dict[str, Any]
     code: tuple[ModuleType | Callable | Path, ...]  # what else it depends on; paths: data files
+    before: Callable[[], Any] | None = None  # called first, in the process that computes it
+    kept: bool = True  # False: computed each time, where `code` cannot name all that it depends on
 
     def __str__(self) -> str:
         text = json.dumps(self.arguments, default=str)
@@ -96,7 +98,7 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
     at the first cell that fails; what ended before is kept.
     """
     keys = [cell.key for cell in cells]
-    results = {key: _stored(key) for key in keys}
+    results = {key: _stored(key) if cell.kept else None for key, cell in zip(keys, cells, strict=True)}
     missing = {key: cell for key, cell in zip(keys, cells, strict=True) if results[key] is None}
     if missing:
         address = os.environ.get(CLUSTER)
@@ -107,10 +109,12 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
         ):
             for key, result, wrong, trace in work:
                 if result is None:
-                    error = GridError(f"{missing[key]}: {wrong}")
-                    error.add_note(trace)
-                    raise error
-                places.write(_path(key), f'{{"check": "{_sha(key + result)}", "result": {result}}}\n')
+                    # The trace as a cause, so that what a notebook shows ends with this one line.
+                    raise GridError(f"{missing[key]}: {wrong}") from GridError(f"\n{trace}")
+                if missing[key].kept:
+                    places.write(
+                        _path(key), f'{{"check": "{_sha(key + result)}", "result": {result}}}\n'
+                    )
                 results[key] = result
                 step()
     return [json.loads(results[key]) for key in keys]
@@ -134,12 +138,14 @@ def _compute(cell: Cell, key: str) -> Done:
     try:
         if cell.key != key:  # a process that loaded its modules before an edit, or after one
             raise GridError("sources changed since processes started: restart the kernel or the workers")
+        if cell.before:
+            cell.before()
         with linear.one_thread():
             result = cell.function(**json.loads(json.dumps(cell.arguments)))
         return key, _json(result, "its result"), "", ""
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
-        return key, None, f"{type(error).__name__}: {said}", traceback.format_exc()
+        said = [type(error).__name__, *str(error).splitlines()[:1]]  # MemoryError often says nothing
+        return key, None, ": ".join(said), traceback.format_exc()
 
 
 def _here(cells: dict[str, Cell]) -> Iterator[Done]:

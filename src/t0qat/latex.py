@@ -37,9 +37,15 @@ def setting_lines(settings: dict[str, str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def tabular(rows: list[list[str]], header: list[str], alignment: str, rules_before=()) -> str:
-    """A booktabs table from cells that are LaTeX already, a thin rule before the given rows."""
-    lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", " & ".join(header) + r" \\", r"\midrule"]
+def tabular(
+    rows: list[list[str]], header: list[str], alignment: str, rules_before=(), kind: str = "tabular"
+) -> str:
+    """A booktabs table from cells that are LaTeX already, a thin rule before the given rows.
+
+    kind: the environment; of a longtable, every page repeats the header.
+    """
+    lines = [rf"\begin{{{kind}}}{{{alignment}}}", r"\toprule", " & ".join(header) + r" \\", r"\midrule"]
+    lines += [r"\endhead"] * kind.startswith("longtable")
     for i, row in enumerate(rows):
         lines += [r"\midrule"] * (i in rules_before) + [" & ".join(map(minus, row)) + r" \\"]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    return "\n".join([*lines, r"\bottomrule", rf"\end{{{kind}}}", ""])

@@ -110,12 +110,16 @@ RULES = {
     ),
     "models": pattern(r"[a-z_]+(, *[a-z_]+)*", MODEL_LIST),
     "few_models": pattern(r"([a-z_]+(, *[a-z_]+)*)?", f"{MODEL_LIST}, or ''"),
+    "methods": pattern(
+        r"[a-zA-Z]\w*(, *[a-zA-Z]\w*)*",
+        "names of training methods, with commas, such as 'ste, lsq', or 'all'",
+    ),
     "tuning_replicates": whole(2, 100_000),
     "candidates": whole(1, 1000),
     "lowest_rate": number(1e-12, 10),
     "highest_rate": number(1e-12, 10),
     "batch_size": whole(1, 1_000_000),
-    "schedule": choice("constant", "cosine", "decaying"),
+    "schedule": choice("constant", "cosine", "warmup_cosine", "decaying"),
     "device": choice("auto", "cpu", "cuda"),
     "corpus": pattern(
         r"[a-z_]+|[^\n]+\.\w+", "'pydoc_topics', or the path of a text file, such as 'my.txt'"
@@ -132,6 +136,9 @@ RULES = {
     "blocks": whole(2, 100_000),
     "block_windows": whole(1, 100_000),
 }
+# More of these measure the same thing more precisely; any other parameter changes what is measured.
+SAMPLE_SIZES = {"replicates", "replicates_mlp", "calibration_replicates", "tuning_replicates"}
+SAMPLE_SIZES |= {"draws", "networks", "noise_pairs", "probes"}
 
 
 def check(values: Mapping[str, Any]) -> None:

@@ -13,10 +13,24 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from t0qat.methods import Objective, View, Weights, elementwise, quantized
 
-# Learning rate, as a fraction of its start, after a share of all steps.
+WARMUP = 0.1  # share of the steps
+
+
+def warmup_cosine(done: float) -> float:
+    """Rises in a straight line over the first steps, then falls as a half cosine to 0."""
+    return done / WARMUP if done < WARMUP else cosine((done - WARMUP) / (1 - WARMUP))
+
+
+def cosine(done: float) -> float:
+    """Falls as a half cosine from 1 to 0 (Loshchilov & Hutter 2017)."""
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+# Learning rate, as a fraction of its largest value, after a share of all steps.
 SCHEDULES = {
     "constant": lambda done: 1.0,
-    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+    "cosine": cosine,
+    "warmup_cosine": warmup_cosine,
     "decaying": lambda done: 1 - done,
 }
 

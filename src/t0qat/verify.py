@@ -7,12 +7,15 @@ s2 the standard errors of the committed and the re-run number and q the two-side
 (at the smaller n) that leaves a chance of FALSE_ALARM for all m compared quantities together
 (Bonferroni). That chance holds for a re-run with fresh random draws; the same seeds only come closer.
 What tuning chose may differ on another machine, where results lie close together; it is not compared.
+Nor is what a notebook makes whose smoke run differs in more than sample sizes, or what follows from it:
+such a run must only end, with well-formed files.
 """
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -20,6 +23,7 @@ from scipy import stats
 
 from t0qat import notebooks, pipeline, places, receipts, results
 from t0qat.notebooks import Notebook
+from t0qat.parameters import SAMPLE_SIZES
 from t0qat.places import Run
 from t0qat.statistics import LEVEL
 
@@ -75,12 +79,13 @@ def verify(profile: str) -> int:
     with pipeline.alone():
         pipeline.run_notebooks(run)
     identical = profile == "paper" and same_machine(every, run)
-    compared = list(compare(run, identical))
+    left = left_out(every, run)
+    compared = compare(run, identical, {file for files in left.values() for file in files})
     off = [row for row in compared if row.verdict == "DIFFERS"]
     problems += [f"paper/results/{row.file}.csv, {row.row}: {row.quantity} differs" for row in off]
     if identical:
         problems += different_files(every, run)
-    _tell(compared, problems, rule(identical, compared, profile))
+    _tell(compared, problems, rule(identical, compared, profile, left))
     return len(problems)
 
 
@@ -126,10 +131,26 @@ def different_files(every: list[Notebook], run: Run) -> list[str]:
     return [f"{name} differs from its re-run" for name, pair in pairs.items() if pair[1:] != pair[:1]]
 
 
-def compare(run: Run, identical: bool) -> list[Comparison]:
-    """Every cell of every results file, committed against re-run."""
+def left_out(every: list[Notebook], run: Run) -> dict[str, list[str]]:
+    """Results files of a finished run that do not measure what the committed ones do, by the reason."""
+    found = {}
+    for notebook in every:
+        here, committed = (notebook.parameters(profile, {}) for profile in (run.profile, "paper"))
+        why = [n for n in committed if here[n] != committed[n] and n not in SAMPLE_SIZES]
+        read = (receipts.read(notebook, run) or {"inputs": {}})["inputs"]
+        before = [f"{file}.csv" for files in found.values() for file in files]
+        why += [f for f in before if receipts.shown(run.home / "paper" / "results" / f) in read]
+        if why:
+            files = [Path(name).stem for name in notebook.outputs if name.endswith(".csv")]
+            found[f"{notebook.name} differs in {', '.join(why)}"] = files
+    return found
+
+
+def compare(run: Run, identical: bool, skipped: Collection[str] = ()) -> list[Comparison]:
+    """Every cell of every results file but the skipped ones, committed against re-run."""
     files = sorted(path.stem for path in (places.ROOT / "paper" / "results").glob("*.csv"))
-    cells = [cell for file in files if file in results.FILES for cell in _cells(file, run)]
+    files = [file for file in files if file in results.FILES and file not in skipped]
+    cells = [cell for file in files for cell in _cells(file, run)]
     measured = sum(error is not None for *_, error, _ in cells)
     same_n = run.profile == "paper"
     return [_judged(*cell, identical, same_n, max(measured, 1)) for cell in cells]
@@ -196,7 +217,9 @@ def _judged(file, row, column, old, new, error, n, identical: bool, same_n: bool
     return Comparison(file, row, column, str(old), str(new), difference, tolerance, verdict)
 
 
-def rule(identical: bool, compared: list[Comparison], profile: str) -> list[str]:
+def rule(
+    identical: bool, compared: list[Comparison], profile: str, left: dict[str, list[str]]
+) -> list[str]:
     """The rule that was applied and what it leaves out, in sentences."""
     if identical:
         return ["Rule: same machine and versions, so every number must be equal to its last digit."]
@@ -207,6 +230,8 @@ def rule(identical: bool, compared: list[Comparison], profile: str) -> list[str]
     skipped = sorted({c.quantity for c in compared if c.verdict == "not compared"})
     if skipped:
         said.append(f"Not compared, for want of a standard error at these n: {', '.join(skipped)}.")
+    for why, files in left.items():
+        said.append(f"Run but not compared, since {why}: {', '.join(f'{f}.csv' for f in files)}.")
     if profile == "smoke":
         said.append(
             "This was the smoke profile: estimates from few replicates, held against the committed ones"
@@ -217,7 +242,7 @@ def rule(identical: bool, compared: list[Comparison], profile: str) -> list[str]
 
 
 def _tell(compared: list[Comparison], problems: list[str], said: list[str]) -> None:
-    table = pd.DataFrame(compared)
+    table = pd.DataFrame(compared, columns=Comparison._fields)
     counts = ", ".join(f"{n} {verdict}" for verdict, n in table.verdict.value_counts().items())
     end = [*said, f"{len(compared)} quantities: {counts}."]
     end += [f"OFF: {problem}" for problem in problems] or ["Everything holds."]

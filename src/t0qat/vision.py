@@ -8,16 +8,19 @@ new splits and starts, not about new images. Batch normalization keeps the float
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
-from t0qat import grid, images, statistics, tasks
-from t0qat.arms import FLOAT, KEYS, Arm, arms
+from t0qat import grid, images, statistics, tasks, trial
+from t0qat.arms import FLOAT, KEYS, Arm, arms, is_importable, register
 from t0qat.compare import differences, kept, over_bits, own_width, with_chosen
+from t0qat.methods import HALF
 from t0qat.parameters import ParameterError, bit_list, checked
-from t0qat.trial import cell, training_steps
+from t0qat.trial import training_steps
 
 TUNING = 10**9  # the first replicate of tuning: no other use of replicates comes so far
 
@@ -41,7 +44,7 @@ class Jobs(NamedTuple):
     shared: dict[str, Any]  # arguments of every cell
     tuning_replicates: int
     replicates: int
-    cell: Callable[..., grid.Cell] = cell
+    cell: Callable[..., grid.Cell]
 
     def tuning(self) -> list[tuple[dict, grid.Cell]]:
         """Every arm's candidates on all tuning replicates, each cell with what it is."""
@@ -62,6 +65,19 @@ class Jobs(NamedTuple):
         ]
 
 
+def cell(arm: Arm, *how, **shared) -> grid.Cell:
+    """trial.cell, with the method's registry line for processes that do not know it.
+
+    What the function of a notebook or script depends on cannot be seen, so its results are not kept.
+    """
+    line = arm.registered
+    return replace(
+        trial.cell(arm, *how, **shared),
+        before=partial(register, arm.method.removesuffix(HALF), line),
+        kept=is_importable(line),
+    )
+
+
 @checked
 def plan(
     *,
@@ -70,30 +86,34 @@ def plan(
     dataset: str = "digits",
     models: str = "small_cnn, deep_cnn",
     few_models: str = "mlp, residual_cnn",
+    methods: str = "all",
     bits: str = "8, 4, 3, 2",
     candidates: int = 10,
     lowest_rate: float = 0.003,
     highest_rate: float = 0.06,
     epochs: int = 8,
     batch_size: int = 64,
-    schedule: str = "cosine",
+    schedule: str = "warmup_cosine",
     seed: int = 0,
     device: str = "auto",
 ) -> Jobs:
-    """What `benchmark` with these parameters will train. Raises ParameterError, one line."""
+    """What `benchmark` with these parameters will train. Raises ParameterError, one line.
+
+    models, few_models and methods: comma-separated names, as arms.arms takes them.
+    """
     widths = bit_list(bits)
     if not {*widths} <= {*range(2, 9)}:
         raise ParameterError(f"bits = {bits!r}: image networks are trained for 2 to 8 bits")
     if not lowest_rate < highest_rate:
         raise ParameterError(f"lowest_rate = {lowest_rate}: must be below highest_rate = {highest_rate}")
     images.load(dataset)
-    found = arms(dataset, models, few_models, widths)
+    found = arms(dataset, models, few_models, widths, methods)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     shared = {"epochs": epochs, "batch_size": batch_size, "schedule": schedule, "seed": seed}
     shared |= {"widths": list(widths), "device": device}
     tried = [arm.candidates(candidates, lowest_rate, highest_rate) for arm in found]
-    return Jobs(found, tried, shared, tuning_replicates, replicates)
+    return Jobs(found, tried, shared, tuning_replicates, replicates, cell)
 
 
 def cost(jobs: Jobs) -> pd.DataFrame:

@@ -6,7 +6,7 @@ module an experiment; `words` has what they share.
 
 from collections.abc import Callable
 
-from t0qat.exhibits import precision, published, scale, theory, verdicts
+from t0qat.exhibits import precision, published, scale, theory, verdicts, vision
 from t0qat.exhibits.words import Results
 
 # experiment -> (the results it reads, the function that makes its table and macros)
@@ -28,4 +28,11 @@ EXHIBITS: dict[str, tuple[tuple[str, ...], Callable[[Results], tuple[str, dict[s
     ),
     "constants": (("constants", "constants_product"), scale.constants_table),
     "calibration": (("calibration", "calibration_verdicts"), scale.calibration),
+    "vision": (
+        ("vision", "vision_any", "vision_kept", "vision_paired", "vision_any_paired", "vision_tuning"),
+        vision.vision,
+    ),
+    "vision_differences": (("vision", "vision_any_paired"), vision.differences),
+    "vision_few": (("vision",), vision.few),
+    "vision_rules": (("vision",), vision.rules),
 }

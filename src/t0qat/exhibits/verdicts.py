@@ -30,9 +30,10 @@ def claims_table(results: Results) -> tuple[str, dict[str, str]]:
         rows.append([escape(row["statistic"]), *_verdict(row, with_power, scientific)])
     header = ["Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
     decided, verdict = (
-        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.47, 0.2)
+        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.49, 0.18)
     )
-    body = tabular(rows, header, f"@{{\\quad}}{decided}rr{verdict}@{{}}", breaks)
+    # Longer than a page; the star leaves numbering to the caption, which stands before it.
+    body = tabular(rows, header, f"@{{\\quad}}{decided}rr{verdict}@{{}}", breaks, "longtable*")
     counts = {
         "Supported": (table.verdict == claims.SUPPORTED).sum(),
         "Contradicted": (table.verdict == claims.CONTRADICTED).sum(),

@@ -1,0 +1,96 @@
+"""What is timed is what it is said to be; the times themselves are not tested."""
+
+import sys
+
+import pytest
+import torch
+from joblib.externals.loky import get_reusable_executor
+
+from t0qat import arms, bench, grid, methods
+from t0qat.methods import METHODS, REGISTRY, Method
+
+CELLS = """
+import pathlib, uuid, torch
+
+def threads(folder, x):
+    pathlib.Path(folder, str(uuid.uuid4())).touch()
+    return torch.get_num_threads()
+"""
+
+
+@pytest.fixture
+def several(tmp_path, monkeypatch):
+    """Cells that tell how many threads they had and leave a file each time, in two processes."""
+    (tmp_path / "told.py").write_text(CELLS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    import told
+
+    yield [grid.Cell(told.threads, {"folder": str(notes), "x": x}, ()) for x in range(4)], notes
+    del sys.modules["told"]
+    get_reusable_executor().shutdown(kill_workers=True)
+
+
+def test_the_loop_has_torchs_threads_the_grid_one_each_and_both_compute_every_time(several):
+    cells, notes = several
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for times in (1, 2):
+            assert bench.in_loop(cells) == [3] * 4
+            assert bench.in_grid(cells) == [1] * 4
+            assert len(list(notes.iterdir())) == 8 * times
+    finally:
+        torch.set_num_threads(before)
+    assert not list(grid.STORE.rglob("*.json"))
+
+
+def test_every_method_has_its_cost_and_plain_training_costs_one(monkeypatch):
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    monkeypatch.setattr(bench, "BATCH", 2000)  # one step
+    monkeypatch.setitem(METHODS, "mine", Method("Mine", methods.no_noise))
+    costs = bench.step_costs()
+    assert sorted(costs.index) == sorted(method.label for method in REGISTRY.values())
+    assert "Mine" in costs.index
+    assert costs["No noise"] == 1
+    assert (costs > 0).all()
+
+
+def test_medians_are_of_ratios_within_a_round_and_leave_out_the_warm_up(monkeypatch):
+    monkeypatch.setattr(bench, "ROUNDS", 3)
+    clock = iter([100, 1, 2, 4, 3, 3, 4, 40])  # a and b by turns
+    monkeypatch.setattr(bench, "seconds", lambda work: next(clock))
+    assert bench.medians({"a": None, "b": None}, "a").to_dict() == {"a": 1, "b": 2}
+
+
+def test_sizes_of_the_integer_model_are_those_of_its_bits_steps_and_biases(monkeypatch):
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    found = bench.integer_models()
+    weights, channels = 9 * 16 + 9 * 16 * 32 + 512 * 10, 16 + 32 + 10
+    for bits in (8, 4, 3, 2):
+        size = weights * bits / 8 + 4 * channels + 4 * channels
+        assert found["size"][bits] == pytest.approx(size / (4 * (weights + channels)))
+    assert (found > 0).all(axis=None)
+
+
+def test_the_last_line_has_all_ratios(monkeypatch, capsys):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    for name in ("ROUNDS", "GRID_ROUNDS", "LOOPS", "FORWARDS"):
+        monkeypatch.setattr(bench, name, 1)
+    monkeypatch.setattr(bench, "REPLICATES", range(2))
+    monkeypatch.setattr(bench, "BATCH", 2000)
+    few = {"models": "mlp", "epochs": 1, "batch_size": 2000}
+    monkeypatch.setattr(bench, "NETWORKS", bench.NETWORKS | few)
+    bench.main()
+    *lines, last = capsys.readouterr().out.splitlines()
+    name, *ratios = last.split()
+    assert name == "bench:"
+    values = {key: float(value) for key, value in (ratio.split("=") for ratio in ratios)}
+    assert list(values) == ["unique", "shared", "floor", "vision"]
+    assert all(value > 0 for name, value in values.items() if name != "floor")  # that rounds to 0 here
+    assert any(line.startswith(REGISTRY["sam"].label) for line in lines)
+    assert len(bench.cells()) == 2 * len(
+        arms.arms("digits", "mlp", "", (8, 4, 3, 2), "t0_qat, random_bits")
+    )
