@@ -18,7 +18,7 @@ from t0qat.tasks import IMAGES, TASKS
 COLUMNS = {
     "method": "a name in methods.REGISTRY; with _half after it, trained for half the epochs",
     "other": "the method it is compared with",
-    "dataset": "a name in tasks.TASKS or tasks.IMAGES, or what images.load takes",
+    "dataset": "a name in tasks.TASKS or tasks.IMAGES, or what images.load or corpora.load takes",
     "quantity": "what the row is about",
     "range": "integer codes used: full or narrow",
     "scale": "rule for the grid's step: absmax or mse",
@@ -29,7 +29,7 @@ COLUMNS = {
     "statistic": "what decides it",
     "verdict": "supported, not supported, contradicted, not testable here, or pending",
     "value": "what the estimate is compared with",
-    "n": "independent replicates behind the row",
+    "n": "independent replicates behind the row, or blocks of text",
     "reported": "the paper's number; empty where it has none",
     "reported_percentile": "percentage of single runs below the reported number",
     "mean": "mean over replicates",
@@ -59,17 +59,21 @@ COLUMNS = {
     "magnitude": "of the constant, dimensionless",
     "multiplier": "that makes it the published noise scale",
     "largest_difference": "of a trained parameter from one trained with xi at the same product",
-    "model": "a name in models.MODELS",
+    "model": "a name in models.MODELS, or what language.plan takes, with its variant as ending",
     "train_bits": "bit-width that the method trained for; 0: none in particular",
     "eval_bits": "bit-width of the weights that are read; 32: not rounded",
     "scale_rule": "for the grid's step: absmax, mse, learned, chosen (validated best), or none",
-    "metric": "accuracy, differing, bytes, gradients or weight_norm, see trial.train_and_round",
+    "metric": "as of trial.train_and_round or fine_tuning.fine_tune_and_round",
     "against": "plain, random_bits, best_baseline, or unrounded (plain training, not rounded)",
     "other_bits": "bit-width that `other` trained for; 0: none in particular",
     "learning_rate": "at the start of training",
     "strength": "the method's own setting that was tuned, see its line in methods.REGISTRY",
     "gradients": "evaluations on one batch, of all the row's replicates",
     "chosen": "1: the candidate with which the arm was trained, 0: another",
+    "sha256": "of the text in UTF-8",
+    "characters": "of the text",
+    "python": "the version that the default text comes with",
+    "text": "what the model writes after the start of the scored part, as a JSON string",
     "target": "of the synthetic task: sum or normal",
     "target_noise": "standard deviation of the noise on the target",
     "baseline_noise": "standard deviation of Standard QAT's training noise, in units of the weights",
@@ -97,7 +101,9 @@ NAMES = {
     "against": None,
     "target": {"sum", "normal"},
 }
-PROSE = {"claim", "statistic", "verdict"}
+PROSE = {"claim", "statistic", "verdict", "sha256", "python", "text"}
+# Names that a reader may give, beside those of a registry.
+ANY_NAME = {"vision": {"dataset"}, "language": {"dataset", "model"}}
 # Numbers that were set, not measured: they say which row it is.
 SETTINGS = {"bits", "flipped", "factor", "xi_scaling", "target_noise", "baseline_noise"}
 SETTINGS |= {"evaluation_noise", "noise_scale", "reduction", "epoch", "train_bits", "eval_bits"}
@@ -108,6 +114,7 @@ MAY_BE_EMPTY = {
     "table1": {"reported", "reported_percentile"},  # where the paper has no number
     "calibration_verdicts": {"p_holm"},  # where there was nothing to test
     "vision_tuning": {"strength"},  # of methods that have none
+    "language_tuning": {"strength"},
     "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},  # where pending
 }
 
@@ -141,17 +148,28 @@ FILES = {
     "calibration": "target target_noise baseline_noise evaluation_noise quantity"
     " estimate ci_low ci_high n",
     "calibration_verdicts": "target target_noise baseline_noise evaluation_noise id verdict p_holm",
-    "vision": "dataset model method train_bits eval_bits scale_rule metric mean ci_low ci_high n",
-    "vision_any": "dataset model method train_bits scale_rule quantity mean ci_low ci_high n",
-    "vision_kept": "dataset model eval_bits scale_rule method train_bits against other other_bits"
-    " estimate ci_low ci_high n p_holm detectable",
-    "vision_paired": "dataset model eval_bits scale_rule method train_bits against other other_bits"
-    " estimate ci_low ci_high n p_holm detectable",
-    "vision_any_paired": "dataset model scale_rule quantity method train_bits against other other_bits"
-    " estimate ci_low ci_high n p_holm detectable",
-    "vision_tuning": "dataset model method train_bits learning_rate strength mean ci_low ci_high n"
-    " gradients chosen",
     "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
+}
+
+
+# The same of every benchmark, see benchmark.files.
+_BENCHMARK = {
+    "": "dataset model method train_bits eval_bits scale_rule metric mean ci_low ci_high n",
+    "_any": "dataset model method train_bits scale_rule quantity mean ci_low ci_high n",
+    "_kept": "dataset model eval_bits scale_rule method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "_paired": "dataset model eval_bits scale_rule method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "_any_paired": "dataset model scale_rule quantity method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "_tuning": "dataset model method train_bits learning_rate strength mean ci_low ci_high n"
+    " gradients chosen",
+}
+FILES |= {name + end: columns for name in ("vision", "language") for end, columns in _BENCHMARK.items()}
+FILES |= {
+    "language_blocks": "dataset model method train_bits eval_bits scale_rule mean ci_low ci_high n",
+    "language_samples": "dataset model method train_bits eval_bits text",
+    "language_text": "dataset sha256 characters python",
 }
 
 
@@ -201,7 +219,7 @@ def _fits(file: str, column: str, cell: str) -> bool:
     if column in PROSE:
         return bool(cell.strip())
     if column in NAMES:
-        if column == "dataset" and file.startswith("vision"):  # also OpenML's names, and .npz files
+        if column in ANY_NAME.get(file.partition("_")[0], ()):
             return bool(cell.strip())
         return cell.removesuffix(HALF) in NAMES[column] if NAMES[column] else cell.isidentifier()
     if cell == "":
