@@ -27,7 +27,7 @@ COLUMNS = {
     "id": "of a claim, as in claims.CLAIMS",
     "claim": "in our own words",
     "statistic": "what decides it",
-    "verdict": "supported, not supported, contradicted, not testable here, or pending",
+    "verdict": "supported, not supported, contradicted, or not testable here",
     "value": "what the estimate is compared with",
     "n": "independent replicates behind the row, or blocks of text",
     "reported": "the paper's number; empty where it has none",
@@ -115,7 +115,15 @@ MAY_BE_EMPTY = {
     "calibration_verdicts": {"p_holm"},  # where there was nothing to test
     "vision_tuning": {"strength"},  # of methods that have none
     "language_tuning": {"strength"},
-    "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},  # where pending
+    "claims": {
+        "estimate",
+        "ci_low",
+        "ci_high",
+        "n",
+        "value",
+        "p_holm",
+        "detectable",
+    },  # where unmeasured
 }
 
 FILES = {
