@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t0qat import arms, claims, exhibits, latex, results
+from t0qat import arms, claims, exhibits, language, latex, results
 from t0qat.arms import FLOAT
 from t0qat.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.exhibits import published, verdicts, words
-from t0qat.methods import METHODS, NAMED, Method
+from t0qat.methods import METHODS, NAMED, REGISTRY, Method
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
 HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
@@ -201,7 +201,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
             for quantity in ("explained", "left", "left_predicted")
         ],
     }
-    tables |= vision_rows(loss, difference)
+    tables |= vision_rows(loss, difference) | language_rows(loss, difference)
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
     made["claims"] = claims.decide(made)
@@ -214,10 +214,46 @@ def vision_rows(loss, difference, models="small_cnn, deep_cnn", few="mlp, residu
     loss, difference: keys -> a row of one mean, or of one paired estimate.
     """
     found = arms.arms("digits", models, few, bits)
-    tables = {name: [] for name in results.FILES if name.startswith("vision")}
+    return benchmark_rows("vision", "accuracy", found, loss, difference, bits)
+
+
+def language_rows(
+    loss, difference, models="small_gpt2, small_llama", endings=("_groups", "_everything"), bits=(4, 2)
+):
+    """The files of language models, likewise."""
+    found = [
+        arms.Arm("pydoc", model + ending, method, width)
+        for ending in ("", *endings)
+        for model in models.split(", ")
+        for method in (language.ON_VARIANTS if ending else language.METHODS)
+        for width in (bits if REGISTRY[method].for_bits else (0,))
+    ]
+    tables = benchmark_rows("language", "bits_per_character", found, loss, difference, bits)
+    own = [arm for arm in found if not arm.model.endswith(("_groups", "_everything"))]
+    tables["language_tuning"] = [
+        row for row in tables["language_tuning"] if row["model"] in {arm.model for arm in own}
+    ]
+    shown = [(arm, b) for arm in own if arm.method in ("no_noise", "t0_qat") for b in (FLOAT, *bits)]
+    return tables | {
+        "language_blocks": [
+            {k: v for k, v in row.items() if k != "metric"}
+            for row in tables["language"]
+            if row["metric"] == "bits_per_character" and row["scale_rule"] != "chosen"
+        ],
+        "language_text": [{"dataset": "pydoc", "sha256": "0123456789abcdef" * 4, "characters": 465048}],
+        "language_samples": [
+            arm._asdict() | {"eval_bits": b, "text": f"text of {arm.model} {arm.method} at {b}"}
+            for arm, b in shown
+        ],
+    }
+
+
+def benchmark_rows(file, metric, found, loss, difference, bits):
+    """The files of a benchmark with these arms."""
+    tables = {name.replace("vision", file): [] for name in results.BENCHMARK}
     for arm in found:
         keys = arm._asdict()
-        tables["vision_tuning"] += [
+        tables[file + "_tuning"] += [
             loss(**keys, learning_rate=rate, strength=strength, gradients=7, chosen=int(i == 0))
             for i, (rate, strength) in enumerate(arm.candidates(10, 0.003, 0.06))
         ]
@@ -236,18 +272,18 @@ def vision_rows(loss, difference, models="small_cnn, deep_cnn", few="mlp, residu
             rules += ["learned"] * (arm.method == "lsq" and arm.train_bits == width)
             for rule in rules:
                 at = {"eval_bits": width, "scale_rule": rule}
-                metrics = ["accuracy"] + ["bytes", "differing"] * (rule in ("absmax", "mse"))
+                metrics = [metric] + ["bytes", "differing"] * (rule in ("absmax", "mse"))
                 metrics += ["bytes", "weight_norm", "gradients"] * (width == FLOAT)
-                tables["vision"] += [loss(**keys, **at, metric=metric) for metric in metrics]
+                tables[file] += [loss(**keys, **at, metric=m) for m in metrics]
                 if arm.train_bits in (0, width):
-                    tables["vision_paired"] += pairs(width, **at)
+                    tables[file + "_paired"] += pairs(width, **at)
                     if width != FLOAT:
                         kept = {"against": "unrounded", "other": "no_noise", "other_bits": 0}
-                        tables["vision_kept"].append(difference(**keys, **at, **kept))
+                        tables[file + "_kept"].append(difference(**keys, **at, **kept))
         for quantity in ("mean", "worst"):
             at = {"scale_rule": "chosen", "quantity": quantity}
-            tables["vision_any"].append(loss(**keys, **at))
-            tables["vision_any_paired"] += pairs(bits[-1], **at)
+            tables[file + "_any"].append(loss(**keys, **at))
+            tables[file + "_any_paired"] += pairs(bits[-1], **at)
     return tables
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from test_exhibits import HOSTILE, HOSTILE_ESCAPED, frames, vision_rows
 
 from t0qat import exhibits, latex, results
-from t0qat.exhibits import vision
+from t0qat.exhibits import benchmark, vision
 from t0qat.methods import ON_NETWORKS, REGISTRY
 
 NAMES = [name for name in exhibits.EXHIBITS if name.startswith("vision")]
@@ -155,7 +155,7 @@ def test_stars_of_the_differences_mark_what_is_decided(tables):
     body, _ = vision.differences(tables)
     pairs = tables["vision_any_paired"]
     mine = pairs[
-        pairs.method.isin(vision.UNDER_TEST.values()) & pairs.model.isin(["small_cnn", "deep_cnn"])
+        pairs.method.isin(benchmark.UNDER_TEST.values()) & pairs.model.isin(["small_cnn", "deep_cnn"])
     ]
     assert 0 < body.count(r"\ast") == (mine.p_holm < 0.05).sum() < len(mine)
     cells = [cell for row in rows_of(body) for cell in row if r"\pm" in cell]

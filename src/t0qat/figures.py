@@ -1,10 +1,13 @@
 """Figures, sized for one column of the paper and readable in greyscale."""
 
+from collections.abc import Callable
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import FuncNorm
+from matplotlib.axes import Axes
+from matplotlib.colors import FuncNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, ScalarFormatter
 from scipy.stats import gaussian_kde
@@ -12,6 +15,8 @@ from scipy.stats import gaussian_kde
 from t0qat.arms import FEW, FLOAT, NO_WIDTH
 from t0qat.compare import own_width
 from t0qat.constants import REPORTED, REPORTED_REDUCTION, XI, XI_SCALING, reported_evaluation_noise
+from t0qat.exhibits.benchmark import called
+from t0qat.exhibits.language import without_ending
 from t0qat.exhibits.theory import NETWORK_LABELS, at_fitted_noise
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
 from t0qat.experiments import QUANTITIES, Losses
@@ -381,6 +386,12 @@ def _percent(table: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(mean=100 * rows["mean"], ci_low=ends.ci_low, ci_high=ends.ci_high)
 
 
+def _bits_per_character(table: pd.DataFrame) -> pd.DataFrame:
+    """Their intervals cut where the logarithm would end."""
+    rows = table[table.metric == "bits_per_character"]
+    return rows.assign(ci_low=rows.ci_low.clip(lower=1e-3))
+
+
 def _whiskers(rows: pd.DataFrame) -> list[pd.Series]:
     ends = rows["mean"] - rows.ci_low, rows.ci_high - rows["mean"]
     return [length.clip(0) for length in ends]  # of equal values, an end may be off by a rounding
@@ -402,7 +413,8 @@ def _labelled(method: str) -> str:
 
 
 def _titled(model: str) -> str:
-    return model.replace("_", " ").capitalize().replace("cnn", "CNN").replace("Mlp", "MLP")
+    shown = called(model)
+    return shown[:1].upper() + shown[1:]
 
 
 def _width(bits: int) -> str:
@@ -426,6 +438,19 @@ def _space(panel, axis: str, highs: pd.Series) -> None:
     panel.set(**{f"{axis}lim": (0, back(1.05 * there(top) - 0.05 * there(0)))})
 
 
+def _space_accuracies(panel: Axes, rows: pd.DataFrame) -> None:
+    _space(panel, "y", rows.ci_high)
+
+
+def _space_bits(panel: Axes, rows: pd.DataFrame) -> None:
+    """From a little below the least mean to a little above the greatest, with a few round ticks."""
+    low, high = rows["mean"].min() / 1.1, rows["mean"].max() * 1.1
+    panel.set(yscale="log", ylim=(low, high))
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 3 * low else range(1, 10)))
+    panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    panel.yaxis.set_minor_formatter("")
+
+
 def vision(table: pd.DataFrame) -> Figure:
     """Accuracy against bits, one panel a model, with 95 % intervals: table as of vision.tables.
 
@@ -434,6 +459,45 @@ def vision(table: pd.DataFrame) -> Figure:
     that was trained for it. Accuracies are spaced by the logarithm of the share of wrong images.
     """
     rows = _read(_percent(table[own_width(table)]))
+    return _curves(rows, "Accuracy (%), logarithm of error", _space_accuracies)
+
+
+def language(table: pd.DataFrame) -> Figure:
+    """Bits per character against bits, as `vision` shows accuracies: table as of language.tables.
+
+    One panel a model whose output channels have a step each. Spaced by the logarithm, each panel to its
+    own ends; an interval may go beyond them.
+    """
+    mine = table.model.isin(without_ending(table))
+    rows = _read(_bits_per_character(table[own_width(table) & mine]))
+    return _curves(rows, "Bits per character, less is better", _space_bits)
+
+
+def vision_matrix(table: pd.DataFrame, model: str) -> Figure:
+    """Mean accuracy in percent of each arm on one model (rows) at each evaluated bit-width (columns).
+
+    table: as of vision.tables. Every network is read at the scale rule that validated best; float: not
+    rounded. Frames: the width that a network was trained for. Shades are spaced by the logarithm of the
+    share of wrong images. Raises KeyError for a model that is not in the table.
+    """
+    rows = _of(model, _read(_percent(table)))
+    return _matrix(rows, model, "accuracy (%)", FuncNorm(BY_ERROR, 0, 100), "Blues", 1)
+
+
+def language_matrix(table: pd.DataFrame, model: str) -> Figure:
+    """Mean bits per character of each arm on one model, as `vision_matrix` shows accuracies.
+
+    table: as of language.tables. Shades are spaced by the logarithm, the fewer the darker. Raises
+    KeyError for a model that is not in the table.
+    """
+    rows = _of(model, _read(_bits_per_character(table)))
+    low, high = rows["mean"].min(), rows["mean"].max()
+    scaled = LogNorm(low, max(high, 1.01 * low))
+    return _matrix(rows, model, "bits per character", scaled, "Blues_r", 2)
+
+
+def _curves(rows: pd.DataFrame, label: str, space: Callable[[Axes, pd.DataFrame], None]) -> Figure:
+    """One panel a model; space: sets the axis of a panel for the rows of its model."""
     telling = [*METHODS, *(name for name in FEW if name not in METHODS)]
     rows = rows[rows.method.isin(telling)]
     shown = [name for name in telling if name in {*rows.method}]
@@ -458,12 +522,12 @@ def vision(table: pd.DataFrame) -> Figure:
                     label=_labelled(method), markersize=3.5, linewidth=0.9, elinewidth=0.8,
                     markerfacecolor=inside, **line,
                 )  # fmt: skip
-            _space(panel, "y", rows[rows.model == model].ci_high)
+            space(panel, rows[rows.model == model])
             panel.set_title(_titled(model), loc="left")
         panel.set(xlabel="Weights evaluated at")
         panel.set_xticks(range(len(widths)), map(_width, widths))
         handles, labels = panels.flat[0].get_legend_handles_labels()
-        figure.supylabel("Accuracy (%), logarithm of error", fontsize=8)
+        figure.supylabel(label, fontsize=8)
         figure.legend(
             handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=6.5,
             columnspacing=1.2,
@@ -472,14 +536,10 @@ def vision(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def vision_matrix(table: pd.DataFrame, model: str) -> Figure:
-    """Mean accuracy in percent of each arm on one model (rows) at each evaluated bit-width (columns).
-
-    table: as of vision.tables. Every network is read at the scale rule that validated best; float: not
-    rounded. Frames: the width that a network was trained for. Shades are spaced by the logarithm of the
-    share of wrong images. Raises KeyError for a model that is not in the table.
-    """
-    rows = _of(model, _read(_percent(table)))
+def _matrix(
+    rows: pd.DataFrame, model: str, metric: str, scaled: Normalize, cmap: str, decimals: int
+) -> Figure:
+    """scaled, cmap: from means to shades."""
     means = rows.pivot(index=["method", "train_bits"], columns="eval_bits", values="mean")
     arms = list(dict.fromkeys(zip(rows.method, rows.train_bits, strict=True)))
     arms.sort(key=lambda arm: arm[1] != NO_WIDTH)
@@ -487,13 +547,12 @@ def vision_matrix(table: pd.DataFrame, model: str) -> Figure:
     with mpl.rc_context(FONT | {"ytick.labelsize": 6}):
         height = 0.6 + 0.15 * len(arms)
         figure, panel = plt.subplots(figsize=(COLUMN, height), layout="constrained")
-        scaled = FuncNorm(BY_ERROR, 0, 100)
-        image = panel.imshow(means, norm=scaled, cmap="Blues", aspect="auto")
+        image = panel.imshow(means, norm=scaled, cmap=cmap, aspect="auto")
         for (y, x), value in np.ndenumerate(means.to_numpy()):
             red, green, blue = (image.cmap(scaled(value))[:3] ** np.array(2.2)).tolist()
             dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.18  # black and white equally far
             panel.text(
-                x, y, f"{value:.1f}", color="white" if dark else "black", ha="center",
+                x, y, f"{value:.{decimals}f}", color="white" if dark else "black", ha="center",
                 va="center_baseline", fontsize=6,
             )  # fmt: skip
         for y, (_, bits) in enumerate(arms):
@@ -515,7 +574,7 @@ def vision_matrix(table: pd.DataFrame, model: str) -> Figure:
         panel.set(
             xlabel="Weights evaluated at",
             ylabel="Trained with, and for",
-            title=f"{_titled(model)}, accuracy (%)",
+            title=f"{_titled(model)}, {metric}",
         )
         plt.close(figure)
     return figure

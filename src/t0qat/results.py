@@ -115,17 +115,23 @@ MAY_BE_EMPTY = {
     "calibration_verdicts": {"p_holm"},  # where there was nothing to test
     "vision_tuning": {"strength"},  # of methods that have none
     "language_tuning": {"strength"},
-    "claims": {
-        "estimate",
-        "ci_low",
-        "ci_high",
-        "n",
-        "value",
-        "p_holm",
-        "detectable",
-    },  # where unmeasured
+    # where unmeasured
+    "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},
 }
 
+# As of benchmark.files: of image networks; those of language models hold the same.
+BENCHMARK = {
+    "vision": "dataset model method train_bits eval_bits scale_rule metric mean ci_low ci_high n",
+    "vision_any": "dataset model method train_bits scale_rule quantity mean ci_low ci_high n",
+    "vision_kept": "dataset model eval_bits scale_rule method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "vision_paired": "dataset model eval_bits scale_rule method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "vision_any_paired": "dataset model scale_rule quantity method train_bits against other other_bits"
+    " estimate ci_low ci_high n p_holm detectable",
+    "vision_tuning": "dataset model method train_bits learning_rate strength mean ci_low ci_high n"
+    " gradients chosen",
+}
 FILES = {
     "table1": "method quantity reported mean std ci_low ci_high q025 median q975 reported_percentile n",
     "table1_same_method": "method estimate ci_low ci_high n",
@@ -156,28 +162,12 @@ FILES = {
     "calibration": "target target_noise baseline_noise evaluation_noise quantity"
     " estimate ci_low ci_high n",
     "calibration_verdicts": "target target_noise baseline_noise evaluation_noise id verdict p_holm",
-    "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
-}
-
-
-# The same of every benchmark, see benchmark.files.
-_BENCHMARK = {
-    "": "dataset model method train_bits eval_bits scale_rule metric mean ci_low ci_high n",
-    "_any": "dataset model method train_bits scale_rule quantity mean ci_low ci_high n",
-    "_kept": "dataset model eval_bits scale_rule method train_bits against other other_bits"
-    " estimate ci_low ci_high n p_holm detectable",
-    "_paired": "dataset model eval_bits scale_rule method train_bits against other other_bits"
-    " estimate ci_low ci_high n p_holm detectable",
-    "_any_paired": "dataset model scale_rule quantity method train_bits against other other_bits"
-    " estimate ci_low ci_high n p_holm detectable",
-    "_tuning": "dataset model method train_bits learning_rate strength mean ci_low ci_high n"
-    " gradients chosen",
-}
-FILES |= {name + end: columns for name in ("vision", "language") for end, columns in _BENCHMARK.items()}
-FILES |= {
+    **BENCHMARK,
+    **{name.replace("vision", "language"): columns for name, columns in BENCHMARK.items()},
     "language_blocks": "dataset model method train_bits eval_bits scale_rule mean ci_low ci_high n",
     "language_samples": "dataset model method train_bits eval_bits text",
     "language_text": "dataset sha256 characters python",
+    "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
 }
 
 

@@ -6,8 +6,9 @@ module an experiment; `words` has what they share.
 
 from collections.abc import Callable
 
-from t0qat.exhibits import precision, published, scale, theory, verdicts, vision
+from t0qat.exhibits import language, precision, published, scale, theory, verdicts, vision
 from t0qat.exhibits.words import Results
+from t0qat.results import BENCHMARK
 
 # experiment -> (the results it reads, the function that makes its table and macros)
 EXHIBITS: dict[str, tuple[tuple[str, ...], Callable[[Results], tuple[str, dict[str, str]]]]] = {
@@ -28,11 +29,19 @@ EXHIBITS: dict[str, tuple[tuple[str, ...], Callable[[Results], tuple[str, dict[s
     ),
     "constants": (("constants", "constants_product"), scale.constants_table),
     "calibration": (("calibration", "calibration_verdicts"), scale.calibration),
-    "vision": (
-        ("vision", "vision_any", "vision_kept", "vision_paired", "vision_any_paired", "vision_tuning"),
-        vision.vision,
-    ),
+    "vision": (tuple(BENCHMARK), vision.vision),
     "vision_differences": (("vision", "vision_any_paired"), vision.differences),
     "vision_few": (("vision",), vision.few),
     "vision_rules": (("vision",), vision.rules),
+    "language": (
+        (
+            *(name.replace("vision", "language") for name in BENCHMARK),
+            "language_blocks",
+            "language_text",
+        ),
+        language.language,
+    ),
+    "language_differences": (("language", "language_any_paired"), language.differences),
+    "language_layouts": (("language", "language_paired"), language.layouts),
+    "language_samples": (("language", "language_samples"), language.samples),
 }

@@ -1,0 +1,189 @@
+"""Tables and macros of the language models: bits per character of held-out text, less is better."""
+
+import functools
+import json
+import re
+
+import pandas as pd
+
+from t0qat.arms import FLOAT
+from t0qat.claims import BITS_MARGIN
+from t0qat.exhibits import benchmark
+from t0qat.exhibits.benchmark import (
+    NOTHING,
+    Benchmark,
+    count,
+    grouped,
+    listed,
+    name,
+    network,
+    on_networks,
+    width,
+    widths_of,
+)
+from t0qat.exhibits.words import Results, corrected_direction, one, rows_of
+from t0qat.language_models import GROUP
+from t0qat.latex import escape, tabular
+
+# What the end of a model's name says of the weights that are rounded, and of those that share a step.
+LAYOUTS = {
+    "_everything": "with embeddings and head",
+    "_groups": f"per group of {GROUP}",
+    "": "per channel",
+}
+SHOWN = 64  # characters of a sample
+LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
+
+
+def parts(model: str) -> tuple[str, str]:
+    """The model's name without its ending, and the ending: a key of LAYOUTS."""
+    ending = next(ending for ending in LAYOUTS if model.endswith(ending))
+    return model.removesuffix(ending), ending
+
+
+def without_ending(table: pd.DataFrame) -> list[str]:
+    """Models that every method was run on, in order."""
+    return [model for model in table.model.unique() if not parts(model)[1]]
+
+
+MODELS = Benchmark("language", "bits_per_character", -1, 1, BITS_MARGIN, without_ending)
+differences = functools.partial(benchmark.differences, MODELS)
+
+
+def language(results: Results) -> tuple[str, dict[str, str]]:
+    """What to use at which bit-width, each output channel with a step of its own."""
+    macros = _text(results) | _rates(results["language_tuning"])
+    for words in (benchmark.size, benchmark.ranking, benchmark.keeping, benchmark.noise):
+        macros |= words(MODELS, results)
+    return benchmark.main_table(MODELS, results), {f"Language{key}": v for key, v in macros.items()}
+
+
+def _text(results: Results) -> dict[str, str]:
+    """How much text there was, and how the score differs over starts and over blocks of it."""
+    (text,) = rows_of(results["language_text"])
+    models, blocks = without_ending(results["language"]), results["language_blocks"]
+    plain = {"method": "no_noise", "eval_bits": FLOAT}
+
+    def both(model):
+        over_seeds = one(results["language"], model=model, metric=MODELS.metric, **plain)
+        over_blocks = one(blocks, model=model, **plain)
+        return f"{MODELS.interval(over_seeds)} over seeds and {MODELS.interval(over_blocks)} over blocks"
+
+    return {
+        "Characters": count(text["characters"]),
+        "Hash": escape(text["sha256"][:12]),
+        "Blocks": count(blocks.n.iloc[0]),
+        "Spread": on_networks(models, both),
+    }
+
+
+def _rates(tried: pd.DataFrame) -> dict[str, str]:
+    """How the score in tuning depends on the learning rate, without a strength to tune."""
+
+    def rows(model, method):
+        return sorted(rows_of(tried, model=model, method=method), key=lambda row: row["learning_rate"])
+
+    def scores(method):
+        def on(model):
+            first, *_, last = [*rows(model, method)] * 2
+            return (
+                f"{first['mean']:.3g} at {first['learning_rate']:g}"
+                f" and {last['mean']:.3g} at {last['learning_rate']:g}"
+            )
+
+        return on_networks(tried.model.unique(), on)
+
+    def chosen(model):
+        order = rows(model, "t0_qat")
+        (place,) = [i for i, row in enumerate(order) if row["chosen"]]
+        if len(order) == 1:
+            return "the only rate"
+        return {0: "the lowest rate", len(order) - 1: "the highest rate"}.get(place, "a rate in between")
+
+    return {
+        "PublishedRates": scores("t0_qat"),
+        "PlainRates": scores("no_noise"),
+        "PublishedChosen": grouped(tried.model.unique(), chosen),
+    }
+
+
+def layouts(results: Results) -> tuple[str, dict[str, str]]:
+    """A step an output channel, a step a group, and embeddings and head rounded too."""
+    table, pairs = MODELS.values(results["language"]), results["language_paired"]
+    widths, models = widths_of(table), without_ending(table)
+    endings = [ending for ending in reversed(LAYOUTS) if {*table.model} & {m + ending for m in models}]
+    others = [model for model in table.model.unique() if parts(model)[1]]
+    some = [*(table[table.model.isin(others)] if others else table).method.unique()]
+    rows, breaks = [], []
+    for model in models:
+        for ending in endings:
+            here = table[table.model == model + ending]
+            first = len(rows)
+            breaks += [first] * (not ending)
+            for method in some:
+                cells = [
+                    MODELS.cell(rows_of(here, method=method, eval_bits=bits))
+                    for bits in (FLOAT, *widths)
+                ]
+                lead = [network(model) if len(rows) == breaks[-1] else ""]
+                lead += [LAYOUTS[ending] if len(rows) == first else ""]
+                rows.append([*lead, name(method), *cells])
+    header = ["Model", "Steps", "Method", "Float", *map(width, widths)]
+    body = tabular(rows, header, "@{}lll" + "r" * (1 + len(widths)) + "@{}", breaks[1:])
+
+    def plain(model):
+        shown = []
+        for ending in endings:
+            here = rows_of(table, model=model + ending, method="no_noise", eval_bits=min(widths))
+            shown += [f"{MODELS.interval(row)} {LAYOUTS[ending]}" for row in here]
+        return listed(shown)
+
+    def against_plain(method):
+        rows = pairs[pairs.model.isin(others) & (pairs.method == method) & (pairs.eval_bits != FLOAT)]
+        rows = rows_of(rows, against="plain", scale_rule="chosen")
+        found = [corrected_direction(row) for row in rows]
+        lower, higher = found.count("smaller than"), found.count("larger than")
+        return f"{name(method)} lower in {lower} and higher in {higher} of {len(found)}"
+
+    macros = {
+        "Group": str(GROUP),
+        "Methods": listed(map(name, some)),
+        "Plain": on_networks(models, plain),
+        "Pairs": listed((against_plain(m) for m in some if others and m != "no_noise"), "; ", "; "),
+    }
+    return body, {f"LanguageLayouts{key}": value for key, value in macros.items()}
+
+
+def samples(results: Results) -> tuple[str, dict[str, str]]:
+    """What models write, beside their bits per character on text that they did not see."""
+    scores = MODELS.table(results)
+    scores = scores[(scores.metric == MODELS.metric) & scores.scale_rule.isin(["mse", "none"])]
+    rows, breaks, last = [], [], {"model": None, "method": None}
+    for row in results["language_samples"].to_dict("records"):
+        arm = {key: row[key] for key in ("model", "method", "train_bits")}
+        new = row["model"] != last["model"]
+        breaks += [len(rows)] * new
+        lead = [
+            network(row["model"]) * new,
+            name(row["method"]) * (new or row["method"] != last["method"]),
+        ]
+        lead += ["float" if row["eval_bits"] == FLOAT else width(row["eval_bits"])]
+        score = MODELS.cell(rows_of(scores, **arm, eval_bits=row["eval_bits"]))
+        rows.append([*lead, score, quoted(row["text"])])
+        last = row
+    header = ["Model", "Method", "Weights", "Bits", "What it writes"]
+    body = tabular(rows, header, "@{}lllrl@{}", breaks[1:])
+    written = results["language_samples"].method.unique()
+    macros = {"LanguageSamplesMethods": listed(map(name, written))}
+    return body, macros
+
+
+def quoted(text: str) -> str:
+    """The first SHOWN characters in typewriter: white space as one blank, what is not ASCII as `?`.
+
+    text: a JSON string.
+    """
+    text = re.sub(r"\s+", " ", json.loads(text)).strip()[:SHOWN]
+    plain = (c if c.isascii() and c.isprintable() else "?" for c in text)
+    shown = (escape(c) + "{}" * (c in LIGATURES) for c in plain)
+    return rf"\texttt{{{''.join(shown)}}}" if text else NOTHING
