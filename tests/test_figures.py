@@ -251,6 +251,12 @@ def test_part_of_the_models_and_widths_is_drawn_as_well(subset):
         )
 
 
+def test_the_lowest_panel_of_each_column_says_what_its_places_are():
+    shown = panels_of(figures.vision_ranks(made_up("", "mlp", (8, 3, 2)), "mlp"))
+    said = {name: panel.xaxis.get_tick_params()["labelbottom"] for name, panel in shown.items()}
+    assert said == {"INT8": False, "INT3": True, "INT2": True}
+
+
 def test_a_new_method_is_in_every_figure(monkeypatch):
     added = methods.Method("Relative noise", methods.no_noise)
     for registry in (methods.METHODS, methods.ON_NETWORKS):

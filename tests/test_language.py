@@ -1,8 +1,11 @@
 """The language benchmark: models, cells and scores against plain loops of transformers and torch."""
 
 import copy
+import hashlib
 import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,7 +190,7 @@ def test_a_cell_is_a_plain_loop_over_transformers_own_model(corpus):
             cosine.step()
 
     loop("data", 0.003, 6)
-    arguments = {k: SHARED[k] for k in ("context", "batch_size", "seed", "device")}
+    arguments = {k: SHARED[k] for k in ("context", "batch_size", "schedule", "seed", "device")}
     start = fine_tuning.pretraining_cell(
         corpus, "small_gpt2", 2, pretraining_steps=6, pretraining_rate=0.003, **arguments
     )
@@ -547,10 +550,12 @@ def test_the_smallest_validation_loss_is_chosen_and_variants_take_it(run, corpus
     assert row["mean"].item() == pytest.approx(best.mean()) and len(best) == 2
 
 
-def test_the_tables_have_the_vision_tables_columns_and_follow_from_the_models(run):
+def test_the_tables_come_back_from_their_files_and_follow_from_the_models(run, tmp_path):
     made = language.tables(run)
-    for name in ("language", "language_kept", "language_paired", "language_tuning"):
-        assert set(made[name]) == set(results.FILES[name.replace("language", "vision")].split()), name
+    for name, table in made.items():
+        content = results.text(name, table)
+        places.write(tmp_path / f"paper/results/{name}.csv", content)
+        assert results.text(name, results.read(name, tmp_path)) == content
     scored = run.test[run.test.metric == "bits_per_character"]
     at = ["eval_bits", "scale_rule"]
     per = scored.groupby([*KEYS, *at, "replicate"]).value.mean()
@@ -572,8 +577,24 @@ def test_the_tables_have_the_vision_tables_columns_and_follow_from_the_models(ru
     blocks = made["language_blocks"].query("method == 't0_qat' and eval_bits == 32")
     values = scored.query("method == 't0_qat' and eval_bits == 32").groupby("block").value.mean()
     assert blocks["mean"].item() == pytest.approx(values.mean()) and blocks.n.item() == 3
-    assert set(made["language_samples"].eval_bits) == {32, 4, 2}
-    assert len(made["language_text"].sha256[0]) == 64
+    anywhere = made["language_any"].query("scale_rule == 'mse'").set_index([*KEYS, "quantity"])
+    for key, values in per[per.index.get_level_values("scale_rule") == "mse"].groupby(KEYS):
+        by_bits = values.unstack("eval_bits")
+        assert anywhere["mean"][*key, "mean"] == pytest.approx(by_bits.mean(axis=1).mean())
+        assert anywhere["mean"][*key, "worst"] == pytest.approx(by_bits.max(axis=1).mean())
+    samples = made["language_samples"]
+    assert set(samples.eval_bits) == {32, 4, 2}
+    assert {len(json.loads(text)) for text in samples.text} == {4 * CONTEXT}
+    assert (
+        made["language"].query("scale_rule == 'chosen'").groupby(KEYS).eval_bits.nunique() == 2
+    ).all()
+
+
+def test_the_text_is_named_by_its_digest(run, corpus):
+    row = language.tables(run)["language_text"].iloc[0]
+    content = Path(corpus).read_bytes()
+    assert row.sha256 == hashlib.sha256(content).hexdigest() and row.characters == 6000
+    assert row.dataset == corpus and row.python == sys.version.split()[0]
 
 
 def test_the_best_baseline_is_the_one_with_fewest_validated_bits(run):

@@ -22,7 +22,7 @@ TABLE1 = (
 CLAIMS = (
     "id,claim,statistic,estimate,ci_low,ci_high,n,verdict,value,p_holm,detectable\n"
     'C1,It holds,"drop, mean",0.02,-0.02,0.06,200,not supported,0,0.36,0.07\n'
-    "C2,So does this,scale experiments,,,,,pending,,,\n"
+    'C2,So does this,"bits, mean",,,,,not testable here,0,,\n'
 )
 # What a number looks like in a results file; not taken from the code that reads it.
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]\d+)?")
@@ -47,8 +47,8 @@ def test_intact_files_are_read_with_their_types(home):
     assert table["n"].tolist() == [10000, 10000] and table["std"].tolist() == [2.69e-05, 1.0]
     assert table["reported"].isna().tolist() == [False, True]
     claims = results.read("claims", written(home, "claims", CLAIMS))
-    assert claims.statistic.tolist() == ["drop, mean", "scale experiments"]
-    assert claims.verdict.tolist() == ["not supported", "pending"]
+    assert claims.statistic.tolist() == ["drop, mean", "bits, mean"]
+    assert claims.verdict.tolist() == ["not supported", "not testable here"]
 
 
 @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

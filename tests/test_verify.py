@@ -224,3 +224,38 @@ def test_what_is_left_out_differs_in_a_parameter_or_follows_from_what_does(tmp_p
         "second differs in reader.csv": ["second"],
     }
     assert verify.left_out(every, places.Run("verify", "paper", tmp_path / "build/verify")) == {}
+
+
+def test_another_text_is_named_by_both_digests_and_what_was_read_on_it_is_not_compared(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    run = places.Run("verify", "paper", tmp_path / "build/verify")
+    file, follows = "paper/results/language_text.csv", "paper/results/claims.csv"
+    monkeypatch.setitem(places.RUNS, "paper", places.Run("paper", "paper", tmp_path))
+    receipt = {"versions": {"python": "3.11.7"}, "machine": {}, "inputs": {}}
+
+    def notebook(name, output, **more):
+        for home in (tmp_path, run.home):
+            content = json.dumps(receipt | {"outputs": {output: "0"}} | more)
+            places.write(home / f"paper/results/{name}.json", content)
+        return Notebook(tmp_path / f"{name}.ipynb", {}, (output,), 1, {"paper": {}})
+
+    read = {"inputs": {f"build/verify/{file}": "0"}}
+    every = [notebook("language", file), notebook("claims", follows, **read)]
+
+    def left(committed, here):
+        for home, digest in ((tmp_path, committed), (run.home, here)):
+            text = f"dataset,sha256,characters,python\npydoc_topics,{digest},9,3.11.7\n"
+            places.write(home / file, text)
+        return verify.left_out(every, run), verify.same_machine(every, run)
+
+    old, new = 64 * "a", 64 * "b"
+    assert left(old, old) == ({}, True)
+    found, same = left(old, new)
+    assert not same and list(found.values()) == [["language_text"], ["claims"]]
+    first, second = found
+    assert first == f"language differs in its text (SHA-256 {old} committed, {new} here)"
+    assert second == "claims differs in language_text.csv"
+    (sentence,) = [s for s in verify.rule(False, [], "paper", found) if old in s]
+    assert new in sentence and "Run but not compared" in sentence

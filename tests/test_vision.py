@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from statsmodels.stats.power import TTestPower
 from torch.nn.functional import cross_entropy
 
-from t0qat import arms, compare, export, images, linear, methods, models, tasks, trial, vision
+from t0qat import arms, benchmark, compare, export, images, linear, methods, models, tasks, trial, vision
 from t0qat.arms import KEYS, Arm
 from t0qat.methods import REGISTRY
 from t0qat.parameters import ParameterError
@@ -377,7 +377,7 @@ def test_differences_are_paired_corrected_and_against_the_baseline_that_validate
     known = {(*arm, "mse"): [v, v] for arm, v in zip(arms_, (0.5, 0.8, 0.7, 0.9), strict=True)}
     measure = ["eval_bits", "scale_rule"]
     rows = synthetic_rows(test).sample(frac=1, random_state=1)
-    table = compare.differences(rows, synthetic_rows(known), measure)
+    table = compare.differences(rows, synthetic_rows(known), measure, vision.ACCURACY)
     best = table[table.against == "best_baseline"].set_index("method").other.to_dict()
     assert best == {m: "random_bits" for m in ("no_noise", "ste", "t0_qat")} | {"random_bits": "ste"}
     p = []
@@ -415,7 +415,7 @@ def test_the_chosen_rule_is_the_one_that_validated_best():
         ("ste", 2, "mse"): [0.4, 0.7],
         ("ste", 2, "learned"): [0.7, 0.4],
     }
-    rows = compare.with_chosen(synthetic_rows(test), synthetic_rows(known))
+    rows = compare.with_chosen(synthetic_rows(test), synthetic_rows(known), vision.ACCURACY)
     assert rows[rows.scale_rule == "chosen"].value.tolist() == [0.1, 0.2]  # mse, the first of equals
     assert len(rows) == 8
 
@@ -623,7 +623,7 @@ def test_the_same_numbers_in_one_process_or_two(run, tmp_path, monkeypatch):
     monkeypatch.setattr(vision, "arms", lambda *_: found)
     jobs = vision.plan(**TINY)
     rate = run.tuning[(run.tuning.chosen == 1) & (run.tuning.method == "ste")].learning_rate
-    again = vision.measured(jobs.final([(r, float("nan")) for r in rate]), "networks")
+    again = benchmark.measured(jobs.final([(r, float("nan")) for r in rate]), "networks")
     get_reusable_executor().shutdown(kill_workers=True)
     once = run.test[run.test.method == "ste"].reset_index(drop=True)
     pd.testing.assert_frame_equal(again, once, check_exact=True)

@@ -5,6 +5,7 @@ choose what is compared.
 """
 
 import warnings
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,27 +14,44 @@ from t0qat.arms import FLOAT, KEYS, NO_WIDTH, UNDER_TEST
 from t0qat.quantizers import SCALES
 
 
+class Metric(NamedTuple):
+    """What networks are compared by."""
+
+    name: str  # in the column metric
+    less_is_better: bool
+
+    @property
+    def best(self) -> str:
+        """The pandas word for the best of several values: min or max."""
+        return "min" if self.less_is_better else "max"
+
+    @property
+    def worst(self) -> str:
+        """The pandas word for the worst of several values."""
+        return "max" if self.less_is_better else "min"
+
+
 def own_width(rows: pd.DataFrame) -> pd.Series:
     """Whether each row's arm was trained for the bits at hand, or for none in particular."""
     return (rows.train_bits == NO_WIDTH) | (rows.train_bits == rows.eval_bits)
 
 
-def with_chosen(rows: pd.DataFrame, validation: pd.DataFrame) -> pd.DataFrame:
-    """The accuracies among rows, and again as scale rule "chosen": at the rule that validated best."""
+def with_chosen(rows: pd.DataFrame, validation: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """The metric's rows, and again as scale rule "chosen": at the rule that validated best."""
     at = [*KEYS, "eval_bits"]
-    known = validation[(validation.metric == "accuracy") & (validation.eval_bits != FLOAT)]
+    known = validation[(validation.metric == metric.name) & (validation.eval_bits != FLOAT)]
     means = known.groupby([*at, "scale_rule"], sort=False)["value"].mean().round(12)
-    best = means.groupby(at, sort=False).idxmax()
+    best = means.groupby(at, sort=False).agg(f"idx{metric.best}")
     best = pd.DataFrame(best.tolist(), columns=[*at, "scale_rule"])
-    rows = rows[rows.metric == "accuracy"]
+    rows = rows[rows.metric == metric.name]
     return pd.concat([rows, rows.merge(best).assign(scale_rule="chosen")], ignore_index=True)
 
 
-def over_bits(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each network's mean and worst accuracy over the evaluated bit-widths: quantity, value."""
+def over_bits(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Each network's mean and worst value over the evaluated bit-widths: quantity, value."""
     rows = rows[rows.scale_rule.isin([*SCALES, "chosen"])]
     by = rows.groupby([*KEYS, "scale_rule", "replicate"], sort=False)["value"]
-    wide = by.agg(mean="mean", worst="min").reset_index()
+    wide = by.agg(mean="mean", worst=metric.worst).reset_index()
     keys = [*KEYS, "scale_rule", "replicate"]
     return wide.melt(keys, ["mean", "worst"], var_name="quantity")
 
@@ -65,8 +83,10 @@ def _paired(first, second) -> dict[str, float]:
         return statistics.paired_difference(first, second)
 
 
-def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> pd.DataFrame:
-    """Each arm minus another on the same replicates: positive where `method` is the more accurate.
+def differences(
+    rows: pd.DataFrame, known: pd.DataFrame, measure: list[str], metric: Metric
+) -> pd.DataFrame:
+    """Each arm minus another on the same replicates: positive where `method` has more of the metric.
 
     rows: KEYS, the columns of `measure`, replicate and value; known: the same from validation. Columns
     dataset, model, *measure, method, train_bits, against (plain, random_bits or best_baseline), other,
@@ -74,6 +94,7 @@ def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> 
     (with 90 % power, uncorrected). best_baseline: the other arm, not in UNDER_TEST, that validated best.
     """
     found, arm = [], ["method", "train_bits"]
+    choose = min if metric.less_is_better else max
     place = ["dataset", "model", *measure]
     validated = known.groupby([*place, *arm], sort=False)["value"].mean().round(12)
     for where, group in rows.groupby(place, sort=False):
@@ -81,9 +102,8 @@ def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> 
         values = {key: value.to_numpy() for key, value in paired}
         baselines = [key for key in values if key[0] not in UNDER_TEST]
         for key, mine in values.items():
-            best = max(
-                (b for b in baselines if b != key), key=lambda b: validated[*where, *b], default=key
-            )
+            rivals = [b for b in baselines if b != key]
+            best = choose(rivals, key=lambda b: validated[*where, *b], default=key)
             others = {"plain": ("no_noise", 0), "random_bits": ("random_bits", 0), "best_baseline": best}
             for against, other in others.items():
                 if other != key and other in values:

@@ -147,6 +147,7 @@ def pretrain(
     pretraining_steps: int,
     batch_size: int,
     pretraining_rate: float,
+    schedule: str,
     replicate: int,
     seed: int,
     device: str,
@@ -162,7 +163,7 @@ def pretrain(
         steps=pretraining_steps,
         batch_size=batch_size,
         learning_rate=pretraining_rate,
-        schedule="cosine",
+        schedule=schedule,
         replicate=replicate,
         seed=seed,
     )

@@ -7,15 +7,18 @@ of their own, on the validation part of the text. Every replicate reads the same
 replicates are about new starts and windows, intervals over blocks about other text of the same kind.
 """
 
-import functools
+import json
+import platform
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
-from t0qat import corpora, grid, language_models, statistics, vision
+from t0qat import corpora, grid, language_models, statistics
 from t0qat.arms import KEYS, NO_WIDTH, Arm
-from t0qat.compare import differences, kept, own_width, with_chosen
+from t0qat.benchmark import NUMBERS, TUNING, Jobs, Setting, files, measured, ranked, settings
+from t0qat.benchmark import Run as Measured
+from t0qat.compare import Metric
 from t0qat.fine_tuning import (
     EVERYTHING,
     GROUPS,
@@ -27,12 +30,11 @@ from t0qat.fine_tuning import (
 )
 from t0qat.methods import REGISTRY
 from t0qat.parameters import ParameterError, bit_list, checked
-from t0qat.vision import TUNING
 
 METHODS = ("no_noise", "t0_qat", "t0_qat_tuned", "xi_alone", "gptq", "ste", "lsq")
 METHODS += ("matched_noise", "diffq", "random_bits")
 ON_VARIANTS = ("no_noise", "t0_qat", "ste", "random_bits")  # where not all are run
-METRIC = "bits_per_character"
+METRIC = Metric("bits_per_character", less_is_better=True)
 
 
 class Run(NamedTuple):
@@ -45,7 +47,7 @@ class Run(NamedTuple):
     validation: pd.DataFrame  # of the chosen candidates, on the text that they were chosen on
     test: pd.DataFrame
     samples: pd.DataFrame  # KEYS, eval_bits, text
-    text: pd.DataFrame  # dataset, sha256, characters
+    text: pd.DataFrame  # dataset, sha256, characters, python
 
 
 class Plan(NamedTuple):
@@ -53,7 +55,7 @@ class Plan(NamedTuple):
 
     arms: list[Arm]  # that are tuned
     variants: list[Arm]  # that take the candidate of the arm whose name has no ending
-    candidates: list[list[tuple[float, float]]]  # of each arm
+    candidates: list[list[Setting]]  # of each arm
     pretraining: dict[str, Any]  # arguments of every pretraining
     shared: dict[str, Any]  # arguments of every fine-tuning
     tuning_replicates: int
@@ -74,16 +76,10 @@ class Plan(NamedTuple):
             for i in self.numbers
         ]
 
-    def jobs(self, arms: list[Arm], candidates, starts: dict) -> vision.Jobs:
-        """vision.Jobs of these arms, from these starts."""
-        from_here = functools.partial(self.cell, starts=starts)
-        return vision.Jobs(arms, candidates, {}, self.tuning_replicates, self.replicates, from_here)
-
-    def cell(self, arm: Arm, *candidate_and_replicate, part: str, starts, **more) -> grid.Cell:
-        # Tuning asks for the widths that an arm is chosen by, the test for all.
-        own = {"widths": [arm.train_bits]} if part == "validation" and arm.train_bits else {}
-        settings = self.shared | own | more
-        return cell(arm, *candidate_and_replicate, part, starts=starts, **settings)
+    def jobs(self, arms: list[Arm], candidates: list[list[Setting]], starts: dict) -> Jobs:
+        """Of these arms, from these starts."""
+        shared = self.shared | {"starts": starts}
+        return Jobs(arms, candidates, shared, self.tuning_replicates, self.replicates, cell)
 
 
 @checked
@@ -103,7 +99,7 @@ def plan(
     pretraining_rate: float = 0.004,
     steps: int = 64,
     batch_size: int = 16,
-    schedule: str = "cosine",
+    schedule: str = "warmup_cosine",
     blocks: int = 16,
     block_windows: int = 8,
     seed: int = 0,
@@ -129,8 +125,9 @@ def plan(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     both = {"context": context, "batch_size": batch_size, "seed": seed, "device": device}
+    both |= {"schedule": schedule}
     pretraining = both | {"pretraining_steps": pretraining_steps, "pretraining_rate": pretraining_rate}
-    shared = both | {"steps": steps, "schedule": schedule, "widths": list(widths)}
+    shared = both | {"steps": steps, "widths": list(widths)}
     shared |= {"blocks": blocks, "block_windows": block_windows}
     tried = [arm.candidates(candidates, lowest_rate, highest_rate) for arm in arms]
     return Plan(arms, others, tried, pretraining, shared, tuning_replicates, replicates)
@@ -159,49 +156,34 @@ def _try(text: corpora.Corpus, model: str, context: int, blocks: int) -> None:
 def benchmark(**parameters) -> Run:
     """Pretrain, tune every arm, then fine-tune it on all replicates: parameters as `plan` takes them.
 
-    A candidate's score on a tuning replicate is its bits per character on the validation part, at the
-    best scale rule of each bit-width, averaged over bit-widths: the arm's own, or all for an arm
-    without one. The smallest mean score is chosen, of equals the first: the first strength, then the
-    lowest rate.
+    The candidate of fewest bits per character on the validation part after rounding is chosen, see
+    benchmark.ranked. Of equals it is the first: the first strength, then the lowest rate.
     """
     planned = plan(**parameters)
     begun = planned.starts()
-    starts = dict(
-        zip((place for place, _ in begun), grid.run([c for _, c in begun], "starts"), strict=True)
-    )
+    packed = grid.run([cell for _, cell in begun], "starts")
+    starts = dict(zip((place for place, _ in begun), packed, strict=True))
     jobs = planned.jobs(planned.arms, planned.candidates, starts)
-    tried = measured(jobs.tuning(), "tuning")
-    tuning = ranked(jobs, tried)
-    chosen = tuning[tuning.chosen == 1]
-    values = dict(
-        zip(planned.arms, zip(chosen.learning_rate, chosen.strength, strict=True), strict=True)
-    )
-    arms = [*planned.arms, *planned.variants]
-    settings = [values[arm._replace(model=layout(arm.model)[0])] for arm in arms]
-    others = planned.jobs(planned.variants, [[s] for s in settings[len(planned.arms) :]], starts)
-    known = [tried.merge(chosen[[*KEYS, "candidate"]])]
-    known += [measured(others.tuning(), "validation")] if planned.variants else []
-    final = planned.jobs(arms, [], starts)
-    test = measured(final.final(settings), "models")
-    samples = written(planned, values, starts)
-    return Run(tuning.drop(columns="candidate"), pd.concat(known), test, samples, corpus_of(planned))
+    numbers = *NUMBERS, "block"
+    tried = measured(jobs.tuning(), "tuning", numbers)
+    tuning = ranked(jobs, over_text(tried), METRIC)
+    chosen = settings(tuning)
+    known = [tried.merge(tuning[tuning.chosen == 1][[*KEYS, "candidate"]])]
+    taken = [chosen[arm._replace(model=layout(arm.model)[0])] for arm in planned.variants]
+    if taken:
+        others = planned.jobs(planned.variants, [[setting] for setting in taken], starts)
+        known.append(measured(others.tuning(), "validation", numbers))
+    final = planned.jobs([*planned.arms, *planned.variants], [], starts)
+    test = measured(final.final([*chosen.values(), *taken]), "models", numbers)
+    samples = written(planned, chosen, starts)
+    return Run(tuning.drop(columns="candidate"), pd.concat(known), test, samples, text_of(planned))
 
 
-def corpus_of(planned: Plan) -> pd.DataFrame:
-    """dataset, sha256 (of the text in UTF-8) and characters."""
+def text_of(planned: Plan) -> pd.DataFrame:
+    """dataset, sha256 (of the text in UTF-8), characters, and python, whose version the default has."""
     text = corpora.load(planned.arms[0].dataset)
-    return pd.DataFrame({"dataset": [text.name], "sha256": text.sha256, "characters": len(text.text)})
-
-
-def measured(jobs: list[tuple[dict, grid.Cell]], words: str) -> pd.DataFrame:
-    """What the cells give, one row a number: what the cell is, and the columns of Run."""
-    found = grid.run([cell for _, cell in jobs], words)
-    names = ("eval_bits", "scale_rule", "metric", "value", "block")
-    return pd.DataFrame(
-        label | dict(zip(names, numbers, strict=True))
-        for (label, _), rows in zip(jobs, found, strict=True)
-        for numbers in rows
-    )
+    row = {"dataset": text.name, "sha256": text.sha256, "characters": len(text.text)}
+    return pd.DataFrame([row | {"python": platform.python_version()}])
 
 
 def over_text(rows: pd.DataFrame) -> pd.DataFrame:
@@ -211,62 +193,34 @@ def over_text(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby(keys, sort=False)["value"].mean().reset_index()
 
 
-def ranked(jobs: vision.Jobs, tried: pd.DataFrame) -> pd.DataFrame:
-    """vision.ranked by bits per character, the fewer the better: mean, ci_low and ci_high of these."""
-    table = vision.ranked(jobs, _larger_is_better(over_text(tried)))
-    ends = {"mean": -table["mean"], "ci_low": -table.ci_high, "ci_high": -table.ci_low}
-    return table.assign(**ends)
-
-
-def _larger_is_better(rows: pd.DataFrame) -> pd.DataFrame:
-    """Bits per character, negated, in the place that comparisons look for accuracy in."""
-    negated = rows[rows.metric == METRIC].assign(value=lambda r: -r.value, metric="accuracy")
-    return pd.concat([negated, rows[rows.metric == "gradients"]])
-
-
-def written(planned: Plan, values: dict[Arm, tuple[float, float]], starts: dict) -> pd.DataFrame:
-    """KEYS, eval_bits and text: what the plainly tuned models of replicate 0 write at each bit-width."""
+def written(planned: Plan, chosen: dict[Arm, Setting], starts: dict) -> pd.DataFrame:
+    """KEYS, eval_bits and text: what models of replicate 0 write at each bit-width, as a JSON string."""
     length = 4 * planned.shared["context"]
     arms = [arm for arm in planned.arms if arm.method in ("no_noise", "t0_qat")]
     shared = {k: v for k, v in planned.shared.items() if k not in ("blocks", "block_windows")}
     shared |= {"function": fine_tune_and_write, "rule": "mse", "length": length, "part": "test"}
-    cells = [cell(arm, *values[arm], 0, starts=starts, **shared) for arm in arms]
+    cells = [cell(arm, *chosen[arm], 0, starts=starts, **shared) for arm in arms]
     return pd.DataFrame(
-        arm._asdict() | {"eval_bits": bits, "text": text}
+        arm._asdict() | {"eval_bits": bits, "text": json.dumps(text)}
         for arm, found in zip(arms, grid.run(cells, "samples"), strict=True)
         for bits, text in found
     )
 
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
-    """The results files. Means, then differences, then what else there is to show.
+    """The results files language..., see benchmark.files, and three more.
 
-    language: KEYS, eval_bits (FLOAT: not rounded), scale_rule (absmax, mse, learned, none, or chosen:
-    the one that validated best), metric (as of fine_tuning.fine_tune_and_round), mean, ci_low, ci_high,
-    n. language_blocks: bits per character over n blocks of text, each averaged over replicates.
-    language_paired, language_kept: as of compare.differences and compare.kept, in bits per character:
-    positive where `method` needs more.
+    Metrics are those of fine_tuning.fine_tune_and_round; a difference is positive where `method` needs
+    more bits per character. language_blocks: KEYS, eval_bits, scale_rule, mean, ci_low, ci_high, n:
+    bits per character of n blocks of text, each averaged over replicates first. language_samples and
+    language_text: as Run has them.
     """
-    test, known = (_larger_is_better(over_text(rows)) for rows in (run.test, run.validation))
-    chosen, validated = with_chosen(test, known), with_chosen(known, known)
-    here = chosen[own_width(chosen)], validated[own_width(validated)]
-    bits = chosen.assign(value=-chosen.value, metric=METRIC)
+    means = Measured(run.tuning, over_text(run.validation), over_text(run.test))
     keys = [*KEYS, "eval_bits", "scale_rule"]
-    others = over_text(run.test[run.test.metric != METRIC])
-    blocks = run.test[run.test.metric == METRIC]
+    blocks = run.test[run.test.metric == METRIC.name]
     blocks = blocks.groupby([*keys, "block"], sort=False)["value"].mean().reset_index()
-    return {
-        "language": statistics.means(pd.concat([bits, others]), [*keys, "metric"]),
+    return files("language", means, METRIC) | {
         "language_blocks": statistics.means(blocks, keys),
-        "language_kept": _in_bits(kept(here[0])),
-        "language_paired": _in_bits(differences(*here, ["eval_bits", "scale_rule"])),
-        "language_tuning": run.tuning,
         "language_samples": run.samples,
         "language_text": run.text,
     }
-
-
-def _in_bits(table: pd.DataFrame) -> pd.DataFrame:
-    """Differences of negated bits per character as differences of bits per character."""
-    ends = {"estimate": -table.estimate, "ci_low": -table.ci_high, "ci_high": -table.ci_low}
-    return table.assign(**ends)

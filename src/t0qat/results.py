@@ -27,9 +27,9 @@ COLUMNS = {
     "id": "of a claim, as in claims.CLAIMS",
     "claim": "in our own words",
     "statistic": "what decides it",
-    "verdict": "supported, not supported, contradicted, not testable here, or pending",
+    "verdict": "supported, not supported, contradicted, or not testable here",
     "value": "what the estimate is compared with",
-    "n": "independent replicates behind the row",
+    "n": "independent replicates behind the row, or blocks of text",
     "reported": "the paper's number; empty where it has none",
     "reported_percentile": "percentage of single runs below the reported number",
     "mean": "mean over replicates",
@@ -59,20 +59,21 @@ COLUMNS = {
     "magnitude": "of the constant, dimensionless",
     "multiplier": "that makes it the published noise scale",
     "largest_difference": "of a trained parameter from one trained with xi at the same product",
-    "model": "a name in models.MODELS or language_models.SMALL, or what language.plan takes",
+    "model": "a name in models.MODELS, or what language.plan takes, with its variant as ending",
     "train_bits": "bit-width that the method trained for; 0: none in particular",
     "eval_bits": "bit-width of the weights that are read; 32: not rounded",
     "scale_rule": "for the grid's step: absmax, mse, learned, chosen (validated best), or none",
     "metric": "as of trial.train_and_round or fine_tuning.fine_tune_and_round",
-    "text": "what the model wrote, special characters as Python escapes",
-    "sha256": "of the text in UTF-8",
-    "characters": "of the text",
     "against": "plain, random_bits, best_baseline, or unrounded (plain training, not rounded)",
     "other_bits": "bit-width that `other` trained for; 0: none in particular",
     "learning_rate": "at the start of training",
     "strength": "the method's own setting that was tuned, see its line in methods.REGISTRY",
     "gradients": "evaluations on one batch, of all the row's replicates",
     "chosen": "1: the candidate with which the arm was trained, 0: another",
+    "sha256": "of the text in UTF-8",
+    "characters": "of the text",
+    "python": "the version that the default text comes with",
+    "text": "what the model writes after the start of the scored part, as a JSON string",
     "target": "of the synthetic task: sum or normal",
     "target_noise": "standard deviation of the noise on the target",
     "baseline_noise": "standard deviation of Standard QAT's training noise, in units of the weights",
@@ -100,7 +101,9 @@ NAMES = {
     "against": None,
     "target": {"sum", "normal"},
 }
-PROSE = {"claim", "statistic", "verdict", "text", "sha256"}
+PROSE = {"claim", "statistic", "verdict", "sha256", "python", "text"}
+# Names that a reader may give, beside those of a registry.
+ANY_NAME = {"vision": {"dataset"}, "language": {"dataset", "model"}}
 # Numbers that were set, not measured: they say which row it is.
 SETTINGS = {"bits", "flipped", "factor", "xi_scaling", "target_noise", "baseline_noise"}
 SETTINGS |= {"evaluation_noise", "noise_scale", "reduction", "epoch", "train_bits", "eval_bits"}
@@ -112,10 +115,11 @@ MAY_BE_EMPTY = {
     "calibration_verdicts": {"p_holm"},  # where there was nothing to test
     "vision_tuning": {"strength"},  # of methods that have none
     "language_tuning": {"strength"},
-    "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},  # where pending
+    # where unmeasured
+    "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},
 }
 
-# Of image networks; those of language models hold the same.
+# As of benchmark.files: of image networks; those of language models hold the same.
 BENCHMARK = {
     "vision": "dataset model method train_bits eval_bits scale_rule metric mean ci_low ci_high n",
     "vision_any": "dataset model method train_bits scale_rule quantity mean ci_low ci_high n",
@@ -162,7 +166,7 @@ FILES = {
     **{name.replace("vision", "language"): columns for name, columns in BENCHMARK.items()},
     "language_blocks": "dataset model method train_bits eval_bits scale_rule mean ci_low ci_high n",
     "language_samples": "dataset model method train_bits eval_bits text",
-    "language_text": "dataset sha256 characters",
+    "language_text": "dataset sha256 characters python",
     "claims": "id claim statistic estimate ci_low ci_high n verdict value p_holm detectable",
 }
 
@@ -213,10 +217,7 @@ def _fits(file: str, column: str, cell: str) -> bool:
     if column in PROSE:
         return bool(cell.strip())
     if column in NAMES:
-        # Also OpenML's names, files, and a checkpoint's folder or name.
-        if column in ("dataset", "model") and file.startswith("language"):
-            return bool(cell.strip())
-        if column == "dataset" and file.startswith("vision"):
+        if column in ANY_NAME.get(file.partition("_")[0], ()):
             return bool(cell.strip())
         return cell.removesuffix(HALF) in NAMES[column] if NAMES[column] else cell.isidentifier()
     if cell == "":

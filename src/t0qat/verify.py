@@ -7,6 +7,8 @@ s2 the standard errors of the committed and the re-run number and q the two-side
 (at the smaller n) that leaves a chance of FALSE_ALARM for all m compared quantities together
 (Bonferroni). That chance holds for a re-run with fresh random draws; the same seeds only come closer.
 What tuning chose may differ on another machine, where results lie close together; it is not compared.
+The default text of the language models comes with Python and differs between its versions: where its
+SHA-256 differs, what was measured on it is not compared, and the digests are named.
 Nor is what a notebook makes whose smoke run differs in more than sample sizes, or what follows from it:
 such a run must only end, with well-formed files.
 """
@@ -45,6 +47,7 @@ ERRORS = {
     "z": lambda row: 1.0,
     "reported_percentile": lambda row: 100 * math.sqrt(0.25 / row["n"]),
 }
+TEXT = "language_text"  # the results file that names the text
 GIVEN = {"reported", "value", "n"}  # not measured: compared to the digit under both rules
 GROW_WITH_N = {"ci_low", "ci_high", "detectable"}  # of another quantity where n differs
 
@@ -116,9 +119,19 @@ def inventory(every: list[Notebook]) -> Iterator[str]:
 
 
 def same_machine(every: list[Notebook], run: Run) -> bool:
-    """Whether the committed results come from this machine and these versions."""
+    """Whether the committed results come from this machine, these versions and this text."""
     pairs = [(receipts.read(n, places.RUNS["paper"]), receipts.read(n, run)) for n in every]
-    return all(a and b and all(a[k] == b[k] for k in ("versions", "machine")) for a, b in pairs)
+    same = all(a and b and all(a[k] == b[k] for k in ("versions", "machine")) for a, b in pairs)
+    return same and not other_text(run)
+
+
+def other_text(run: Run) -> str:
+    """Both digests, where a finished run read another text than the committed one; else ""."""
+    try:
+        old, new = (results.read(TEXT, home).sha256[0] for home in (places.ROOT, run.home))
+    except results.ResultsError:  # what is missing is said elsewhere
+        return ""
+    return f"its text (SHA-256 {old} committed, {new} here)" if old != new else ""
 
 
 def different_files(every: list[Notebook], run: Run) -> list[str]:
@@ -137,6 +150,8 @@ def left_out(every: list[Notebook], run: Run) -> dict[str, list[str]]:
     for notebook in every:
         here, committed = (notebook.parameters(profile, {}) for profile in (run.profile, "paper"))
         why = [n for n in committed if here[n] != committed[n] and n not in SAMPLE_SIZES]
+        if f"paper/results/{TEXT}.csv" in notebook.outputs and (told := other_text(run)):
+            why.append(told)
         read = (receipts.read(notebook, run) or {"inputs": {}})["inputs"]
         before = [f"{file}.csv" for files in found.values() for file in files]
         why += [f for f in before if receipts.shown(run.home / "paper" / "results" / f) in read]
@@ -224,7 +239,7 @@ def rule(
     if identical:
         return ["Rule: same machine and versions, so every number must be equal to its last digit."]
     said = [
-        "Rule: another machine, other versions or another profile, so each difference must lie within a"
+        "Rule: another machine, other versions, text or profile, so each difference must lie within a"
         f" tolerance from the standard errors of both numbers; chance of any false alarm: {FALSE_ALARM}."
     ]
     skipped = sorted({c.quantity for c in compared if c.verdict == "not compared"})

@@ -7,33 +7,21 @@ own, on images held out of their training parts. Replicates re-split the same im
 new splits and starts, not about new images. Batch normalization keeps the float network's statistics.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
-from t0qat import grid, images, statistics, tasks, trial
-from t0qat.arms import FLOAT, KEYS, Arm, arms, is_importable, register
-from t0qat.compare import differences, kept, over_bits, own_width, with_chosen
+from t0qat import grid, images, tasks, trial
+from t0qat.arms import KEYS, Arm, arms, is_importable, register
+from t0qat.benchmark import Jobs, Run, files, measured, ranked, settings
+from t0qat.compare import Metric
 from t0qat.methods import HALF
 from t0qat.parameters import ParameterError, bit_list, checked
 from t0qat.trial import training_steps
 
-TUNING = 10**9  # the first replicate of tuning: no other use of replicates comes so far
-
-
-class Run(NamedTuple):
-    """What was measured: rows of KEYS, replicate, eval_bits, scale_rule, metric and value.
-
-    metric and value are what trial.train_and_round says of each network.
-    """
-
-    tuning: pd.DataFrame  # one row a candidate
-    validation: pd.DataFrame  # accuracy of the chosen candidates on the images that they were chosen on
-    test: pd.DataFrame
+ACCURACY = Metric("accuracy", less_is_better=False)
 
 
 def cell(arm: Arm, *how, **shared) -> grid.Cell:
@@ -47,35 +35,6 @@ def cell(arm: Arm, *how, **shared) -> grid.Cell:
         before=partial(register, arm.method.removesuffix(HALF), line),
         kept=is_importable(line),
     )
-
-
-class Jobs(NamedTuple):
-    """The cells of a benchmark, as far as they are known before it starts."""
-
-    arms: list[Arm]
-    candidates: list[list[tuple[float, float]]]  # of each arm
-    shared: dict[str, Any]  # arguments of every cell
-    tuning_replicates: int
-    replicates: int
-    cell: Callable[..., grid.Cell] = cell
-
-    def tuning(self) -> list[tuple[dict, grid.Cell]]:
-        """Every arm's candidates on all tuning replicates, each cell with what it is."""
-        return [
-            (arm._asdict() | {"candidate": number, "replicate": i}, self.cell(arm, *tried, i, **own))
-            for arm, candidates in zip(self.arms, self.candidates, strict=True)
-            for number, tried in enumerate(candidates)
-            for i in range(TUNING, TUNING + self.tuning_replicates)
-            for own in [self.shared | {"part": "validation"}]
-        ]
-
-    def final(self, chosen: list[tuple[float, float]]) -> list[tuple[dict, grid.Cell]]:
-        """Every arm at its chosen candidate on all replicates."""
-        return [
-            (arm._asdict() | {"replicate": i}, self.cell(arm, *candidate, i, **self.shared, part="test"))
-            for arm, candidate in zip(self.arms, chosen, strict=True)
-            for i in range(self.replicates)
-        ]
 
 
 @checked
@@ -113,7 +72,7 @@ def plan(
     shared = {"epochs": epochs, "batch_size": batch_size, "schedule": schedule, "seed": seed}
     shared |= {"widths": list(widths), "device": device}
     tried = [arm.candidates(candidates, lowest_rate, highest_rate) for arm in found]
-    return Jobs(found, tried, shared, tuning_replicates, replicates)
+    return Jobs(found, tried, shared, tuning_replicates, replicates, cell)
 
 
 def cost(jobs: Jobs) -> pd.DataFrame:
@@ -137,69 +96,17 @@ def cost(jobs: Jobs) -> pd.DataFrame:
 def benchmark(**parameters) -> Run:
     """Tune every arm, then train it on all replicates: parameters as `plan` takes them.
 
-    A candidate's score on a tuning replicate is its validation accuracy at the best scale rule of each
-    bit-width, averaged over bit-widths: the arm's own, or all for an arm without one. The largest mean
-    score is chosen, of equals the first: the first strength, then the lowest rate.
+    The candidate of the highest validation accuracy after rounding is chosen, see benchmark.ranked. Of
+    equals it is the first: the first strength, then the lowest rate.
     """
     jobs = plan(**parameters)
     tried = measured(jobs.tuning(), "tuning")
-    tuning = ranked(jobs, tried)
-    chosen = tuning[tuning.chosen == 1]
-    values = list(zip(chosen.learning_rate, chosen.strength, strict=True))
-    validation = tried.merge(chosen[[*KEYS, "candidate"]])
-    test = measured(jobs.final(values), "networks")
+    tuning = ranked(jobs, tried, ACCURACY)
+    validation = tried.merge(tuning[tuning.chosen == 1][[*KEYS, "candidate"]])
+    test = measured(jobs.final([*settings(tuning).values()]), "networks")
     return Run(tuning.drop(columns="candidate"), validation, test)
 
 
-def measured(jobs: list[tuple[dict, grid.Cell]], words: str) -> pd.DataFrame:
-    """What the cells give, one row a number: what the cell is, and the columns of Run."""
-    found = grid.run([cell for _, cell in jobs], words)
-    names = ("eval_bits", "scale_rule", "metric", "value")
-    return pd.DataFrame(
-        label | dict(zip(names, numbers, strict=True))
-        for (label, _), rows in zip(jobs, found, strict=True)
-        for numbers in rows
-    )
-
-
-def ranked(jobs: Jobs, tried: pd.DataFrame) -> pd.DataFrame:
-    """KEYS, learning_rate, strength, mean, ci_low, ci_high, n, gradients (of all n), chosen, candidate.
-
-    mean: of the scores that `benchmark` names. strength is nan where the method has none.
-    """
-    one = [*KEYS, "candidate"]
-    accuracies = tried[own_width(tried) & (tried.metric == "accuracy") & (tried.eval_bits != FLOAT)]
-    best = accuracies.groupby([*one, "replicate", "eval_bits"], sort=False)["value"].max()
-    scores = best.groupby([*one, "replicate"], sort=False).mean()
-    gradients = tried[tried.metric == "gradients"].groupby(one, sort=False)["value"].sum()
-    settings = dict(zip(jobs.arms, jobs.candidates, strict=True))
-    rows = []
-    for key, values in scores.groupby(one, sort=False):
-        rate, strength = settings[Arm(*key[:-1])][key[-1]]
-        row = {"learning_rate": rate, "strength": strength, "gradients": int(gradients[key])}
-        rows.append(dict(zip(one, key, strict=True)) | row | statistics.mean_interval(values))
-    table = pd.DataFrame(rows)
-    first = table["mean"].round(12).groupby([table[key] for key in KEYS], sort=False).idxmax()
-    return table.assign(chosen=table.index.isin(first).astype(int))
-
-
 def tables(run: Run) -> dict[str, pd.DataFrame]:
-    """The results files: vision, vision_any and vision_tuning of means, the other three of differences.
-
-    vision: KEYS, eval_bits (FLOAT: not rounded), scale_rule (absmax, mse, learned, none, or chosen: the
-    one that validated best), metric (as of trial.train_and_round), mean, ci_low, ci_high, n.
-    vision_any: KEYS, scale_rule, quantity (mean or worst over the bit-widths), mean, ci_low, ci_high, n.
-    vision_paired: arms without a width and those trained for the width at hand, see `differences`.
-    """
-    test, known = (with_chosen(rows, run.validation) for rows in (run.test, run.validation))
-    anywhere = over_bits(test), over_bits(known)
-    here = test[own_width(test)], known[own_width(known)]
-    everything = pd.concat([test, run.test[run.test.metric != "accuracy"]])
-    return {
-        "vision": statistics.means(everything, [*KEYS, "eval_bits", "scale_rule", "metric"]),
-        "vision_any": statistics.means(anywhere[0], [*KEYS, "scale_rule", "quantity"]),
-        "vision_kept": kept(here[0]),
-        "vision_paired": differences(*here, ["eval_bits", "scale_rule"]),
-        "vision_any_paired": differences(*anywhere, ["scale_rule", "quantity"]),
-        "vision_tuning": run.tuning,
-    }
+    """The results files vision..., see benchmark.files. Metrics are those of trial.train_and_round."""
+    return files("vision", run, ACCURACY)

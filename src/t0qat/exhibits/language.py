@@ -1,6 +1,7 @@
 """Tables and macros of the language models: bits per character of held-out text, less is better."""
 
 import functools
+import json
 import re
 
 import pandas as pd
@@ -179,8 +180,11 @@ def samples(results: Results) -> tuple[str, dict[str, str]]:
 
 
 def quoted(text: str) -> str:
-    """The first SHOWN characters in typewriter: white space as one blank, what is not ASCII as `?`."""
-    text = re.sub(r"(?:\\n|\s)+", " ", text).strip()[:SHOWN]
+    """The first SHOWN characters in typewriter: white space as one blank, what is not ASCII as `?`.
+
+    text: a JSON string.
+    """
+    text = re.sub(r"\s+", " ", json.loads(text)).strip()[:SHOWN]
     plain = (c if c.isascii() and c.isprintable() else "?" for c in text)
     shown = (escape(c) + "{}" * (c in LIGATURES) for c in plain)
     return rf"\texttt{{{''.join(shown)}}}" if text else NOTHING
