@@ -240,7 +240,14 @@ def language_rows(
             for row in tables["language"]
             if row["metric"] == "bits_per_character" and row["scale_rule"] != "chosen"
         ],
-        "language_text": [{"dataset": "pydoc", "sha256": "0123456789abcdef" * 4, "characters": 465048}],
+        "language_text": [
+            {
+                "dataset": "pydoc",
+                "sha256": "0123456789abcdef" * 4,
+                "characters": 465048,
+                "python": "3.11.7",
+            }
+        ],
         "language_samples": [
             arm._asdict() | {"eval_bits": b, "text": f"text of {arm.model} {arm.method} at {b}"}
             for arm, b in shown
