@@ -83,14 +83,17 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
     monkeypatch.setattr(bench, "BATCH", 2000)
     few = {"models": "mlp", "epochs": 1, "batch_size": 2000}
     monkeypatch.setattr(bench, "NETWORKS", bench.NETWORKS | few)
+    tiny = {"model": "small_gpt2", "methods": "t0_qat", "steps": 1, "context": 8, "bits": "2"}
+    monkeypatch.setattr(bench, "LANGUAGE", bench.LANGUAGE | tiny)
     bench.main()
     *lines, last = capsys.readouterr().out.splitlines()
     name, *ratios = last.split()
     assert name == "bench:"
     values = {key: float(value) for key, value in (ratio.split("=") for ratio in ratios)}
-    assert list(values) == ["unique", "shared", "floor", "vision"]
+    assert list(values) == ["unique", "shared", "floor", "vision", "language"]
     assert all(value > 0 for name, value in values.items() if name != "floor")  # that rounds to 0 here
     assert any(line.startswith(REGISTRY["sam"].label) for line in lines)
-    assert len(bench.cells()) == 2 * len(
+    assert len(bench.vision_cells()) == 2 * len(
         arms.arms("digits", "mlp", "", (8, 4, 3, 2), "t0_qat, random_bits")
     )
+    assert len(bench.language_cells()) == 2 * 2  # plain and T0-QAT, two replicates each

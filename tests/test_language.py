@@ -623,6 +623,14 @@ def test_what_ended_is_not_computed_again(run, corpus, tmp_path, monkeypatch):
     assert first.test.equals(once)
 
 
+def test_named_methods_run_with_plain_fine_tuning_on_models_and_variants(corpus):
+    planned = language.plan(**TINY | {"corpus": corpus, "methods": "ste, gptq"})
+    assert [arm[2:] for arm in planned.arms] == [("no_noise", 0), ("gptq", 0), ("ste", 4), ("ste", 2)]
+    assert {arm[1:3] for arm in planned.variants} == {
+        ("small_gpt2_groups", "no_noise"), ("small_gpt2_groups", "ste")
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -630,6 +638,7 @@ def test_what_ended_is_not_computed_again(run, corpus, tmp_path, monkeypatch):
         ({"model": "small_gpt2, small_gpt2"}, "stands there twice"),
         ({"model": "../elsewhere"}, "model = '../elsewhere': allowed is"),
         ({"variants": "rows"}, "variants = 'rows'"),
+        ({"methods": "ste, sam"}, "methods: 'sam' is unknown or twice"),
         ({"candidates": 3}, "candidates = 3: "),
         ({"lowest_rate": 0.5}, "lowest_rate = 0.5: "),
         ({"corpus": "nowhere.txt"}, "corpus = 'nowhere.txt': "),

@@ -1,7 +1,7 @@
 """Speed and cost as ratios, both sides of each measured in one run.
 
-The engine against the paper's own loop, one thread each. Networks of the vision benchmark by its grid,
-in processes of one thread, against a plain loop with torch's default threads. A training step of every
+The engine against the paper's own loop, one thread each. Models of the vision and of the language
+benchmark by the grid, in processes of one thread, against a plain loop with torch's default threads. A training step of every
 method, and the exported integer model, against plain training and the float model, one thread each.
 """
 
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from t0qat import export, grid, linear, tasks, training, vision
+from t0qat import export, grid, language, linear, tasks, training, vision
 from t0qat.arms import FLOAT
 from t0qat.constants import FEATURES, SAMPLES, XI, XI_SCALING, reported_evaluation_noise
 from t0qat.methods import REGISTRY, additive_noise
@@ -36,6 +36,8 @@ EPOCHS = 300
 GRID_ROUNDS = 3
 NETWORKS = {"replicates": 2, "tuning_replicates": 2, "models": "small_cnn, deep_cnn", "few_models": ""}
 NETWORKS |= {"methods": "t0_qat, random_bits", "device": "cpu"}
+LANGUAGE = {"replicates": 2, "tuning_replicates": 2, "variants": "", "methods": "t0_qat, random_bits"}
+LANGUAGE |= {"pretraining_steps": 1, "device": "cpu"}
 BATCH = 64  # images a training step
 FORWARDS = 20  # of each timed model
 
@@ -110,9 +112,17 @@ def against_papers_loop() -> tuple[float, float, float]:
     return tuple(statistics.median(column) for column in zip(*rounds, strict=True))
 
 
-def cells() -> list[grid.Cell]:
+def vision_cells() -> list[grid.Cell]:
     """Networks of the vision benchmark, each at its first candidate."""
     jobs = vision.plan(**NETWORKS)
+    return [cell for _, cell in jobs.final([tried[0] for tried in jobs.candidates])]
+
+
+def language_cells() -> list[grid.Cell]:
+    """Models of the language benchmark, each at its first candidate, hardly trained before."""
+    planned = language.plan(**LANGUAGE)
+    starts = {place: cell.function(**cell.arguments) for place, cell in planned.starts()}
+    jobs = planned.jobs(planned.arms, planned.candidates, starts)
     return [cell for _, cell in jobs.final([tried[0] for tried in jobs.candidates])]
 
 
@@ -126,15 +136,15 @@ def in_loop(cells: list[grid.Cell]) -> list:
     return [cell.function(**cell.arguments) for cell in cells]
 
 
-def against_plain_loop() -> float:
-    """Median of the grid's networks a second in those of the loop."""
-    several, ratios = cells(), []
+def against_plain_loop(several: list[grid.Cell]) -> float:
+    """Median of the grid's cells a second in those of the loop."""
+    ratios = []
     in_grid(several), in_loop(several[:1])  # warm up
     for i in range(GRID_ROUNDS):
         loop, ours = seconds(lambda: in_loop(several)), seconds(lambda: in_grid(several))
         ratios.append(loop / ours)
         print(
-            f"round {i + 1}: {len(several) / loop:.2f} networks a second by a plain loop of"
+            f"round {i + 1}: {len(several) / loop:.2f} cells a second by a plain loop of"
             f" {torch.get_num_threads()} threads, {len(several) / ours:.2f} by the grid"
         )
     return statistics.median(ratios)
@@ -192,9 +202,10 @@ def integer_models() -> pd.DataFrame:
 def main() -> None:
     """Print each round and two tables, then the medians of the ratios in one line."""
     unique, shared, fraction = against_papers_loop()
-    faster = against_plain_loop()
+    vision_faster, language_faster = map(against_plain_loop, (vision_cells(), language_cells()))
     print("\nA training step of small_cnn, plain training = 1:")
     print(step_costs().to_string(float_format="%.2f"))
     print("\nThe exported small_cnn, float model = 1; latency of one image and of all test images:")
     print(integer_models().to_string(float_format="%.3f"))
-    print(f"\nbench: unique={unique:.0f} shared={shared:.0f} floor={fraction:.2f} vision={faster:.2f}")
+    faster = f"vision={vision_faster:.2f} language={language_faster:.2f}"
+    print(f"\nbench: unique={unique:.0f} shared={shared:.0f} floor={fraction:.2f} {faster}")

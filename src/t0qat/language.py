@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from t0qat import corpora, grid, language_models, statistics
-from t0qat.arms import KEYS, NO_WIDTH, Arm
+from t0qat.arms import KEYS, NO_WIDTH, Arm, listed
 from t0qat.benchmark import NUMBERS, TUNING, Jobs, Setting, files, measured, ranked, settings
 from t0qat.benchmark import Run as Measured
 from t0qat.compare import Metric
@@ -90,6 +90,7 @@ def plan(
     corpus: str = corpora.DEFAULT,
     model: str = "small_gpt2, small_llama",
     variants: str = "groups, everything",
+    methods: str = "all",
     bits: str = "8, 4, 3, 2",
     candidates: int = 5,
     lowest_rate: float = 0.0003,
@@ -105,7 +106,10 @@ def plan(
     seed: int = 0,
     device: str = "auto",
 ) -> Plan:
-    """What `benchmark` with these parameters will train. Raises ParameterError, one line."""
+    """What `benchmark` with these parameters will train. Raises ParameterError, one line.
+
+    methods: "all", or names from METHODS with commas; plain fine-tuning is always run.
+    """
     widths = bit_list(bits)
     if not {*widths} <= {*range(2, 9)}:
         raise ParameterError(f"bits = {bits!r}: language models are trained for 2 to 8 bits")
@@ -120,8 +124,10 @@ def plan(
     endings = [f"_{word.strip()}" for word in variants.split(",") if word.strip()]
     if not {*endings} <= {GROUPS, EVERYTHING}:
         raise ParameterError(f"variants = {variants!r}: allowed are groups and everything")
-    arms = [arm for name in names for arm in _arms(corpus, name, METHODS, widths)]
-    others = [a for n in names for e in endings for a in _arms(corpus, n + e, ON_VARIANTS, widths)]
+    wanted = {"no_noise", *(METHODS if methods == "all" else listed("methods", methods, METHODS))}
+    every, some = ([m for m in known if m in wanted] for known in (METHODS, ON_VARIANTS))
+    arms = [arm for name in names for arm in _arms(corpus, name, every, widths)]
+    others = [a for n in names for e in endings for a in _arms(corpus, n + e, some, widths)]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     both = {"context": context, "batch_size": batch_size, "seed": seed, "device": device}
@@ -133,7 +139,7 @@ def plan(
     return Plan(arms, others, tried, pretraining, shared, tuning_replicates, replicates)
 
 
-def _arms(corpus: str, model: str, names: tuple[str, ...], widths: tuple[int, ...]) -> list[Arm]:
+def _arms(corpus: str, model: str, names: list[str], widths: tuple[int, ...]) -> list[Arm]:
     return [
         Arm(corpus, model, name, bits)
         for name in names
