@@ -446,6 +446,29 @@ def test_a_checkpoint_with_its_own_tokenizer_is_scored_in_characters(tmp_path, c
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_model_that_accelerate_laid_out_trains_to_the_same_weights(tmp_path, corpus):
+    """With its hooks on every part, on one device: here are no several."""
+    from accelerate import dispatch_model
+
+    tokenizer = tokenizer_of(corpora.load(corpus).text)
+    save(tmp_path / "mine", len(tokenizer), tokenizer)
+    trained = []
+    for spread in (False, True):
+        net, _ = language_models.checkpoint(str(tmp_path / "mine"), CONTEXT)
+        if spread:
+            parts = ("model.embed_tokens", "model.layers.0", "model.norm", "model.rotary_emb", "lm_head")
+            dispatch_model(net.model, dict.fromkeys(parts, "cpu"), main_device="cpu", force_hooks=True)
+            assert hasattr(net.model.model.layers[0], "_hf_hook")
+        net = laid_out(net)
+        tokens = torch.arange(200) % 40
+        options = {"context": CONTEXT, "steps": 3, "batch_size": 4, "learning_rate": 0.01}
+        options |= {"schedule": "constant", "replicate": 0, "seed": 0}
+        fine_tuning.trained(net, tokens, methods.ste(bits=3), "batch_order", **options)
+        trained.append(packed(net))
+    assert trained[0] == trained[1]
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("fault", "message"),
     [

@@ -1,8 +1,9 @@
 """Speed and cost as ratios, both sides of each measured in one run.
 
-The engine against the paper's own loop, one thread each. Models of the vision and of the language
-benchmark by the grid, in processes of one thread, against a plain loop with torch's default threads. A training step of every
-method, and the exported integer model, against plain training and the float model, one thread each.
+The engine against the paper's own loop, one thread each. Cells of the vision and of the language
+benchmark by the grid, in processes of one thread, against a plain loop with torch's default threads. A
+training step of every method, and the exported integer model, against plain training and the float
+model, one thread each.
 """
 
 import statistics

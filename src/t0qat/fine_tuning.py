@@ -70,13 +70,15 @@ def setting(
     if model in language_models.SMALL:
         tokens = corpora.characters(text)
         draws = stream("initialization", replicate, seed)
-        net = language_models.small(model, tokens.size, context, draws)
+        net = language_models.small(model, tokens.size, context, draws).to(device)
     else:
-        net, tokens = language_models.checkpoint(model, context)
+        spread = device == "cuda" and torch.cuda.device_count() > 1
+        net, tokens = language_models.checkpoint(model, context, spread)
+        net = net if spread else net.to(device)
     texts = {"test": text.test, "validation": text.validation}
     read, scored = (numbered(t, tokens, text, model) for t in (text.training, texts[part]))
     per_character = len(scored) / len(texts[part])
-    return Setting(net.to(device), tokens, read.to(device), scored.to(device), per_character)
+    return Setting(net, tokens, read.to(device), scored.to(device), per_character)
 
 
 def numbered(text: str, tokens: Tokens, corpus: Corpus, model: str) -> Tensor:

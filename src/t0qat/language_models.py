@@ -34,7 +34,7 @@ class Predictor(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=ids.is_cuda):
-            return self.model(input_ids=ids, use_cache=False).logits.float()
+            return self.model(input_ids=ids, use_cache=False).logits.float().to(ids.device)
 
     @property
     def head(self) -> nn.Module:
@@ -107,11 +107,11 @@ def linear_only(model: nn.Module) -> nn.Module:
     return model
 
 
-def checkpoint(name: str, context: int) -> tuple[Predictor, Tokens]:
+def checkpoint(name: str, context: int, spread: bool = False) -> tuple[Predictor, Tokens]:
     """The causal language model in a folder (relative to the project) or on the hub, and its tokenizer.
 
     Weights are read as safetensors only, as float32; nothing in a checkpoint is run. A hub id needs a
-    network once. Raises ParameterError, in one line: nothing there or not readable, weights that are
+    network once. spread: accelerate lays its layers over all GPUs. Raises ParameterError, in one line: nothing there or not readable, weights that are
     missing, a model that looks ahead or reads less than `context` tokens, a tokenizer that does not
     match.
     """
@@ -119,7 +119,11 @@ def checkpoint(name: str, context: int) -> tuple[Predictor, Tokens]:
     where = str(places.ROOT / name) if (places.ROOT / name).is_dir() else name
     try:
         net, report = tools.AutoModelForCausalLM.from_pretrained(
-            where, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            where,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            device_map="auto" if spread else None,
         )
     except Exception as error:  # whatever readers of configurations and of weights raise
         raise ParameterError(f"{shown} no causal language model there ({_line(error)})") from None
