@@ -111,9 +111,9 @@ def checkpoint(name: str, context: int, spread: bool = False) -> tuple[Predictor
     """The causal language model in a folder (relative to the project) or on the hub, and its tokenizer.
 
     Weights are read as safetensors only, as float32; nothing in a checkpoint is run. A hub id needs a
-    network once. spread: accelerate lays its layers over all GPUs. Raises ParameterError, in one line: nothing there or not readable, weights that are
-    missing, a model that looks ahead or reads less than `context` tokens, a tokenizer that does not
-    match.
+    network once. spread: accelerate lays its layers over all GPUs. Raises ParameterError, in one line:
+    nothing there or not readable, weights that are missing, a model that looks ahead or reads less than
+    `context` tokens, a tokenizer that does not match.
     """
     tools, shown = library(), f"model = {name!r}:"
     where = str(places.ROOT / name) if (places.ROOT / name).is_dir() else name
