@@ -50,7 +50,7 @@ outputs: setup ## Run every notebook at its own defaults and keep the outputs in
 	@$(VENV_PYTHON) -m nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
-bench: setup ## Speed against the paper's own loop, in one run
+bench: setup ## Speed and cost as ratios, both sides of each in one run
 	@$(VENV_PYTHON) -m t0qat bench
 
 verify: setup ## Re-run everything from zero, away from paper/, and compare every number [PROFILE=smoke]

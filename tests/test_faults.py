@@ -6,6 +6,7 @@ Slow, so `make test` leaves them out; `make test-faults` runs them.
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -203,6 +204,32 @@ def test_a_disk_that_fills_up_in_a_cell_is_named_and_the_old_outputs_stay(tmp_pa
         assert project.files("build/smoke/paper") == before
         project.notebook("01_toy", write_toy("'1\\n'"))
         assert project.run(*SMOKE).returncode == 0
+
+
+CELLS = """
+def much(x):
+    return "x" * 3_000_000
+
+def exhaust(x):
+    raise MemoryError
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [("much", "No space left on device: '.*/build/cells/.*json"), ("exhaust", ": MemoryError$")],
+)
+def test_a_cell_that_finds_no_room_on_disk_or_in_memory_is_one_line(tmp_path, function, told):
+    project = with_toys(tmp_path)
+    (project.root / "src/of_cells.py").write_text(CELLS)
+    code = "import of_cells\nfrom t0qat import grid\n"
+    code += f"grid.run([grid.Cell(of_cells.{function}, {{'x': i}}, ()) for i in range(4)], 'cells')\n"
+    project.notebook("01_toy", code + write_toy("'1\\n'"))
+    with mounted(project.root / "build", "-t", "tmpfs", "-o", "size=4m", "tmpfs"):
+        lines = end_of(project.run(*SMOKE))
+    assert "01_toy.ipynb, cell 2" in lines[0]
+    assert re.search(told, lines[0]), lines
+    assert "run the same command again" in lines[-1]
 
 
 def test_a_full_results_folder_gets_all_of_a_set_or_nothing_of_it(tmp_path):

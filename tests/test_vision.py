@@ -287,7 +287,7 @@ def another_kurtosis(weights):
 
 
 TINY = {"replicates": 3, "tuning_replicates": 2, "models": "mlp", "few_models": "", "bits": "4, 2"}
-TINY |= {"candidates": 2, "epochs": 2, "batch_size": 128, "device": "cpu"}
+TINY |= {"candidates": 2, "epochs": 2, "batch_size": 128, "schedule": "cosine", "device": "cpu"}
 SOME = ("no_noise", "xi_alone", "ste", "random_bits")
 
 

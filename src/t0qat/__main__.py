@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--profile", choices=places.PROFILES, default="paper")
         if name == "run":
             command.add_argument("--params", type=Path, help="a file of changed parameters")
-    commands.add_parser("bench", help="speed against the paper's loop")
+    commands.add_parser("bench", help="speed and cost as ratios")
     commands.add_parser("lock", help="renew requirements.lock")
     given = parser.parse_args(arguments)
     try:

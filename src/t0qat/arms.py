@@ -81,9 +81,9 @@ def arms(dataset: str, names: str, few: str, widths: tuple[int, ...], chosen: st
 def listed(what: str, text: str, known: Collection[str]) -> list[str]:
     """The names between commas; raises ParameterError unless each is known and stands once."""
     names = [name for name in map(str.strip, text.split(",")) if name]
-    for name in names:
-        if name not in known or names.count(name) > 1:
-            raise ParameterError(f"{what}: {name!r} is unknown or twice; known are {', '.join(known)}")
+    wrong = [n for n in names if n not in known] + [n for n in names if names.count(n) > 1]
+    if wrong:
+        raise ParameterError(f"{what}: {wrong[0]!r} is unknown or twice; known are {', '.join(known)}")
     return names
 
 

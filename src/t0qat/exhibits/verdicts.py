@@ -80,10 +80,9 @@ def _images(results: Results) -> list[str]:
     word = {name: _markdown(value.replace(r"\,", ",")) for name, value in word.items()}
     return [
         f"On small image networks ({word['VisionReplicates']} paired seeds, {word['VisionArms']} arms"
-        f" tuned at equal budgets) these validated best: {word['VisionReference']}. Against what"
-        f" validated best over all widths, T0-QAT as published is"
-        f" {word['VisionDifferencesPublishedBest']}; with a tuned scale it is"
-        f" {word['VisionDifferencesTunedBest']}. Accuracy is kept, within"
+        f" tuned at equal budgets) these validated best: {word['VisionReference']}. Against what did"
+        f" so over all widths, T0-QAT as published is {word['VisionDifferencesPublishedBest']}; with a"
+        f" tuned scale it is {word['VisionDifferencesTunedBest']}. Accuracy is kept, within"
         f" {word['VisionMargin']} percentage point of plain training that is not rounded, by"
         f" {word['VisionKept']}."
     ]
