@@ -1,6 +1,7 @@
 """What is typeset: digits, direction words, escaped text, and that every number comes from results."""
 
 import itertools
+import json
 import math
 import re
 from decimal import Decimal
@@ -249,7 +250,7 @@ def language_rows(
             }
         ],
         "language_samples": [
-            arm._asdict() | {"eval_bits": b, "text": f"text of {arm.model} {arm.method} at {b}"}
+            arm._asdict() | {"eval_bits": b, "text": json.dumps(f"{arm.model} {arm.method} at {b}")}
             for arm, b in shown
         ],
     }

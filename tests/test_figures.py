@@ -1,4 +1,4 @@
-"""The figures of the image networks: what is drawn is what the table says, and can be read."""
+"""The figures of the benchmarks: what is drawn is what the table says, and can be read."""
 
 from itertools import combinations
 
@@ -221,6 +221,17 @@ def chance(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(mean=0.1, ci_low=0.08, ci_high=0.12)
 
 
+def readable(figure) -> None:
+    """Assert that every text lies within the figure and on no other."""
+    texts = shown_texts(figure)
+    boxes = [text.get_window_extent() for text in texts]
+    for text, box in zip(texts, boxes, strict=True):
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
+    for (one, first), (other, second) in combinations(zip(texts, boxes, strict=True), 2):
+        assert not first.padded(-0.5).overlaps(second.padded(-0.5)), (one, other)
+
+
 @pytest.mark.parametrize("subset", [FULL, *SUBSETS], ids=str)
 @pytest.mark.parametrize(
     "numbers", [lambda table: table, noisy, chance], ids=["usual", "noisy", "chance"]
@@ -228,13 +239,7 @@ def chance(table: pd.DataFrame) -> pd.DataFrame:
 def test_no_text_is_clipped_or_lies_on_another(subset, numbers):
     for figure in drawn(numbers(made_up(*subset))):
         assert figure.get_figwidth() == 3.4
-        texts = shown_texts(figure)
-        boxes = [text.get_window_extent() for text in texts]
-        for text, box in zip(texts, boxes, strict=True):
-            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, text
-            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
-        for (one, first), (other, second) in combinations(zip(texts, boxes, strict=True), 2):
-            assert not first.padded(-0.5).overlaps(second.padded(-0.5)), (one, other)
+        readable(figure)
 
 
 @pytest.mark.parametrize("subset", SUBSETS, ids=str)
@@ -292,3 +297,92 @@ def test_the_same_table_gives_the_same_bytes():
     ]
     assert twice[0] == twice[1]
     assert len({*twice[0]}) == 6
+
+
+LANGUAGE = ("small_gpt2, small_llama", (8, 4, 3, 2))
+PARTS = [LANGUAGE, ("small_llama", (4,)), ("small_gpt2", (8, 3, 2))]
+
+
+def written(models: str, widths: tuple[int, ...]) -> pd.DataFrame:
+    """Rows as of language.tables: bits per character from 1.9 to 25, with one variant of each model."""
+    table = made_up("mlp", "", widths)
+    table = table[~table.method.str.endswith("_half")].replace("accuracy", "bits_per_character")
+    names = [name + ending for name in models.split(", ") for ending in ("", "_groups")]
+    table = pd.concat([table.assign(model=name) for name in names], ignore_index=True)
+    bits = np.geomspace(1.9, 25, len(table))[np.arange(len(table)) * 7919 % len(table)]
+    return table.assign(mean=bits, ci_low=0.98 * bits, ci_high=1.02 * bits)
+
+
+def bits_of(table, model, method, trained, bits) -> list[float]:
+    rule = "none" if bits == 32 else "chosen"
+    (row,) = table[
+        (table.model == model) & (table.method == method) & (table.train_bits == trained)
+        & (table.eval_bits == bits) & (table.scale_rule == rule) & (table.metric == "bits_per_character")
+    ].itertuples()  # fmt: skip
+    return [row.mean, row.ci_low, row.ci_high]
+
+
+def test_bits_per_character_against_bits_are_those_of_the_models_without_ending():
+    table = written(*LANGUAGE)
+    figure = figures.language(table)
+    panels = panels_of(figure)
+    assert list(panels) == ["Small GPT-2", "Small Llama"]
+    at = [BITS[tick.get_text()] for tick in figure.axes[-1].get_xticklabels()]
+    for panel, model in zip(panels.values(), ("small_gpt2", "small_llama"), strict=True):
+        low, high = panel.get_ylim()
+        for name in ("no_noise", "t0_qat", "t0_qat_tuned", "ste", "lsq", "random_bits"):
+            bar = bars(panel)[label(name)]
+            x, y = points(bar)
+            widths = [at[round(place)] for place in x]
+            assert widths == ([8, 4, 3, 2] if name in FIXED else [32, 8, 4, 3, 2])
+            told = [bits_of(table, model, name, b if name in FIXED else 0, b) for b in widths]
+            np.testing.assert_allclose(y, [mean for mean, *_ in told])
+            np.testing.assert_allclose(whiskers(bar, 1), [ends for _, *ends in told])
+            assert ((low < y) & (y < high)).all()
+
+
+def test_the_language_matrix_prints_every_mean_and_is_darkest_at_the_fewest_bits():
+    table = written(*LANGUAGE)
+    for model in ("small_llama", "small_llama_groups"):
+        panel = figures.language_matrix(table, model).axes[0]
+        columns = [BITS[tick.label1.get_text()] for tick in panel.xaxis.get_major_ticks()]
+        printed = {t.get_position(): t.get_text() for t in panel.texts}
+        known = {label(name): name for name in table.method}
+        (image,), method, shades = panel.images, "", {}
+        for y, tick in enumerate(panel.get_yticklabels()):
+            name, _, width = tick.get_text().partition("  INT" if "  INT" in tick.get_text() else "INT")
+            method = known.get(name, method)
+            for x, bits in enumerate(columns):
+                mean, *_ = bits_of(table, model, method, int(width or 0), bits)
+                assert printed.pop((x, y)) == f"{mean:.2f}"
+                shades[mean] = luminance(image.to_rgba(image.get_array())[y, x, :3])
+        assert not printed
+        inwards = [shades[mean] for mean in sorted(shades)]
+        assert (np.diff(inwards) >= 0).all() and inwards[0] < 0.1 < 0.7 < inwards[-1]
+
+
+def even(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(mean=6.5, ci_low=6.5, ci_high=6.5)
+
+
+def wide(table: pd.DataFrame) -> pd.DataFrame:
+    """As two replicates may give, up to what counts as the worst."""
+    means = np.resize([2.1, 100.0, 2.2, 4.0], len(table))
+    return table.assign(mean=means, ci_low=means - 9, ci_high=means + 9)
+
+
+@pytest.mark.parametrize("part", PARTS, ids=str)
+@pytest.mark.parametrize("numbers", [lambda table: table, even, wide], ids=["usual", "even", "wide"])
+def test_no_text_of_the_language_figures_is_clipped_or_lies_on_another(part, numbers):
+    table = numbers(written(*part))
+    for figure in (figures.language(table), figures.language_matrix(table, table.model[0])):
+        assert figure.get_figwidth() == 3.4
+        readable(figure)
+    for panel in figures.language(table).axes:
+        low, high = panel.get_ylim()
+        assert sum(low <= tick <= high for tick in panel.get_yticks()) >= 2
+
+
+def test_a_language_model_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(KeyError, match="no model 'gpt'; there are small_gpt2, small_gpt2_groups"):
+        figures.language_matrix(written("small_gpt2", (4,)), "gpt")

@@ -104,7 +104,6 @@ def _knee(dataset: str) -> Comparison:
 
 # What a rounded network may lose and count as accurate as another: one image in a hundred.
 ACCURACY_MARGIN = 0.01
-BITS_MARGIN = 0.02  # likewise a language model, in bits per character
 NETWORKS = {"small_cnn": "small CNN", "deep_cnn": "deep CNN", "residual_cnn": "residual CNN"}
 TRAINED = {"t0_qat": "T0-QAT as published", "t0_qat_tuned": "T0-QAT tuned"}
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import FuncNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, ScalarFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, ScalarFormatter
 from scipy.stats import gaussian_kde
 
 from t0qat.arms import FEW, FLOAT, NO_WIDTH
@@ -443,12 +443,16 @@ def _space_accuracies(panel: Axes, rows: pd.DataFrame) -> None:
 
 
 def _space_bits(panel: Axes, rows: pd.DataFrame) -> None:
-    """From a little below the least mean to a little above the greatest, with a few round ticks."""
+    """From a little below the least mean to a little above the greatest, two ticks or more between."""
     low, high = rows["mean"].min() / 1.1, rows["mean"].max() * 1.1
     panel.set(yscale="log", ylim=(low, high))
-    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 3 * low else range(1, 10)))
+    for ticks in ((1, 2, 5, 10, 20, 50, 100), MaxNLocator(4).tick_values(low, high)):
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) > 1:
+            break
+    panel.set_yticks(inside)
+    panel.set_yticks([], minor=True)
     panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    panel.yaxis.set_minor_formatter("")
 
 
 def vision(table: pd.DataFrame) -> Figure:

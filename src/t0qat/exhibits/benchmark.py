@@ -11,7 +11,7 @@ import pandas as pd
 
 from t0qat.arms import FLOAT, KEYS, NO_WIDTH
 from t0qat.claims import standard_error
-from t0qat.compare import own_width
+from t0qat.compare import Metric, own_width
 from t0qat.constants import XI
 from t0qat.exhibits.words import (
     Results,
@@ -42,11 +42,15 @@ class Benchmark(NamedTuple):
     """What a benchmark measures, and how its numbers are shown."""
 
     file: str  # the names of its results files start with this
-    metric: str
-    sign: int  # 1: the more the better, -1: the less
+    metric: Metric
     times: int  # 100: shown in hundredths
     margin: float  # what may be lost and count as nothing, as the files hold it
     full: Callable[[pd.DataFrame], list[str]]  # models with all methods, in order
+
+    @property
+    def sign(self) -> int:
+        """1: the more the better, -1: the less."""
+        return -1 if self.metric.less_is_better else 1
 
     def points(self, row: Row) -> Row:
         """As it is shown; `mean` is the estimate where there is one."""
@@ -66,7 +70,7 @@ class Benchmark(NamedTuple):
 
     def values(self, table: pd.DataFrame) -> pd.DataFrame:
         """The metric at the chosen rule and before rounding, of arms without a width or at their own."""
-        rows = table[(table.metric == self.metric) & table.scale_rule.isin(["chosen", "none"])]
+        rows = table[(table.metric == self.metric.name) & table.scale_rule.isin(["chosen", "none"])]
         return rows[own_width(rows)]
 
     def best(self, rows: Iterable[Row]) -> Row:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from t0qat.arms import FLOAT
 from t0qat.claims import BITS_MARGIN
+from t0qat.compare import Metric
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import (
     NOTHING,
@@ -46,7 +47,8 @@ def without_ending(table: pd.DataFrame) -> list[str]:
     return [model for model in table.model.unique() if not parts(model)[1]]
 
 
-MODELS = Benchmark("language", "bits_per_character", -1, 1, BITS_MARGIN, without_ending)
+BITS = Metric("bits_per_character", less_is_better=True)
+MODELS = Benchmark("language", BITS, 1, BITS_MARGIN, without_ending)
 differences = functools.partial(benchmark.differences, MODELS)
 
 
@@ -66,7 +68,7 @@ def _text(results: Results) -> dict[str, str]:
     plain = {"method": "no_noise", "eval_bits": FLOAT}
 
     def both(model):
-        over_seeds = one(results["language"], model=model, metric=MODELS.metric, **plain)
+        over_seeds = one(results["language"], model=model, metric=BITS.name, **plain)
         over_blocks = one(blocks, model=model, **plain)
         return f"{MODELS.interval(over_seeds)} over seeds and {MODELS.interval(over_blocks)} over blocks"
 
@@ -158,7 +160,7 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
 def samples(results: Results) -> tuple[str, dict[str, str]]:
     """What models write, beside their bits per character on text that they did not see."""
     scores = MODELS.table(results)
-    scores = scores[(scores.metric == MODELS.metric) & scores.scale_rule.isin(["mse", "none"])]
+    scores = scores[(scores.metric == BITS.name) & scores.scale_rule.isin(["mse", "none"])]
     rows, breaks, last = [], [], {"model": None, "method": None}
     for row in results["language_samples"].to_dict("records"):
         arm = {key: row[key] for key in ("model", "method", "train_bits")}

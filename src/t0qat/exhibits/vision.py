@@ -6,7 +6,7 @@ import pandas as pd
 
 from t0qat.arms import FEW, FLOAT
 from t0qat.claims import ACCURACY_MARGIN
-from t0qat.compare import own_width
+from t0qat.compare import Metric, own_width
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import (
     NOTHING,
@@ -31,7 +31,8 @@ def has_all_methods(table: pd.DataFrame) -> list[str]:
     return [model for model, rows in table.groupby("model", sort=False) if {*rows.method} - {*FEW}]
 
 
-IMAGES = Benchmark("vision", "accuracy", 1, 100, ACCURACY_MARGIN, has_all_methods)
+ACCURACY = Metric("accuracy", less_is_better=False)
+IMAGES = Benchmark("vision", ACCURACY, 100, ACCURACY_MARGIN, has_all_methods)
 differences = functools.partial(benchmark.differences, IMAGES)
 
 
