@@ -425,6 +425,38 @@ print(json.dumps(grid.run(cells, "draws")))
     assert {path.name: path.read_bytes() for path in grid.STORE.rglob("*.json")} == stored
 
 
+def test_results_that_a_worker_took_with_it_are_computed_again(toys, tmp_path):
+    cells = {cell.key: cell for cell in draws(toys, 8, seconds=0.2)}
+    with (
+        cluster(tmp_path) as (address, workers),
+        contextlib.closing(grid._on_cluster(address, cells)) as work,
+    ):
+        got = [next(work)]
+        # Every cell has ended, each worker holds some, and the first result alone was fetched.
+        wait(lambda: calls(toys) == 8, workers[0])
+        time.sleep(1)
+        workers[0].kill()
+        wait(lambda: calls(toys) > 8, workers[1])
+        got += work
+    assert {key: json.loads(result) for key, result, *_ in got} == dict(
+        zip(cells, expected(8), strict=True)
+    )
+
+
+def test_a_scheduler_that_dies_is_one_line(toys, tmp_path):
+    cells = {cell.key: cell for cell in draws(toys, 8, seconds=0.2)}
+    with cluster(tmp_path) as (address, _), contextlib.closing(grid._on_cluster(address, cells)) as work:
+        next(work)
+        (scheduler,) = (
+            child
+            for child in psutil.Process().children()
+            if "dask_scheduler" in " ".join(child.cmdline())
+        )
+        scheduler.kill()
+        with pytest.raises(GridError, match="scheduler died; the cells that ended are kept"):
+            list(work)
+
+
 def test_workers_with_other_sources_versions_or_threads_are_refused(toys, tmp_path, monkeypatch):
     source = Path(grid.__file__).parent
     other = shutil.copytree(source, tmp_path / "other" / "t0qat")

@@ -182,7 +182,7 @@ def _end_with(parent: int) -> None:
 
 
 def _on_cluster(address: str, cells: dict[str, Cell]) -> Iterator[Done]:
-    from distributed import Client, as_completed
+    from distributed import CancelledError, Client, KilledWorker, as_completed
 
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
@@ -194,9 +194,11 @@ def _on_cluster(address: str, cells: dict[str, Cell]) -> Iterator[Done]:
         _refuse_unequal(client, address)
         futures = client.map(_compute, list(cells.values()), list(cells), pure=False)
         for future in as_completed(futures, loop=client.loop):
-            if future.status != "finished":
-                raise GridError(f"{CLUSTER} = {address}: workers or scheduler died; {AGAIN}")
-            yield future.result()
+            try:  # not by its status: a result that a dead worker held is being computed again
+                result = future.result()
+            except (CancelledError, KilledWorker, OSError):
+                raise GridError(f"{CLUSTER} = {address}: workers or scheduler died; {AGAIN}") from None
+            yield result
 
 
 def _refuse_unequal(client, address: str) -> None:
