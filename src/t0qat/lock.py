@@ -42,7 +42,7 @@ def main() -> None:
         "--target",
         str(places.BUILD / "resolved"),
     ]
-    command = [*pip, *oldest, "--report", "-", *requirements()]
+    command = [*pip, *oldest, "--report", "-", *requirements("test", "browser")]
     answer = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     pins = resolved(json.loads(answer))
     lock = LOCK_HEADER + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))
@@ -60,15 +60,15 @@ def resolved(report: dict) -> dict[str, str]:
     return pins
 
 
-def requirements() -> list[str]:
-    """What pyproject.toml asks for, tests included."""
+def requirements(*extras: str) -> list[str]:
+    """What pyproject.toml asks for, with these of its optional parts."""
     project = tomllib.loads((places.ROOT / "pyproject.toml").read_text())["project"]
-    return project["dependencies"] + project["optional-dependencies"]["test"]
+    return sum((project["optional-dependencies"][extra] for extra in extras), project["dependencies"])
 
 
 def direct_dependencies() -> list[str]:
-    """The names of the requirements."""
-    return sorted(re.match(r"[\w-]+", requirement)[0] for requirement in requirements())
+    """The names of the requirements, without what only browser tests need: conda has no such build."""
+    return sorted(re.match(r"[\w-]+", requirement)[0] for requirement in requirements("test"))
 
 
 def environment(names: list[str], pins: dict[str, str]) -> str:
