@@ -226,7 +226,7 @@ def language_rows(
         arms.Arm("pydoc", model + ending, method, width)
         for ending in ("", *endings)
         for model in models.split(", ")
-        for method in (language.ON_VARIANTS if ending else language.METHODS)
+        for method in (language.ON_EVERYTHING if ending == "_everything" else language.METHODS)
         for width in (bits if REGISTRY[method].for_bits else (0,))
     ]
     tables = benchmark_rows("language", "bits_per_character", found, loss, difference, bits)
