@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 
-from t0qat import claims
+from t0qat import arms, claims
 from t0qat.exhibits import benchmark, language, vision
 from t0qat.exhibits.published import _reported, table1
 from t0qat.exhibits.words import (
@@ -19,7 +19,7 @@ from t0qat.exhibits.words import (
     with_power,
 )
 from t0qat.latex import escape, scientific, tabular
-from t0qat.methods import HALF, METHODS, REGISTRY
+from t0qat.methods import METHODS
 
 
 def claims_table(results: Results) -> tuple[str, dict[str, str]]:
@@ -78,13 +78,13 @@ def _use(results: Results) -> list[str]:
     lines += ["|---" * (3 + len(shown)) + "|"]
     for b in (vision.IMAGES, language.MODELS):
         for model in b.full(b.table(results)):
-            lead = f"{benchmark.called(model)}, {SCORES[b.metric.name]}"
+            lead = f"{arms.model_label(model)}, {SCORES[b.metric.name]}"
             for header, (column, rivals) in benchmark.columns(b, results, model).items():
                 if not header.startswith("INT"):
                     continue
                 best, _ = benchmark.reference(rivals)
                 cells = [b.interval(column[m]) if m in column else "–" for m in (best, *shown.values())]
-                cells[0] = f"{REGISTRY[best.removesuffix(HALF)].label}: {cells[0]}"
+                cells[0] = f"{arms.method_label(best)}: {cells[0]}"
                 lines.append(f"| {' | '.join(map(_markdown, (lead, header, *cells)))} |")
                 lead = ""
     return lines
