@@ -3,10 +3,11 @@
 import html
 import math
 import re
-from collections.abc import Callable
 
-from t0qat import claims
-from t0qat.exhibits import vision
+import pandas as pd
+
+from t0qat import arms, claims
+from t0qat.exhibits import benchmark, language, vision
 from t0qat.exhibits.published import _reported, table1
 from t0qat.exhibits.words import (
     QUANTITY_LABELS,
@@ -28,7 +29,7 @@ def claims_table(results: Results) -> tuple[str, dict[str, str]]:
         if i == 0 or row["id"] != table.id[i - 1]:
             breaks += [len(rows)] * (i > 0)
             rows.append([rf"\multicolumn{{4}}{{@{{}}l}}{{{row['id']}: {escape(row['claim'])}}}"])
-        rows.append([escape(row["statistic"]), *_verdict(row, with_power, scientific)])
+        rows.append([escape(row["statistic"]), *_verdict(row)])
     header = ["Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
     decided, verdict = (
         rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.49, 0.18)
@@ -50,42 +51,57 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*{}\[\]|$])", r"\\\1", html.escape(text, quote=False))
 
 
-def _verdict(
-    row: Row, show: Callable[[Row], str], number: Callable[[float], str]
-) -> tuple[str, str, str]:
+def _verdict(row: Row) -> tuple[str, str, str]:
     """Estimate, n and verdict of a claim's row, as cells."""
     verdict = row["verdict"]
     if math.isnan(row["estimate"]):
         unmeasured = " (this run did not measure it)" if verdict == claims.UNTESTABLE else ""
         return "--", "--", verdict + unmeasured
     if verdict == claims.UNCLEAR:
-        verdict += f" (would see {number(row['detectable'])})"
+        verdict += f" (would see {scientific(row['detectable'])})"
     elif verdict == claims.UNTESTABLE:
         verdict += " (no two paired results differ)"
-    return show(row), thousands(row["n"]), verdict
+    return with_power(row), thousands(row["n"]), verdict
 
 
-def _plain(row: Row) -> str:
-    """An estimate with its interval in plain text, with exponents where all of it is small."""
-    numbers = row["estimate"], row["ci_low"], row["ci_high"]
-    if 0 < max(map(abs, numbers)) < 1e-3:
-        mean, low, high = (f"{value:.2g}" for value in numbers)
-        return f"{mean} [{low}, {high}]"
-    return with_interval(dict(zip(("mean", "ci_low", "ci_high"), numbers, strict=True)))
+SCORES = {"accuracy": "accuracy, %", "bits_per_character": "bits per character"}
 
 
-def _images(results: Results) -> list[str]:
-    """What to use at which bit-width, in two sentences."""
-    word = vision.vision(results)[1] | vision.differences(results)[1]
-    word = {name: _markdown(value.replace(r"\,", ",")) for name, value in word.items()}
-    return [
-        f"On small image networks ({word['VisionReplicates']} paired seeds, {word['VisionArms']} arms"
-        f" tuned at equal budgets) these validated best: {word['VisionReference']}. Against what did"
-        f" so over all widths, T0-QAT as published is {word['VisionDifferencesPublishedBest']}; with a"
-        f" tuned scale it is {word['VisionDifferencesTunedBest']}. Accuracy is kept, within"
-        f" {word['VisionMargin']} percentage point of plain training that is not rounded, by"
-        f" {word['VisionKept']}."
-    ]
+def _use(results: Results) -> list[str]:
+    """What to use at which bit-width: one row a network and width."""
+    shown = {
+        "T0-QAT as published": "t0_qat",
+        "T0-QAT tuned": "t0_qat_tuned",
+        "Plain training": "no_noise",
+    }
+    lines = [f"| Network | Weights | Validated best of the others | {' | '.join(shown)} |"]
+    lines += ["|---" * (3 + len(shown)) + "|"]
+    for b in (vision.IMAGES, language.MODELS):
+        for model in b.full(b.table(results)):
+            lead = f"{arms.model_label(model)}, {SCORES[b.metric.name]}"
+            for header, (column, rivals) in benchmark.columns(b, results, model).items():
+                if not header.startswith("INT"):
+                    continue
+                best, _ = benchmark.reference(rivals)
+                cells = [b.interval(column[m]) if m in column else "–" for m in (best, *shown.values())]
+                cells[0] = f"{arms.method_label(best)}: {cells[0]}"
+                lines.append(f"| {' | '.join(map(_markdown, (lead, header, *cells)))} |")
+                lead = ""
+    return lines
+
+
+def _seeds(table: pd.DataFrame) -> str:
+    return thousands(table.n.max())
+
+
+def _counts(table: pd.DataFrame) -> list[str]:
+    """How many tests of each claim have which verdict."""
+    verdicts = [claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE]
+    lines = [f"| Claim | {' | '.join(map(str.capitalize, verdicts))} |", "|---|---:|---:|---:|---:|"]
+    for key, rows in table.groupby(["id", "claim"], sort=False):
+        counts = [str((rows.verdict == verdict).sum() or "–") for verdict in verdicts]
+        lines.append(f"| {' | '.join([_markdown(' '.join(key)), *counts])} |")
+    return lines
 
 
 def readme(results: Results) -> str:
@@ -116,21 +132,17 @@ def readme(results: Results) -> str:
             f" {word['ReportedReduction']} % or more with probability {word['ChanceReduction']} %, and"
             f" T0-QAT ends with the larger quantized loss with probability {word['ChanceWorse']} %.",
             "",
-            *_images(results),
+            f"What to use at which bit-width: means over {_seeds(results['vision'])} paired seeds of"
+            f" image networks and {_seeds(results['language'])} of language models, weights rounded,"
+            " with 95 % intervals. The best of the others is, at each width, the arm not under test"
+            " that did best on validation data; the PDF says which differences chance explains.",
             "",
-            "| Claim | Decided by | Estimate [95 %] | n | Verdict |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {' | '.join(map(_markdown, cells))} |"
-                for row in rows_of(results["claims"])
-                for cells in [
-                    (
-                        f"{row['id']} {row['claim']}",
-                        row["statistic"],
-                        *_verdict(row, _plain, "{:.2g}".format),
-                    )
-                ]
-            ),
+            *_use(results),
+            "",
+            f"What {len(results['claims'])} tests say of the paper's claims, by one rule and corrected"
+            " together; [99_claims](notebooks/99_claims.ipynb) shows each:",
+            "",
+            *_counts(results["claims"]),
             "",
         ]
     )
