@@ -88,8 +88,23 @@ def _images(results: Results) -> list[str]:
     ]
 
 
+def claim_cells(results: Results) -> list[tuple[str, str, str, str, str]]:
+    """The claims table in plain text: claim, decided by, estimate, n and verdict of each row."""
+    return [
+        (f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row, _plain, "{:.2g}".format))
+        for row in rows_of(results["claims"])
+    ]
+
+
 def readme(results: Results) -> str:
-    """The README's result block, in Markdown: Table 1, its figure, and what the pairs say."""
+    """The README's result block, in Markdown: what `result` shows, then the table of claims."""
+    rows = [f"| {' | '.join(map(_markdown, cells))} |" for cells in claim_cells(results)]
+    header = ["| Claim | Decided by | Estimate [95 %] | n | Verdict |", "|---|---|---|---|---|"]
+    return "\n".join([result(results), "", *header, *rows, ""])
+
+
+def result(results: Results) -> str:
+    """The result in Markdown: Table 1 with its figure, what the pairs say, and the image networks."""
     lines = ["| Method | Loss | Reported | Reproduced mean [95 %] | Middle 95 % of single runs |"]
     lines += ["|---|---|---|---|---|"]
     for row in rows_of(results["table1"]):
@@ -117,20 +132,5 @@ def readme(results: Results) -> str:
             f" T0-QAT ends with the larger quantized loss with probability {word['ChanceWorse']} %.",
             "",
             *_images(results),
-            "",
-            "| Claim | Decided by | Estimate [95 %] | n | Verdict |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {' | '.join(map(_markdown, cells))} |"
-                for row in rows_of(results["claims"])
-                for cells in [
-                    (
-                        f"{row['id']} {row['claim']}",
-                        row["statistic"],
-                        *_verdict(row, _plain, "{:.2g}".format),
-                    )
-                ]
-            ),
-            "",
         ]
     )
