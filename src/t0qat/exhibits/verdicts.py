@@ -3,6 +3,7 @@
 import html
 import math
 import re
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -29,7 +30,7 @@ def claims_table(results: Results) -> tuple[str, dict[str, str]]:
         if i == 0 or row["id"] != table.id[i - 1]:
             breaks += [len(rows)] * (i > 0)
             rows.append([rf"\multicolumn{{4}}{{@{{}}l}}{{{row['id']}: {escape(row['claim'])}}}"])
-        rows.append([escape(row["statistic"]), *_verdict(row)])
+        rows.append([escape(row["statistic"]), *_verdict(row, with_power, scientific)])
     header = ["Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
     decided, verdict = (
         rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.49, 0.18)
@@ -51,17 +52,28 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*{}\[\]|$])", r"\\\1", html.escape(text, quote=False))
 
 
-def _verdict(row: Row) -> tuple[str, str, str]:
+def _verdict(
+    row: Row, show: Callable[[Row], str], number: Callable[[float], str]
+) -> tuple[str, str, str]:
     """Estimate, n and verdict of a claim's row, as cells."""
     verdict = row["verdict"]
     if math.isnan(row["estimate"]):
         unmeasured = " (this run did not measure it)" if verdict == claims.UNTESTABLE else ""
         return "--", "--", verdict + unmeasured
     if verdict == claims.UNCLEAR:
-        verdict += f" (would see {scientific(row['detectable'])})"
+        verdict += f" (would see {number(row['detectable'])})"
     elif verdict == claims.UNTESTABLE:
         verdict += " (no two paired results differ)"
-    return with_power(row), thousands(row["n"]), verdict
+    return show(row), thousands(row["n"]), verdict
+
+
+def _plain(row: Row) -> str:
+    """An estimate with its interval in plain text, with exponents where all of it is small."""
+    numbers = row["estimate"], row["ci_low"], row["ci_high"]
+    if 0 < max(map(abs, numbers)) < 1e-3:
+        mean, low, high = (f"{value:.2g}" for value in numbers)
+        return f"{mean} [{low}, {high}]"
+    return with_interval(dict(zip(("mean", "ci_low", "ci_high"), numbers, strict=True)))
 
 
 SCORES = {"accuracy": "accuracy, %", "bits_per_character": "bits per character"}
@@ -104,8 +116,25 @@ def _counts(table: pd.DataFrame) -> list[str]:
     return lines
 
 
+def claim_cells(results: Results) -> list[tuple[str, str, str, str, str]]:
+    """The claims table in plain text: claim, decided by, estimate, n and verdict of each row."""
+    return [
+        (f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row, _plain, "{:.2g}".format))
+        for row in rows_of(results["claims"])
+    ]
+
+
 def readme(results: Results) -> str:
-    """The README's result block, in Markdown: Table 1, its figure, and what the pairs say."""
+    """The README's result block, in Markdown: what `result` shows, and how many tests say what."""
+    tests = (
+        f"What {len(results['claims'])} tests say of the paper's claims, by one rule and corrected"
+        " together; [99_claims](notebooks/99_claims.ipynb) shows each:"
+    )
+    return "\n".join([result(results), "", tests, "", *_counts(results["claims"]), ""])
+
+
+def result(results: Results) -> str:
+    """The result in Markdown: Table 1 with its figure, what the pairs say, and what to use."""
     lines = ["| Method | Loss | Reported | Reproduced mean [95 %] | Middle 95 % of single runs |"]
     lines += ["|---|---|---|---|---|"]
     for row in rows_of(results["table1"]):
@@ -138,11 +167,5 @@ def readme(results: Results) -> str:
             " that did best on validation data; the PDF says which differences chance explains.",
             "",
             *_use(results),
-            "",
-            f"What {len(results['claims'])} tests say of the paper's claims, by one rule and corrected"
-            " together; [99_claims](notebooks/99_claims.ipynb) shows each:",
-            "",
-            *_counts(results["claims"]),
-            "",
         ]
     )
