@@ -95,9 +95,9 @@ RULES = {
     "error_rate": number(1e-9, 0.5),
     "grid_range": choice("narrow", "full"),
     "grid_scale": choice("absmax", "mse"),
-    "replicates_mlp": whole(2, 100_000),
-    "mlp_epochs": whole(1, 1_000_000),
-    "mlp_learning_rate": number(1e-12, 10),
+    "replicates_networks": whole(2, 100_000),
+    "network_epochs": whole(1, 1_000_000),
+    "network_learning_rate": number(1e-12, 10),
     "points": whole(2, 1000),
     "tuning_points": whole(2, 1000),
     "calibration_replicates": whole(2, 10_000_000),
@@ -137,7 +137,7 @@ RULES = {
     "block_windows": whole(1, 100_000),
 }
 # More of these measure the same thing more precisely; any other parameter changes what is measured.
-SAMPLE_SIZES = {"replicates", "replicates_mlp", "calibration_replicates", "tuning_replicates"}
+SAMPLE_SIZES = {"replicates", "replicates_networks", "calibration_replicates", "tuning_replicates"}
 SAMPLE_SIZES |= {"draws", "networks", "noise_pairs", "probes"}
 
 

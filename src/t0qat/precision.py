@@ -75,40 +75,44 @@ def unexplained(test: linear.Moments, bias: Tensor, weights: list[Tensor]) -> np
     return (test.loss(torch.cat([weights[0][:, 0].T, bias])) / test.variance).numpy()
 
 
-def mlp(dataset: str, replicates: range, views: dict[str, View], settings: dict) -> dict:
-    """A network with one hidden layer, trained with cross-entropy: method -> Trained, two layers."""
+def network(
+    dataset: str,
+    build: Callable[[np.random.Generator], nn.Module],
+    replicates: range,
+    views: dict[str, View],
+    settings: dict,
+) -> dict:
+    """A network trained with cross-entropy on all images at once: method -> Trained."""
     seed = settings["seed"]
     data = [IMAGES[dataset](i, seed) for i in replicates]
     trained = {}
     for method, view in views.items():
         nets = [
             training.train(
-                models.mlp(stream("initialization", i, seed)),
+                build(stream("initialization", i, seed)),
                 torch.from_numpy(part.inputs),
                 torch.from_numpy(part.target),
                 view,
                 methods.noise_from(stream("training_noise", i, seed)),
-                epochs=settings["mlp_epochs"],
-                learning_rate=settings["mlp_learning_rate"],
+                epochs=settings["network_epochs"],
+                learning_rate=settings["network_learning_rate"],
                 loss=cross_entropy,
             ).requires_grad_(False)
             for i, part in zip(replicates, data, strict=True)
         ]
-        weights = [torch.stack(layer) for layer in zip(*map(_weights, nets), strict=True)]
-        trained[method] = Trained(weights, partial(share_wrong, nets, data))
+        layers = zip(
+            *([p.flatten(1) for p in net.parameters() if p.ndim > 1] for net in nets), strict=True
+        )
+        trained[method] = Trained([*map(torch.stack, layers)], partial(share_wrong, nets, data))
     return trained
-
-
-def _weights(net: nn.Module) -> list[Tensor]:
-    return [p for p in net.parameters() if p.ndim > 1]
 
 
 def share_wrong(nets: list[nn.Module], data: list[Data], weights: list[Tensor]) -> np.ndarray:
     """Share of test images that each net, with these weights and its own biases, names wrongly."""
-    names = [name for name, p in nets[0].named_parameters() if p.ndim > 1]
+    names = {name: p.shape for name, p in nets[0].named_parameters() if p.ndim > 1}
     shares = []
     for i, (net, part) in enumerate(zip(nets, data, strict=True)):
-        seen = dict(zip(names, (w[i] for w in weights), strict=True))
+        seen = {name: w[i].view(names[name]) for name, w in zip(names, weights, strict=True)}
         answers = functional_call(net, seen, torch.from_numpy(part.test_inputs)).argmax(1)
         shares.append(np.mean(answers.numpy() != part.test_target))
     return np.array(shares)
@@ -127,7 +131,12 @@ SUBJECTS = {
     name: Subject(partial(linear_layer, name), "Unexplained variance", "replicates", 250)
     for name in TASKS
 }
-SUBJECTS["digits"] = Subject(partial(mlp, "digits"), "Share of wrong images", "replicates_mlp", 2)
+SUBJECTS |= {
+    name: Subject(
+        partial(network, "digits", build), "Share of wrong images", "replicates_networks", batch
+    )
+    for name, build, batch in (("digits", models.mlp, 2), ("digits_small_cnn", models.small_cnn, 1))
+}
 
 
 class Measured(NamedTuple):
@@ -173,7 +182,7 @@ def measure_batch(dataset: str, replicates: range, views: dict[str, View], setti
 def curves(
     *,
     replicates: int,
-    replicates_mlp: int,
+    replicates_networks: int,
     seed: int = 0,
     target: str = "sum",
     target_noise: float = 0.1,
@@ -181,8 +190,8 @@ def curves(
     baseline_noise: float = 0.4,
     epochs: int = 300,
     learning_rate: float = 0.005,
-    mlp_epochs: int = 100,
-    mlp_learning_rate: float = 0.01,
+    network_epochs: int = 100,
+    network_learning_rate: float = 0.01,
 ) -> dict[Cell, Measured]:
     """Every subject, method and variant on every grid of 1 to 16 bits, in one process a processor core.
 
