@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 
 from t0qat import claims
-from t0qat.exhibits import vision
+from t0qat.exhibits import answers, vision
 from t0qat.exhibits.published import _reported, table1
 from t0qat.exhibits.words import (
     QUANTITY_LABELS,
     Results,
     Row,
+    in_plain_text,
     rows_of,
     thousands,
     with_interval,
@@ -66,26 +67,8 @@ def _verdict(
 
 
 def _plain(row: Row) -> str:
-    """An estimate with its interval in plain text, with exponents where all of it is small."""
-    numbers = row["estimate"], row["ci_low"], row["ci_high"]
-    if 0 < max(map(abs, numbers)) < 1e-3:
-        mean, low, high = (f"{value:.2g}" for value in numbers)
-        return f"{mean} [{low}, {high}]"
-    return with_interval(dict(zip(("mean", "ci_low", "ci_high"), numbers, strict=True)))
-
-
-def _images(results: Results) -> list[str]:
-    """What to use at which bit-width, in two sentences."""
-    word = vision.vision(results)[1] | vision.differences(results)[1]
-    word = {name: _markdown(value.replace(r"\,", ",")) for name, value in word.items()}
-    return [
-        f"On small image networks ({word['VisionReplicates']} paired seeds, {word['VisionArms']} arms"
-        f" tuned at equal budgets) these validated best: {word['VisionReference']}. Against what did"
-        f" so over all widths, T0-QAT as published is {word['VisionDifferencesPublishedBest']}; with a"
-        f" tuned scale it is {word['VisionDifferencesTunedBest']}. Accuracy is kept, within"
-        f" {word['VisionMargin']} percentage point of plain training that is not rounded, by"
-        f" {word['VisionKept']}."
-    ]
+    """An estimate with its interval in plain text."""
+    return in_plain_text(row | {"mean": row["estimate"]})
 
 
 def readme(results: Results) -> str:
@@ -101,22 +84,16 @@ def readme(results: Results) -> str:
             f"{row['q025']:.2f} to {row['q975']:.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    _, words = table1(results)
-    word = {name.removeprefix("TableOne"): value.replace(r"\,", ",") for name, value in words.items()}
+    images = vision.vision(results)[1] | vision.differences(results)[1]
     return "\n".join(
         [
             "![Distributions of the three losses over replicates](figures/table1.png)",
             "",
             *lines,
             "",
-            f"Over {word['Replicates']} paired replicates, {word['ReportedInside']} reported numbers lie"
-            f" in the middle 95 % of single runs. T0-QAT's expected drop is {word['DropWord']}"
-            f" Standard QAT's (difference {word['DropDifference']} [{word['DropDifferenceLow']},"
-            f" {word['DropDifferenceHigh']}]); two separate runs show the reported reduction of"
-            f" {word['ReportedReduction']} % or more with probability {word['ChanceReduction']} %, and"
-            f" T0-QAT ends with the larger quantized loss with probability {word['ChanceWorse']} %.",
+            answers.fill("table1", table1(results)[1]),
             "",
-            *_images(results),
+            answers.fill("vision", images),
             "",
             "| Claim | Decided by | Estimate [95 %] | n | Verdict |",
             "|---|---|---|---|---|",

@@ -33,6 +33,15 @@ def with_interval(row: Row) -> str:
     return f"{mean} [{low}, {high}]"
 
 
+def in_plain_text(row: Row) -> str:
+    """The same with exponents, as Python prints them, where all of it is small."""
+    numbers = row["mean"], row["ci_low"], row["ci_high"]
+    if 0 < max(map(abs, numbers)) < 1e-3:
+        mean, low, high = (f"{value:.2g}" for value in numbers)
+        return f"{mean} [{low}, {high}]"
+    return with_interval(row)
+
+
 def with_power(row: Row) -> str:
     """An estimate as `with_interval` shows it, times a power of ten where it is small."""
     mean, low, high = row["estimate"], row["ci_low"], row["ci_high"]
