@@ -1,12 +1,20 @@
 """Bad input stops before anything runs; one line names the thing, the value and what is allowed."""
 
 import json
+import re
 
 import pytest
 
 from t0qat import notebooks, places
+from t0qat.exhibits import answers
 from t0qat.notebooks import NotebookError
 from t0qat.parameters import RULES, ParameterError
+
+LINK = re.compile(r"\]\(([^)#]+)")
+# Words that say how a result came out; statements of theory and of the rule are exempt by name.
+DIRECTION = re.compile(
+    r"\b(?:outperform\w*|significant\w*|fails?|succeeds?|wins?|beats?|confirm\w*|refut\w*|superior|inferior)\b"
+)
 
 
 @pytest.mark.parametrize(
@@ -93,21 +101,87 @@ def test_a_profile_may_only_set_what_the_notebook_declares(toys):
         notebooks.load(_toy_folder(toys, change))
 
 
-@pytest.mark.parametrize("notebook", notebooks.load(), ids=lambda n: n.name)
-def test_a_committed_notebook_is_run_small_and_fit_for_every_profile(notebook):
-    content = json.loads(notebook.path.read_text())
-    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
-    assert all(cell["execution_count"] for cell in code), "nbval compares nothing in a cell never run"
-    assert not [o for cell in code for o in cell["outputs"] if o["output_type"] in ("error", "stream")]
-    assert "papermill" not in content["metadata"], "an executed copy of the pipeline was committed"
-    assert len(code) <= 10
+EVERY = pytest.mark.parametrize("notebook", notebooks.load(), ids=lambda n: n.name)
+
+
+def cells_of(notebook, kind: str) -> list[dict]:
+    cells = json.loads(notebook.path.read_text())["cells"]
+    return [cell for cell in cells if cell["cell_type"] == kind]
+
+
+def tagged(cell: dict, tag: str) -> bool:
+    return tag in cell["metadata"].get("tags", [])
+
+
+@EVERY
+def test_a_committed_notebook_is_fit_for_every_profile_and_was_run_from_top_to_bottom(notebook):
+    code = cells_of(notebook, "code")
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    metadata = json.loads(notebook.path.read_text())["metadata"]
+    assert "papermill" not in metadata, "an executed copy of the pipeline was committed"
     assert notebook.path.stat().st_size < 400_000
-    first = "".join(content["cells"][0]["source"]).splitlines()[0]
-    assert first.startswith("# ")
-    assert first.endswith("?"), "the title asks the notebook's question"
     assert set(notebook.defaults) <= set(RULES)
     for profile in places.PROFILES:
         notebook.parameters(profile, {})
+
+
+@EVERY
+def test_a_committed_notebook_is_short_and_leaves_nothing_but_pictures_tables_and_text(notebook):
+    code = cells_of(notebook, "code")
+    assert len(code) <= 10
+    for cell in code:
+        lines = "".join(cell["source"]).splitlines()
+        assert tagged(cell, "parameters") or len(lines) <= 9, lines
+    for output in (output for cell in code for output in cell["outputs"]):
+        assert output["output_type"] in ("execute_result", "display_data"), output
+        shown = set(output["data"]) - {"text/plain"}
+        assert shown, f"only a repr: {output['data']}"
+        if "text/html" in shown:
+            assert "<table" in "".join(output["data"]["text/html"])
+
+
+@EVERY
+def test_a_notebook_asks_its_question_first_and_answers_it_below_its_first_figure(notebook):
+    cells = json.loads(notebook.path.read_text())["cells"]
+    title = "".join(cells[0]["source"]).splitlines()[0]
+    assert title.startswith("# ")
+    assert title.endswith("?"), "the title asks the notebook's question"
+    outputs = [output["data"] for cell in cells for output in cell.get("outputs", [])]
+    kinds = [next(kind for kind in output if kind != "text/plain") for output in outputs[:2]]
+    assert "text/markdown" in kinds, "the generated answer"
+    assert {"image/png", "text/html"} & set(kinds), "its figure, or its table"
+    before = cells[: next(i for i, cell in enumerate(cells) if cell.get("outputs"))]
+    assert sum(cell["cell_type"] == "markdown" for cell in before) <= 2
+    assert sum(len("".join(c["source"])) for c in before if c["cell_type"] == "markdown") < 1500
+
+
+@EVERY
+def test_the_answer_is_what_the_exhibits_say_and_is_typed_nowhere(notebook):
+    templates = [re.escape(text) for text in answers.ANSWERS.values()]
+    patterns = [re.sub(r"\\\{\w+\\\}", ".+", text) for text in templates]
+    said = [
+        "".join(output["data"]["text/markdown"])
+        for cell in cells_of(notebook, "code")
+        for output in cell["outputs"]
+        if "text/markdown" in output["data"]
+    ]
+    assert said
+    for text in said:
+        assert any(re.fullmatch(pattern, text) for pattern in patterns), text
+    written = "\n".join("".join(cell["source"]) for cell in cells_of(notebook, "markdown"))
+    assert DIRECTION.findall(re.sub(r"[^.?!]*\?", "", written)) == []
+
+
+def test_each_notebook_ends_with_a_link_to_the_next_and_every_link_leads_somewhere():
+    every = notebooks.load()
+    for notebook, following in zip(every, [*every[1:], every[0]], strict=True):
+        cells = cells_of(notebook, "markdown")
+        last = json.loads(notebook.path.read_text())["cells"][-1]
+        assert last == cells[-1]
+        *_, link = LINK.findall("".join(last["source"]))
+        assert link == following.path.name
+        for target in LINK.findall("\n".join("".join(cell["source"]) for cell in cells)):
+            assert target.startswith("https://") or (notebook.path.parent / target).is_file(), target
 
 
 def test_each_parameter_line_of_a_committed_notebook_says_why():

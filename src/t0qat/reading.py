@@ -1,15 +1,18 @@
 """Results tables as a notebook shows them: names, columns and numbers in words."""
 
-import math
+import json
+import re
 from collections.abc import Sequence
 
 import pandas as pd
+from IPython.display import HTML
 
 from t0qat.arms import FLOAT, NO_WIDTH
 from t0qat.exhibits.benchmark import called
 from t0qat.exhibits.theory import NETWORK_LABELS
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS, in_plain_text, thousands
 from t0qat.methods import HALF, REGISTRY
+from t0qat.results import PROSE
 
 QUANTITIES = QUANTITY_LABELS | {
     "drop_difference": "Expected drop, T0-QAT minus Standard QAT",
@@ -19,6 +22,9 @@ QUANTITIES = QUANTITY_LABELS | {
     "xi_bits": "Step equals xi (bits)",
     "mean": "Mean over bit-widths",
     "worst": "Worst bit-width",
+    "explained": "Variance explained",
+    "left": "Way left",
+    "left_predicted": "Way left, by theory",
 }
 AGAINST = {"plain": "Plain training", "random_bits": "Random-bit STE", "best_baseline": "Best other"}
 HEADERS = {
@@ -35,6 +41,11 @@ HEADERS = {
     "detectable": "would see",
     "eval_bits": "read at",
     "train_bits": "trained for",
+    "text": "what the model writes",
+    "statistic": "decided by",
+    "value": "against",
+    "sha256": "SHA-256",
+    "python": "Python",
 }
 
 
@@ -43,8 +54,8 @@ def table(
 ) -> pd.DataFrame:
     """The rows as text, in their order, by the columns of index.
 
-    A mean or an estimate is shown with its 95 % interval, to as many digits as that allows. across: the
-    columns that say, instead, which column of the shown table it goes to. also: more columns to show.
+    A mean or an estimate that has a 95 % interval is shown with it, to as many digits as that allows.
+    across: columns that say into which column of the shown table a value goes. also: more to show.
     """
     if rows.empty:
         return pd.DataFrame()
@@ -52,7 +63,10 @@ def table(
     if "ci_low" in rows:
         value = "estimate" if "estimate" in rows else "mean"
         ends = rows.rename(columns={value: "mean"})[["mean", "ci_low", "ci_high"]]
-        shown[f"{value} [95 % interval]"] = list(map(in_plain_text, ends.to_dict("records")))
+        shown[f"{value} [95 % interval]"] = [
+            "" if pd.isna(row["mean"]) else in_plain_text(row, decimals(row["mean"]))
+            for row in ends.to_dict("records")
+        ]
     for column in also:
         shown[column] = [word(column, value) for value in rows[column]]
     shown = shown.rename(columns=header).set_index([header(c) for c in (*index, *across)])
@@ -61,19 +75,34 @@ def table(
     return shown
 
 
+def scrolling(shown: pd.DataFrame) -> HTML:
+    """The table with its texts whole and to the left, in a box that scrolls where it is long."""
+    with pd.option_context("display.max_colwidth", None):
+        rows = shown.to_html(justify="left", border=0)
+    rows = re.sub(r"<(t[dh])\b", r'<\1 style="text-align: left; vertical-align: top"', rows)
+    return HTML(f'<div style="max-height: 32em; overflow: auto">{rows}</div>')
+
+
+def decimals(mean: float) -> int:
+    """How many a reader wants at most, however well the mean is known."""
+    return 5 if abs(mean) < 0.01 else 3 if abs(mean) < 10 else 2
+
+
 def header(column: str) -> str:
     return HEADERS.get(column, column.replace("_", " "))
 
 
 def word(column: str, value) -> str:
     """One cell: a name as figures and tables of the paper have it, or a number to three digits."""
+    if column == "text":
+        return " ".join(json.loads(value).split())
     if isinstance(value, str):
-        return _name(column, value)
+        return value if column in PROSE else _name(column, value)
     if column in ("eval_bits", "bits"):
         return "float" if value == FLOAT else f"INT{value}"
     if column in ("train_bits", "other_bits"):
         return "any" if value == NO_WIDTH else f"INT{value}"
-    if math.isnan(value):
+    if pd.isna(value):
         return ""
     if column == "p_holm":
         return f"{value:.3f}" if value >= 0.001 else "< 0.001"
