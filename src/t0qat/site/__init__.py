@@ -117,7 +117,7 @@ class _Site:
         pages["readme.html"] = self._page("How to run, check and change it", readme)
         pages["index.html"] = self._start()
         for path, name in self.sources.items():
-            pages[name] = self._page(receipts.shown(path), _listing(path), wide=True)
+            pages[name] = self._page(receipts.shown(path), _listing(path))
         files = {name: page.encode() for name, page in pages.items()}
         files |= {"main.pdf": PDF.read_bytes()} if PDF in self.names else {}
         return {name: files[name] for name in sorted(files, key=lambda name: name == "index.html")}
