@@ -152,6 +152,19 @@ def test_scores_over_seeds_and_over_blocks_stand_side_by_side(tables):
     assert (macros["LanguageBlocks"], macros["LanguageHash"]) == ("16", "0123456789ab")
 
 
+def test_the_tuned_scale_stands_beside_plain_fine_tuning_at_the_same_rate(tables):
+    tried = tables["language_tuning"]
+    tried["learning_rate"] = tried["learning_rate"].astype(float)
+    mine = (tried.model == "small_llama") & (tried.method == "t0_qat_tuned") & (tried.chosen == 1)
+    plain = tried.index[(tried.model == "small_llama") & (tried.method == "no_noise")][-1]
+    tried.loc[mine, ["learning_rate", "mean"]] = 0.0123, 2.5
+    tried.loc[plain, ["learning_rate", "mean"]] = 0.0123, 2.75
+    said = language.language(tables)[1]["LanguageSameRate"]
+    assert said.endswith(f"2.500 against 2.750 at 0.0123 on the {LLAMA}")
+    tried.loc[plain, "learning_rate"] = 0.5
+    assert language.language(tables)[1]["LanguageSameRate"].endswith(f"-- on the {LLAMA}")
+
+
 def test_each_layout_stands_with_its_own_models(tables):
     body, macros = language.layouts(tables)
     table, model, ending, seen = scores(tables["language"]), "", "", 0

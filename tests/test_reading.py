@@ -25,7 +25,7 @@ def test_rows_keep_their_order_and_say_everything_in_words():
     assert shown.index.tolist() == [
         ("small CNN", "T0-QAT", "INT4"),
         ("small CNN", "T0-QAT", "float"),
-        ("MLP", "SAM, half the epochs", "INT4"),
+        ("MLP", "SAM (half epochs)", "INT4"),
     ]
     assert shown.columns.tolist() == ["mean [95 % interval]", "p, corrected", "replicates"]
     assert shown.to_numpy().tolist() == [
@@ -39,7 +39,7 @@ def test_what_goes_across_stands_in_the_order_of_the_rows_and_leaves_gaps_empty(
     shown = reading.table(ROWS.drop(columns="ci_low"), ["method"], across=["eval_bits"], also=["n"])
     assert shown.columns.tolist() == ["INT4", "float"]
     assert shown.loc["T0-QAT"].tolist() == ["20", "20"]
-    assert shown.loc["SAM, half the epochs"].tolist() == ["1,234", ""]
+    assert shown.loc["SAM (half epochs)"].tolist() == ["1,234", ""]
 
 
 @pytest.mark.parametrize(("mean", "half", "said"), [

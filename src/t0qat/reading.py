@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
-from t0qat.arms import FLOAT, NO_WIDTH
-from t0qat.exhibits.benchmark import called
+from t0qat.arms import FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.exhibits.theory import NETWORK_LABELS
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS, in_plain_text, thousands
-from t0qat.methods import HALF, REGISTRY
 from t0qat.results import PROSE
 
 QUANTITIES = QUANTITY_LABELS | {
@@ -111,9 +109,9 @@ def word(column: str, value) -> str:
 
 def _name(column: str, value: str) -> str:
     if column in ("method", "other"):
-        return REGISTRY[value.removesuffix(HALF)].label + ", half the epochs" * value.endswith(HALF)
+        return method_label(value)
     if column == "model":
-        return called(value)
+        return model_label(value)
     named = {"dataset": DATASET_LABELS, "quantity": QUANTITIES, "network": NETWORK_LABELS}
     named["against"] = AGAINST
     return named.get(column, {}).get(value, value.replace("_", " "))

@@ -1,6 +1,6 @@
 """What each experiment answers, in a few sentences of Markdown; every number and direction is a macro's.
 
-They stand below a notebook's first figure, and two of them in the README.
+They stand below a notebook's first figure; that of table1 stands in the README too.
 """
 
 import html

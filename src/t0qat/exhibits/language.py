@@ -103,7 +103,19 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
             return "the only rate"
         return {0: "the lowest rate", len(order) - 1: "the highest rate"}.get(place, "a rate in between")
 
+    def same_rate(model):
+        """The tuned scale against plain fine-tuning where that was tried with the rate of its choice."""
+        found = [row for row in rows(model, "t0_qat_tuned") if row["chosen"]]
+        pairs = [
+            f"{row['mean']:.3f} against {plain['mean']:.3f} at {row['learning_rate']:g}"
+            for row in found
+            for plain in rows(model, "no_noise")
+            if plain["learning_rate"] == row["learning_rate"]
+        ]
+        return listed(pairs)
+
     return {
+        "SameRate": on_networks(tried.model.unique(), same_rate),
         "PublishedRates": scores("t0_qat"),
         "PlainRates": scores("no_noise"),
         "PublishedChosen": grouped(tried.model.unique(), chosen),
