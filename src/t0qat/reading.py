@@ -78,7 +78,7 @@ def scrolling(shown: pd.DataFrame) -> HTML:
     with pd.option_context("display.max_colwidth", None):
         rows = shown.to_html(justify="left", border=0)
     rows = re.sub(r"<(t[dh])\b", r'<\1 style="text-align: left; vertical-align: top"', rows)
-    return HTML(f'<div style="max-height: 32em; overflow: auto">{rows}</div>')
+    return HTML(f'<div style="max-height: 32em; overflow: auto" tabindex="0">{rows}</div>')
 
 
 def decimals(mean: float) -> int:
