@@ -23,6 +23,7 @@ from traitlets.config import Config
 from t0qat import claims, notebooks, parameters, pipeline, places, receipts, report, typeset
 from t0qat.exhibits import verdicts
 from t0qat.notebooks import Notebook, NotebookError
+from t0qat.places import Run
 
 RUN = places.RUNS["paper"]
 README = places.ROOT / "README.md"
@@ -79,12 +80,15 @@ class _Renderer(IPythonRenderer):
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         address = self.site.address(url, self.source)
-        return super().link(text, address, title) if address else text
+        return super().link(text, address, title) if address and text else text
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
-        if urlsplit(url).netloc:  # a badge; reading must not ask another host for anything
-            return escape(text)
-        return super().image(text, _picture(_find(url, self.source)), title)
+        path = None if urlsplit(url).netloc else _find(url, self.source)
+        # No badges: reading must not ask another host for anything.
+        return super().image(text, _picture(path), title) if path else ""
+
+    def paragraph(self, text: str) -> str:
+        return super().paragraph(text) if text.strip() else ""
 
 
 class _Site:
@@ -113,7 +117,7 @@ class _Site:
         pages["readme.html"] = self._page("How to run, check and change it", readme)
         pages["index.html"] = self._start()
         for path, name in self.sources.items():
-            pages[name] = self._page(receipts.shown(path), _listing(path), wide=True)
+            pages[name] = self._page(receipts.shown(path), _listing(path))
         files = {name: page.encode() for name, page in pages.items()}
         files |= {"main.pdf": PDF.read_bytes()} if PDF in self.names else {}
         return {name: files[name] for name in sorted(files, key=lambda name: name == "index.html")}
@@ -129,7 +133,7 @@ class _Site:
         path = _find(parts.path, source)
         if path in self.names:
             return self.names[path] + fragment
-        if not path.is_file() or path == PDF:
+        if path is None or not path.is_file():
             return ""
         self.sources[path] = f"{receipts.shown(path).replace('/', '-')}.html"
         return self.sources[path]
@@ -189,21 +193,21 @@ def _question(path: Path) -> str:
         raise NotebookError(f"{path.name} has no title in its first cell: {error}") from None
 
 
-def _executed(path: Path, notebook: Notebook | None) -> tuple[Path, str]:
+def _executed(path: Path, notebook: Notebook | None, run: Run = RUN) -> tuple[Path, str]:
     """The copy of a notebook to show, and what to say of it."""
     if notebook is None:
-        return path, ""
+        return path, "Shown as a picture; it is live in JupyterLab: <code>make lab</code>."
     sizes = parameters.SAMPLE_SIZES
-    receipt, full = receipts.read(notebook, RUN), pipeline.executed(notebook, RUN)
-    changed = receipts.outdated(notebook, RUN)
-    here = receipt is not None and full.is_file() and receipts.made_here(notebook, RUN)
+    receipt, full = receipts.read(notebook, run), pipeline.executed(notebook, run)
+    changed = receipts.outdated(notebook, run)
+    here = receipt is not None and full.is_file() and receipts.made_here(notebook, run)
     if here and receipts.shown(path) not in changed:
         since = f" Since then {changed[0]} changed; <code>make paper</code> runs it again." * bool(
             changed
         )
         values = _listed(receipt["parameters"], sizes | set(receipt["changed_parameters"]))
         return full, f"Shown as <code>make paper</code> ran it, at full size{values}.{since}"
-    small, large = notebook.defaults, notebook.parameters(RUN.profile, {})
+    small, large = notebook.defaults, notebook.parameters(run.profile, {})
     return path, (
         f"Shown with the notebook’s own parameters{_listed(small, sizes)}."
         f" <code>make paper</code> runs it at full size{_listed(large, sizes)}."
@@ -227,12 +231,13 @@ def _prepared(path: Path) -> nbformat.NotebookNode:
             if output.output_type == "error":
                 raise NotebookError(f"{path.name}: a cell ended in {output.ename}; run it again")
             data = output.get("data", {})
-            output.live = data.pop(WIDGET, None) is not None
-            if output.live and set(data) == {"text/plain"}:
-                data.clear()
+            if data.pop(WIDGET, None) and set(data) == {"text/plain"}:
+                del data["text/plain"]
+            words = data.get("text/plain", "<")
             for kind in set(data) & {"image/png", "image/jpeg"}:
-                about = output.metadata.setdefault(kind, {})
-                about.setdefault("alt", cell.metadata.get("alt", f"Figure: {heading}"))
+                # Most pictures' own text is a repr.
+                alt = f"Figure: {heading}" if words.startswith("<") else words
+                output.metadata.setdefault(kind, {}).setdefault("alt", alt)
     if not any(cell.get("outputs") for cell in notebook.cells):
         raise NotebookError(f"{path.name} has no outputs; make outputs runs it")
     return notebook
@@ -249,9 +254,9 @@ def _claims(rows: Iterable[tuple[str, ...]], words: Iterable[str]) -> list[tuple
 
 
 def _counts(words: Iterable[str]) -> dict[str, int]:
-    """How often each verdict stands there, the best for the method first."""
+    """How often each verdict stands there."""
     counts = Counter(words)
-    order = (claims.SUPPORTED, claims.UNCLEAR, claims.CONTRADICTED, claims.UNTESTABLE)
+    order = (claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE)
     return {word: counts[word] for word in order if counts[word]}
 
 
@@ -269,10 +274,12 @@ def _listing(path: Path) -> str:
     return highlight(path.read_text(), lexer, HtmlFormatter())
 
 
-def _find(url: str, source: Path) -> Path:
-    """The file of the project that a link or a picture of `source` names."""
+def _find(url: str, source: Path) -> Path | None:
+    """The file of the project that a link or a picture of `source` names; None for one outside."""
     path = (source.parent / unquote(url)).resolve()
-    if path != PDF and not (path.is_relative_to(places.ROOT) and path.exists()):
+    if not path.is_relative_to(places.ROOT):  # such as the host's page of this project
+        return None
+    if path != PDF and not path.exists():
         raise NotebookError(f"{source.name} names {url}, which is not in the project")
     return path
 
