@@ -72,6 +72,7 @@ CASES = {
         ["digits", "CIFAR_10", "my data/1.npz"],
         ["", "a b", "-x", "a\n", ".npz", "x.npy", 1, None],
     ),
+    "readers": (["mlp", "mlp, small_cnn"], ["", "mlp,", "MLP", "mlp;x", "mlp\n", 1, None]),
     "models": (["mlp", "mlp, deep_cnn"], ["", "mlp,", "MLP", "mlp;x", "mlp\n", 1, None]),
     "few_models": (["", "mlp", "mlp,deep_cnn"], ["mlp,", "MLP", "mlp\n", 1, None]),
     "methods": (["all", "ste, t0_qat", "my2nd"], ["", "ste,", "2nd", "ste;lsq", "ste\n", 1, None]),

@@ -18,6 +18,7 @@ from torch import nn
 from t0qat import claims, linear, methods, precision, results
 from t0qat.constants import XI
 from t0qat.experiments import Cell
+from t0qat.parameters import ParameterError
 from t0qat.precision import CURVES, FLIPS, Measured, Trained
 from t0qat.quantizers import Grid, quantize
 from t0qat.streams import stream
@@ -297,6 +298,17 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
         assert (row["ci_low"], row["ci_high"]) == pytest.approx(
             stats.t.interval(0.95, 3, np.mean(distances), stats.sem(distances))
         )
+
+
+def test_readers_are_chosen_by_name_and_leave_each_other_as_they_are(cells, monkeypatch):
+    small = {"replicates": 2, "replicates_networks": 4, "epochs": 20, "network_epochs": 15}
+    one = precision.curves(readers="mlp", xi_scaling=500.0, **small)
+    assert {cell.dataset for cell in one} == {*TASKS, "digits"}
+    for cell in one:
+        if cell.dataset == "digits":
+            assert all(map(np.array_equal, one[cell], cells[cell]))
+    with pytest.raises(ParameterError, match="readers: 'deep_cnn' is unknown or twice"):
+        precision.curves(readers="mlp, deep_cnn", **small)
 
 
 def test_a_new_subject_is_one_function_and_one_line(monkeypatch):

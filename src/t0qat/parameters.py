@@ -108,6 +108,7 @@ RULES = {
     "dataset": pattern(
         r"[A-Za-z]\w*|[^\n]+\.npz", "'digits', a name on OpenML, or the path of an .npz file"
     ),
+    "readers": pattern(r"[a-z_]+(, *[a-z_]+)*", "mlp, small_cnn, or both with a comma"),
     "models": pattern(r"[a-z_]+(, *[a-z_]+)*", MODEL_LIST),
     "few_models": pattern(r"([a-z_]+(, *[a-z_]+)*)?", f"{MODEL_LIST}, or ''"),
     "methods": pattern(

@@ -30,6 +30,7 @@ from t0qat import (
     tasks,
     training,
 )
+from t0qat.arms import listed
 from t0qat.constants import FEATURES, XI, XI_SCALING
 from t0qat.experiments import Cell
 from t0qat.methods import View
@@ -131,11 +132,16 @@ SUBJECTS = {
     name: Subject(partial(linear_layer, name), "Unexplained variance", "replicates", 250)
     for name in TASKS
 }
+# Networks that read the digits, by the data set under which their results stand.
+READERS = {"mlp": "digits", "small_cnn": "digits_small_cnn"}
 SUBJECTS |= {
-    name: Subject(
-        partial(network, "digits", build), "Share of wrong images", "replicates_networks", batch
+    dataset: Subject(
+        partial(network, "digits", models.MODELS[model]),
+        "Share of wrong images",
+        "replicates_networks",
+        2,
     )
-    for name, build, batch in (("digits", models.mlp, 2), ("digits_small_cnn", models.small_cnn, 1))
+    for model, dataset in READERS.items()
 }
 
 
@@ -183,6 +189,7 @@ def curves(
     *,
     replicates: int,
     replicates_networks: int,
+    readers: str = ", ".join(READERS),
     seed: int = 0,
     target: str = "sum",
     target_noise: float = 0.1,
@@ -195,18 +202,21 @@ def curves(
 ) -> dict[Cell, Measured]:
     """Every subject, method and variant on every grid of 1 to 16 bits, in one process a processor core.
 
+    readers: names in READERS, with commas.
+
     All methods of a replicate share data, initialization and training draws. A replicate's numbers do
     not depend on the number of processes. Raises ParameterError before computing.
     """
     settings = dict(locals())
+    left_out = {*READERS.values()} - {READERS[name] for name in listed("readers", readers, READERS)}
     batches = [
         {"dataset": dataset, "first": i, "stop": min(i + subject.batch, settings[subject.number])}
         for dataset, subject in SUBJECTS.items()
+        if dataset not in left_out
         for i in range(0, settings[subject.number], subject.batch)
     ]
-    numbers = {
-        subject.number for subject in SUBJECTS.values()
-    }  # more replicates change none of the others
+    # More replicates and networks change none of the others.
+    numbers = {"readers", *(subject.number for subject in SUBJECTS.values())}
     settings = {name: value for name, value in settings.items() if name not in numbers}
     parts = {}
     for rows in grid.run(
