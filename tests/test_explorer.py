@@ -214,7 +214,7 @@ def test_of_many_moves_only_the_newest_is_computed(small, monkeypatch):
 
 
 def test_a_drag_is_followed_while_it_goes_on(small, monkeypatch):
-    """A short computation is drawn though the next move has come: nothing waits for the reader to stop."""
+    """A short computation is drawn though the next move has come: nothing waits for a pause."""
     drawn = []
     original = Drops.update
     monkeypatch.setattr(Drops, "update", lambda s, f: drawn.append(f.setting.scaling) or original(s, f))
