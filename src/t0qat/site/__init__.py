@@ -162,7 +162,7 @@ class _Site:
             counts=_counts(results["claims"].verdict),
             pdf=PDF in self.names,
             notebooks=[
-                (self.names[path], question, _first_figure(self.run_by_pipeline.get(path)))
+                (self.names[path], question, _first_figure(path, self.run_by_pipeline.get(path)))
                 for path, question in self.questions.items()
             ],
             how=self._markdown(how, README),
@@ -260,10 +260,14 @@ def _counts(words: Iterable[str]) -> dict[str, int]:
     return {word: counts[word] for word in order if counts[word]}
 
 
-def _first_figure(notebook: Notebook | None) -> str:
-    """What a notebook shows first of its published figures, as an address; "" where it has none."""
-    names = [name for name in notebook.outputs if name.endswith(".png")] if notebook else []
-    return _picture(RUN.home / names[0]) if names else ""
+def _first_figure(path: Path, notebook: Notebook | None) -> str:
+    """The first figure that a notebook publishes, or else shows, as an address; "" without one."""
+    if notebook:
+        names = [name for name in notebook.outputs if name.endswith(".png")]
+        return _picture(RUN.home / names[0]) if names else ""
+    outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+    pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    return f"data:image/png;base64,{pictures[0].strip()}" if pictures else ""
 
 
 def _listing(path: Path) -> str:
