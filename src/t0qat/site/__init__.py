@@ -202,9 +202,9 @@ def _executed(path: Path, notebook: Notebook | None, run: Run = RUN) -> tuple[Pa
     changed = receipts.outdated(notebook, run)
     here = receipt is not None and full.is_file() and receipts.made_here(notebook, run)
     if here and receipts.shown(path) not in changed:
-        since = f" Since then {changed[0]} changed; <code>make paper</code> runs it again." * bool(
-            changed
-        )
+        since = ""
+        if changed:
+            since = f" Since then {changed[0]} changed; <code>make paper</code> runs it again."
         values = _listed(receipt["parameters"], sizes | set(receipt["changed_parameters"]))
         return full, f"Shown as <code>make paper</code> ran it, at full size{values}.{since}"
     small, large = notebook.defaults, notebook.parameters(run.profile, {})
@@ -227,12 +227,12 @@ def _prepared(path: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading = (re.findall(r"^#+ +(.*)$", cell.source, re.M) or [heading])[-1]
-        for output in cell.get("outputs", []):
+        for output in [*cell.get("outputs", [])]:
             if output.output_type == "error":
                 raise NotebookError(f"{path.name}: a cell ended in {output.ename}; run it again")
             data = output.get("data", {})
             if data.pop(WIDGET, None) and set(data) == {"text/plain"}:
-                del data["text/plain"]
+                cell.outputs.remove(output)
             words = data.get("text/plain", "<")
             for kind in set(data) & {"image/png", "image/jpeg"}:
                 # Most pictures' own text is a repr.
