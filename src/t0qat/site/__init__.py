@@ -223,10 +223,10 @@ def _listed(values: dict, names: set[str]) -> str:
 def _prepared(path: Path) -> nbformat.NotebookNode:
     """The notebook with a description for each picture, and without what needs a kernel."""
     notebook = nbformat.read(path, 4)
-    heading = ""
+    headings = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            heading = (re.findall(r"^#+ +(.*)$", cell.source, re.M) or [heading])[-1]
+            headings += re.findall(r"^#+ +(.*)$", cell.source, re.M)
         for output in [*cell.get("outputs", [])]:
             if output.output_type == "error":
                 raise NotebookError(f"{path.name}: a cell ended in {output.ename}; run it again")
@@ -236,7 +236,8 @@ def _prepared(path: Path) -> nbformat.NotebookNode:
             words = data.get("text/plain", "<")
             for kind in set(data) & {"image/png", "image/jpeg"}:
                 # Most pictures' own text is a repr.
-                alt = f"Figure: {heading}" if words.startswith("<") else words
+                alt = " – ".join(["Figure", *headings[:1], *headings[1:][-1:]])
+                alt = alt if words.startswith("<") else words
                 output.metadata.setdefault(kind, {}).setdefault("alt", alt)
     if not any(cell.get("outputs") for cell in notebook.cells):
         raise NotebookError(f"{path.name} has no outputs; make outputs runs it")
