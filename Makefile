@@ -50,8 +50,8 @@ lab: setup ## JupyterLab on 127.0.0.1, with its token
 
 outputs: setup ## Run every notebook at its own defaults and keep the outputs in it, as they are committed
 	@rm -rf build/cells/notebook
-	@$(VENV_PYTHON) -m nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	@T0QAT_STATIC=1 $(VENV_PYTHON) -m nbconvert --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 
 bench: setup ## Speed and cost as ratios, both sides of each in one run
 	@$(VENV_PYTHON) -m t0qat bench

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from t0qat import linear, methods, statistics
 from t0qat.constants import FEATURES, REPORTED, REPORTED_REDUCTION, XI_SCALING, reported_evaluation_noise
+from t0qat.linear import Moments
 from t0qat.parameters import bit_list, checked
 from t0qat.quantizers import CODES, SCALES, Grid, fake_quantize
 from t0qat.tasks import TASKS
@@ -26,6 +27,26 @@ class Losses(NamedTuple):
     def drop(self) -> np.ndarray:
         """How much quantization adds to the loss."""
         return self.quantized - self.full_precision
+
+
+class Begun(NamedTuple):
+    """What the runs of some replicates begin with."""
+
+    train: Moments
+    test: Moments
+    start: Tensor  # (d, replicates), float32
+
+
+def begin(dataset: str, replicates: range, seed: int, target: str, target_noise: float) -> Begun:
+    """Data and initialization of these replicates; the last two are of the synthetic task alone."""
+    options = {"target": target, "target_noise": target_noise} if dataset == "synthetic" else {}
+    data = (TASKS[dataset](i, seed, **options) for i in replicates)
+    return Begun(*linear.moments(data), linear.initial(FEATURES, replicates, seed))
+
+
+def disturbed(test: Moments, trained: Tensor, shift: Tensor) -> Losses:
+    """Losses before and after a shift of all parameters, (d, replicates) like them."""
+    return Losses(test.loss(trained).numpy(), test.loss(trained + shift).numpy())
 
 
 @checked
@@ -54,20 +75,18 @@ def published(
     views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
     runs = [{name: [] for name in views} for _ in range(2)]
     for chunk in linear.chunks(replicates, epochs * (FEATURES + 1)):
-        data = (TASKS["synthetic"](i, seed, target, target_noise) for i in chunk)
-        train, test = linear.moments(data)
-        start = linear.initial(FEATURES, chunk, seed)
+        train, test, start = begin("synthetic", chunk, seed, target, target_noise)
         for run, prefix in zip(runs, ("", "second_"), strict=True):
             noise = linear.noise_draws(f"{prefix}training_noise", chunk, (epochs, FEATURES + 1), seed)
             shift = linear.noise_draws(f"{prefix}evaluation_noise", chunk, (FEATURES + 1,), seed)
             for name, view in views.items():
                 trained = linear.train(train, start, view, noise, learning_rate)
-                shaken = trained + evaluation_noise * shift
-                run[name].append((test.loss(trained), test.loss(shaken)))
-    return tuple({name: _joined(parts) for name, parts in run.items()} for run in runs)
+                run[name].append(disturbed(test, trained, evaluation_noise * shift))
+    return tuple({name: joined(parts) for name, parts in run.items()} for run in runs)
 
 
-def _joined(parts) -> Losses:
+def joined(parts) -> Losses:
+    """The losses of all replicates from those of parts of them."""
     return Losses(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -167,20 +186,17 @@ def integer_grids(
     """
     views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
     grids = all_grids(bits)
-    settings = {"synthetic": {"target": target, "target_noise": target_noise}}
     parts = {}
-    for dataset, task in TASKS.items():
+    for dataset in TASKS:
         for chunk in linear.chunks(replicates, epochs * (FEATURES + 1)):
-            data = (task(i, seed, **settings.get(dataset, {})) for i in chunk)
-            train, test = linear.moments(data)
-            start = linear.initial(FEATURES, chunk, seed)
+            train, test, start = begin(dataset, chunk, seed, target, target_noise)
             noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
             for method, view in views.items():
                 trained = linear.train(train, start, view, noise, learning_rate).double()
                 for grid in grids:
                     losses = test.loss(trained), test.loss(rounded(trained, grid))
                     parts.setdefault(Cell(dataset, method, grid), []).append(losses)
-    return {cell: _joined(losses) for cell, losses in parts.items()}
+    return {cell: joined(losses) for cell, losses in parts.items()}
 
 
 def grid_losses(cells: dict[Cell, Losses]) -> pd.DataFrame:

@@ -60,21 +60,28 @@ def style(method: str) -> dict:
     return STYLES[[*METHODS, *VARIANTS].index(method) % len(STYLES)]
 
 
+def density(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where, and how dense the values lie there, the peak 1: two arrays, empty where all are equal."""
+    if np.ptp(values) == 0:
+        return np.empty(0), np.empty(0)
+    low, high = np.quantile(values, [0.002, 0.998])
+    margin = 0.1 * (high - low)
+    at = np.linspace(low - margin, high + margin, 300)
+    height = gaussian_kde(values)(at)
+    return at, height / height.max()
+
+
 def table1(run: dict[str, Losses]) -> Figure:
     """Distributions of single runs: the three losses, one panel each, reported values as arrows."""
     with mpl.rc_context(FONT):
         figure, panels = plt.subplots(3, 1, figsize=(COLUMN, 4.4), layout="constrained")
         for panel, quantity in zip(panels, QUANTITIES, strict=True):
             for method, losses in run.items():
-                values = getattr(losses, quantity)
-                if np.ptp(values) == 0:  # no evaluation noise, no drop: nothing to draw a density of
+                at, height = density(getattr(losses, quantity))
+                if not len(at):  # no evaluation noise, no drop
                     continue
-                low, high = np.quantile(values, [0.002, 0.998])
-                margin = 0.1 * (high - low)
-                at = np.linspace(low - margin, high + margin, 300)
-                density = gaussian_kde(values)(at)
                 line = {key: value for key, value in style(method).items() if key != "marker"}
-                panel.plot(at, density / density.max(), label=METHODS[method].label, **line)
+                panel.plot(at, height, label=METHODS[method].label, **line)
             values = [row[quantity] for row in REPORTED.values()]
             left, right = panel.get_xlim()
             close = max(values) - min(values) < 0.3 * (right - left)

@@ -60,19 +60,25 @@ def source_hash(path: Path) -> str:
 
 
 def load(folder: Path = places.ROOT / "notebooks") -> list[Notebook]:
-    """Every notebook that the pipeline runs, in reading order, each checked as a whole."""
-    return [_load(path) for path in sorted(folder.glob("*.ipynb"))]
+    """Every notebook that the pipeline runs, in reading order, each checked as a whole.
+
+    One with neither parameters nor a .toml beside it makes nothing for the paper and is left alone.
+    """
+    found = (_load(path) for path in sorted(folder.glob("*.ipynb")))
+    return [notebook for notebook in found if notebook]
 
 
-def _load(path: Path) -> Notebook:
+def _load(path: Path) -> Notebook | None:
     try:
         cells = json.loads(path.read_bytes())["cells"]
+        tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+        if not tagged and not path.with_suffix(".toml").exists():
+            return None
         settings = tomllib.loads(path.with_suffix(".toml").read_text())
     except FileNotFoundError as error:
         raise NotebookError(f"{Path(error.filename).name} is missing beside {path.name}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise NotebookError(f"{path.name} or its .toml cannot be read: {error}") from None
-    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise NotebookError(f"{path.name}: {len(tagged)} cells are tagged 'parameters', 1 is needed")
     defaults = _assignments(path.name, "".join(tagged[0]["source"]))

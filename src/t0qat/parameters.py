@@ -141,6 +141,17 @@ SAMPLE_SIZES = {"replicates", "replicates_mlp", "calibration_replicates", "tunin
 SAMPLE_SIZES |= {"draws", "networks", "noise_pairs", "probes"}
 
 
+def limits(name: str) -> tuple[float, float]:
+    """The least and the largest number that a parameter may be."""
+    schema = TypeAdapter(RULES[name].type).json_schema()
+    return schema["minimum"], schema["maximum"]
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """The names that a parameter may be."""
+    return tuple(TypeAdapter(RULES[name].type).json_schema()["enum"])
+
+
 def check(values: Mapping[str, Any]) -> None:
     """Hold every value against its rule; raises ParameterError on the first that breaks one."""
     for name, value in values.items():

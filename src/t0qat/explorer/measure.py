@@ -1,0 +1,191 @@
+"""What the explorer shows at one setting: the published experiment, and a small network, rounded.
+
+Work comes as generators: each yields (done, total) after a step of about 0.1 s, so that the caller may
+let other work in, or stop, and returns its result. Every step is kept, so that moving one slider
+computes only what that slider changes. Results are those of experiments.published and precision.curves.
+"""
+
+import inspect
+from collections.abc import Generator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from t0qat import experiments, linear, precision
+from t0qat.constants import CONSTANTS, FEATURES, XI, reported_evaluation_noise
+from t0qat.experiments import Losses
+from t0qat.methods import METHODS, Method
+from t0qat.quantizers import CODES, Grid, quantize
+
+BLOCK = 500  # replicates a step
+NETWORKS = 4  # of each method
+BITS = range(1, 9)
+
+
+def defaults(function) -> dict[str, Any]:
+    """What a function takes where nothing is given."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+PUBLISHED = defaults(experiments.published)
+NETWORK = defaults(precision.curves)
+
+
+class Setting(NamedTuple):
+    """One value a control; names are those of the notebooks' parameters where there is one."""
+
+    constant: str = "xi"
+    scaling: float = PUBLISHED["xi_scaling"]
+    baseline_noise: float = PUBLISHED["baseline_noise"]
+    evaluation_noise: float | str = PUBLISHED["evaluation_noise"]
+    bits: int = 4
+    grid_range: str = Grid.range
+    grid_scale: str = Grid.scale
+    target: str = PUBLISHED["target"]
+    dataset: str = "synthetic"
+    replicates: int = BLOCK
+
+    @property
+    def xi_scaling(self) -> float:
+        """The scaling with which xi gives the same noise as the chosen constant with its own."""
+        return CONSTANTS[self.constant] / XI * self.scaling
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of T0-QAT's training noise, in units of the weights."""
+        return XI * self.xi_scaling
+
+    @property
+    def disturbance(self) -> float:
+        """Standard deviation of the evaluation noise, in units of the weights."""
+        reported = self.evaluation_noise == "reported"
+        return reported_evaluation_noise() if reported else self.evaluation_noise
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.bits, self.grid_range, self.grid_scale)
+
+    def grids(self) -> list[Grid]:
+        """Those of the chosen range and scale rule, bits rising."""
+        return [Grid(b, self.grid_range, self.grid_scale) for b in BITS if fits(b, self.grid_range)]
+
+    def strengths(self, method: Method) -> tuple[tuple[str, float], ...]:
+        """Those of the settings that the method takes."""
+        given = {"xi_scaling": self.xi_scaling, "baseline_noise": self.baseline_noise}
+        takes = inspect.signature(method.build).parameters
+        return tuple((name, value) for name, value in given.items() if name in takes)
+
+
+def fits(bits: int, codes: str) -> bool:
+    """Whether the range has a grid of that many bits."""
+    low, high = CODES[codes](bits)
+    return low < high
+
+
+class Rounded(NamedTuple):
+    """The ten weights of one replicate on their grid: arrays (10,), and losses."""
+
+    weights: np.ndarray
+    codes: np.ndarray
+    step: float
+    before: float  # loss
+    after: float  # loss with rounded weights; the bias stays
+
+
+class Linear(NamedTuple):
+    """The published experiment by method: losses of all replicates, and the first one's weights."""
+
+    setting: Setting
+    losses: dict[str, Losses]
+    rounded: dict[str, Rounded]
+
+
+class Networks(NamedTuple):
+    """Share of test images named rightly by method: (networks, grids), and not rounded: (networks,)."""
+
+    setting: Setting
+    accuracy: dict[str, np.ndarray]
+    unrounded: dict[str, np.ndarray]
+
+
+@lru_cache(48)
+@linear.one_thread()
+def _begun(dataset: str, target: str, first: int, stop: int) -> experiments.Begun:
+    seed, target_noise = PUBLISHED["seed"], PUBLISHED["target_noise"]
+    return experiments.begin(dataset, range(first, stop), seed, target, target_noise)
+
+
+@lru_cache(48)
+def _draws(purpose: str, first: int, stop: int, *shape: int) -> Tensor:
+    return linear.noise_draws(purpose, range(first, stop), shape, PUBLISHED["seed"])
+
+
+@lru_cache(500)
+@linear.one_thread()
+def _trained(method: Method, strengths: tuple, *where) -> Tensor:
+    *_, first, stop = where
+    begun, view = _begun(*where), method.build(**dict(strengths))
+    noise = _draws("training_noise", first, stop, PUBLISHED["epochs"], FEATURES + 1)
+    return linear.train(begun.train, begun.start, view, noise, PUBLISHED["learning_rate"])
+
+
+def published(setting: Setting) -> Generator[tuple[int, int], None, Linear]:
+    """The losses of the first run of experiments.published, on either data set."""
+    parts, rounded, done = {}, {}, 0
+    blocks = list(linear.chunks(setting.replicates, largest=BLOCK))
+    for block in blocks:
+        where = setting.dataset, setting.target, block.start, block.stop
+        for name, method in METHODS.items():
+            test = _begun(*where).test
+            v = _trained(method, setting.strengths(method), *where)
+            shift = _draws("evaluation_noise", block.start, block.stop, FEATURES + 1)
+            losses = experiments.disturbed(test, v, setting.disturbance * shift)
+            parts.setdefault(name, []).append(losses)
+            if block.start == 0:
+                rounded[name] = _rounded(test, v, setting.grid)
+            done += 1
+            yield done, len(blocks) * len(METHODS)
+    return Linear(setting, {name: experiments.joined(each) for name, each in parts.items()}, rounded)
+
+
+def _rounded(test: linear.Moments, trained: Tensor, grid: Grid) -> Rounded:
+    first = trained[:, :1].double()
+    codes, step = quantize(first[:-1, 0], grid)
+    one = linear.Moments(*(part[..., :1] for part in test))
+    before, after = (one.loss(v).item() for v in (first, experiments.rounded(first, grid)))
+    return Rounded(first[:-1, 0].numpy(), codes.numpy(), step.item(), before, after)
+
+
+@lru_cache(256)
+@linear.one_thread()
+def _network(method: Method, strengths: tuple, replicate: int) -> precision.Trained:
+    views = {"it": method.build(**dict(strengths))}
+    replicates = range(replicate, replicate + 1)
+    return precision.SUBJECTS["digits"].train(replicates, views, NETWORK)["it"]
+
+
+@lru_cache(2048)
+@linear.one_thread()
+def _shares_right(method: Method, strengths: tuple, replicate: int, grids: tuple) -> list[float]:
+    trained = _network(method, strengths, replicate)
+    wrong = [precision.measure(trained, grid).metric for grid in grids]
+    return [1 - share.item() for share in (*wrong, trained.metric(trained.weights))]
+
+
+def networks(setting: Setting, number: int = NETWORKS) -> Generator[tuple[int, int], None, Networks]:
+    """The digits' networks of precision.curves, one hidden layer, on the grids of every width."""
+    rows = {name: [] for name in METHODS}
+    for replicate in range(number):
+        for i, (name, method) in enumerate(METHODS.items()):
+            strengths = setting.strengths(method)
+            rows[name].append(_shares_right(method, strengths, replicate, tuple(setting.grids())))
+            yield replicate * len(METHODS) + i + 1, number * len(METHODS)
+    shares = {name: np.array(row) for name, row in rows.items()}
+    return Networks(
+        setting,
+        {name: share[:, :-1] for name, share in shares.items()},
+        {name: share[:, -1] for name, share in shares.items()},
+    )

@@ -1,0 +1,98 @@
+"""A sentence under each picture, made from what the picture shows."""
+
+from html import escape
+
+import numpy as np
+
+from t0qat import statistics
+from t0qat.constants import REPORTED
+from t0qat.exhibits.words import direction, estimate, percent, thousands
+from t0qat.explorer.measure import Linear, Networks
+from t0qat.methods import METHODS
+
+MINE, OTHER = "t0_qat", "standard_qat"
+
+
+def _label(method: str) -> str:
+    return escape(METHODS[method].label)
+
+
+def _difference(first, second) -> tuple[str, str]:
+    """Words for the direction of first - second, and the numbers behind them."""
+    row = statistics.paired_difference(first, second)
+    low, high = row["ci_low"], row["ci_high"]
+    words = direction(low, high)
+    numbers = "{} [{}, {}]".format(*estimate(row["estimate"], low, high))
+    if low <= 0 <= high and row["detectable"] > 0:
+        numbers += f"; these runs would see {row['detectable']:.2g}"
+    return words, numbers
+
+
+def drops(found: Linear) -> str:
+    mine, other = (found.losses[name].drop for name in (MINE, OTHER))
+    if found.setting.disturbance == 0:
+        return "Without evaluation noise nothing is disturbed, and no loss drops."
+    words, numbers = _difference(mine, other)
+    text = (
+        f"{_label(MINE)}'s expected drop is {words} {_label(OTHER)}'s: difference {numbers}"
+        f" ({thousands(len(mine))} paired runs)."
+    )
+    if found.setting.dataset == "synthetic":
+        inside = 0
+        for method, row in REPORTED.items():
+            low, high = np.quantile(found.losses[method].drop, [0.025, 0.975])
+            inside += low <= row["drop"] <= high
+        text += f" {inside} of {len(REPORTED)} reported drops lie in the middle 95 % of single runs."
+    return text
+
+
+def losses(found: Linear) -> str:
+    mine, other = (found.losses[name] for name in (MINE, OTHER))
+    words, numbers = _difference(mine.quantized, other.quantized)
+    worse = statistics.chance(mine.quantized > other.quantized)["estimate"]
+    before = " and ".join(
+        f"{losses.full_precision.mean():.3g} ({_label(name)})"
+        for name, losses in found.losses.items()
+        if name in (MINE, OTHER)
+    )
+    return (
+        f"After the disturbance {_label(MINE)}'s expected loss is {words} {_label(OTHER)}'s: difference"
+        f" {numbers}; it is the larger in {percent(worse)} % of {thousands(len(mine.drop))} pairs."
+        f" Before it the mean losses are {before}."
+    )
+
+
+def accuracy(found: Networks) -> str:
+    setting = found.setting
+    at = [grid.bits for grid in setting.grids()].index(setting.bits)
+    mine, plain = (found.accuracy[name][:, at] for name in (MINE, "no_noise"))
+    lost = found.unrounded["no_noise"].mean() - plain.mean()
+    n = len(mine)
+    text = (
+        f"A network of one hidden layer reads digits. Rounded to INT{setting.bits}, {_label(MINE)}"
+        f" with noise {setting.noise:.3g} names {percent(mine.mean())} % of the test images rightly,"
+        f" training without noise {percent(plain.mean())} %"
+    )
+    if n < 2:
+        return f"{text} (one network each; more are being trained)."
+    words, numbers = _difference(100 * mine, 100 * plain)
+    moves = "costs" if lost > 0 else "gains"
+    return (
+        f"{text}: the accuracy is {words} without, difference {numbers} points ({n} paired networks)."
+        f" Rounding as such {moves} plain training {abs(100 * lost):.1f} points."
+    )
+
+
+def weights(found: Linear) -> str:
+    grid = found.setting.grid
+    low, high = grid.codes
+    each = "; ".join(
+        f"{_label(name)}: step {mine.step:.3g}, {len(np.unique(mine.codes))} codes used,"
+        f" loss {mine.before:.3g} before and {mine.after:.3g} after"
+        for name, mine in found.rounded.items()
+        if name in (MINE, OTHER)
+    )
+    return (
+        f"One run's ten weights, rounded to INT{grid.bits}: {thousands(high - low + 1)} codes from {low}"
+        f" to {high} ({grid.range} range, {grid.scale} scale). {each}."
+    )
