@@ -10,7 +10,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup latex paper smoke test test-portable test-chain test-faults test-browser lab outputs bench verify status keep lock clean
+.PHONY: help setup latex paper smoke test test-portable test-chain test-faults test-browser lab site outputs bench verify status keep lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ test-browser: setup latex ## Every notebook in JupyterLab, the explorer and the 
 lab: setup ## JupyterLab on 127.0.0.1, with its token
 	@$(VENV_PYTHON) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks \
 	  --IdentityProvider.token="$$($(VENV_PYTHON) -c 'import secrets; print(secrets.token_hex(24))')" $(LAB)
+
+site: setup ## Result, figures, claims and every notebook as pages, in build/site: open index.html there
+	@$(VENV_PYTHON) -m t0qat site
 
 outputs: setup ## Run every notebook at its own defaults and keep the outputs in it, as they are committed
 	@rm -rf build/cells/notebook

@@ -226,7 +226,7 @@ def language_rows(
         arms.Arm("pydoc", model + ending, method, width)
         for ending in ("", *endings)
         for model in models.split(", ")
-        for method in (language.ON_VARIANTS if ending else language.METHODS)
+        for method in (language.ON_EVERYTHING if ending == "_everything" else language.METHODS)
         for width in (bits if REGISTRY[method].for_bits else (0,))
     ]
     tables = benchmark_rows("language", "bits_per_character", found, loss, difference, bits)
@@ -520,9 +520,53 @@ def test_hostile_labels_leave_the_readme_tables_whole(monkeypatch):
     monkeypatch.setitem(METHODS, "t0_qat", Method(hostile, METHODS["t0_qat"].build))
     tables = frames()
     tables["claims"] = tables["claims"].assign(claim=hostile, statistic=hostile)
-    rows = [line for line in verdicts.readme(tables).splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
-    assert not any("<img>" in row for row in rows)
+    blocks = [text for text in verdicts.readme(tables).split("\n\n") if text.startswith("|")]
+    assert len(blocks) == 3
+    for block in blocks:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}) == 1
+    assert "<img>" not in "".join(blocks)
+
+
+def test_the_readme_says_what_to_use_and_counts_verdicts():
+    tables = frames()
+    _, use, counts = (
+        [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()[2:]]
+        for block in verdicts.readme(tables).split("\n\n")
+        if block.startswith("|")
+    )
+    files = {"CNN": ("vision", "accuracy", 100), "small": ("language", "bits_per_character", 1)}
+    seen, model = [], ""
+    for lead, width, best, *others in use:
+        model = lead.split(",")[0].lower().replace(" ", "_").replace("-", "") if lead else model
+        file, metric, times = files["CNN" if "cnn" in model else "small"]
+        here = {"model": model, "eval_bits": int(width.removeprefix("INT")), "scale_rule": "chosen"}
+        select = " and ".join(f"{key} == {value!r}" for key, value in here.items())
+        arm = tables[f"{file}_paired"].query(
+            f"{select} and method == 't0_qat' and against == 'best_baseline'"
+        )
+        rows = tables[file].query(f"{select} and metric == {metric!r}")
+        mine = rows[(rows.method == arm.other.item()) & (rows.train_bits == arm.other_bits.item())]
+        for cell, row in [(best, mine)] + [
+            (cell, rows[rows.method == method])
+            for cell, method in zip(others, ("t0_qat", "t0_qat_tuned", "no_noise"), strict=True)
+        ]:
+            shown = float(re.search(r"(-?[\d.]+) \\\[", cell)[1])
+            assert shown == pytest.approx(times * row["mean"].item(), abs=0.06 * times / 10)
+        assert best.startswith(REGISTRY[arm.other.item().removesuffix("_half")].label)
+        seen.append((model, width))
+    assert seen == [
+        (model, width)
+        for model in ("small_cnn", "deep_cnn", "small_gpt2", "small_llama")
+        for width in ("INT4", "INT2")
+    ]
+    verdict = tables["claims"].groupby("id").verdict.value_counts()
+    for claim, *found in counts:
+        for cell, word in zip(
+            found,
+            (claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE),
+            strict=True,
+        ):
+            assert cell.replace("–", "0") == str(verdict.get((claim.split()[0], word), 0))
 
 
 @pytest.mark.parametrize(

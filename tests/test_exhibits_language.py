@@ -152,10 +152,23 @@ def test_scores_over_seeds_and_over_blocks_stand_side_by_side(tables):
     assert (macros["LanguageBlocks"], macros["LanguageHash"]) == ("16", "0123456789ab")
 
 
+def test_the_tuned_scale_stands_beside_plain_fine_tuning_at_the_same_rate(tables):
+    tried = tables["language_tuning"]
+    tried["learning_rate"] = tried["learning_rate"].astype(float)
+    mine = (tried.model == "small_llama") & (tried.method == "t0_qat_tuned") & (tried.chosen == 1)
+    plain = tried.index[(tried.model == "small_llama") & (tried.method == "no_noise")][-1]
+    tried.loc[mine, ["learning_rate", "mean"]] = 0.0123, 2.5
+    tried.loc[plain, ["learning_rate", "mean"]] = 0.0123, 2.75
+    said = language.language(tables)[1]["LanguageSameRate"]
+    assert said.endswith(f"2.500 against 2.750 at 0.0123 on the {LLAMA}")
+    tried.loc[plain, "learning_rate"] = 0.5
+    assert language.language(tables)[1]["LanguageSameRate"].endswith(f"-- on the {LLAMA}")
+
+
 def test_each_layout_stands_with_its_own_models(tables):
     body, macros = language.layouts(tables)
     table, model, ending, seen = scores(tables["language"]), "", "", 0
-    labels = {REGISTRY[m].label: m for m in table.method.unique()}
+    labels = {REGISTRY[m].label.replace(",", ""): m for m in table.method.unique()}
     names = {GPT: "small_gpt2", LLAMA: "small_llama"}
     endings = {"per channel": "", "per group of 32": fine_tuning.GROUPS}
     endings["with embeddings and head"] = fine_tuning.EVERYTHING
@@ -169,10 +182,13 @@ def test_each_layout_stands_with_its_own_models(tables):
             row = only(mine, eval_bits=bits)
             assert numbers(cell)[0] == pytest.approx(row["mean"], abs=0.006)
             seen += 1
-    assert seen == 2 * 3 * (3 * 3 + 2)  # STE alone has no column of float
+    # Methods without a width have a column of float.
+    every = sum(2 if REGISTRY[m].for_bits else 3 for m in table.method.unique())
+    assert seen == 2 * (2 * every + 3 + 3 + 2)
     plain = only(table, model="small_llama_groups", method="no_noise", eval_bits=2)
     gpt, llama = macros["LanguageLayoutsPlain"].split("; and ")
-    assert re.search(rf"{plain['mean']:.1f}\d* \[[^]]*\] per group of 32", llama)
+    (said,) = re.findall(r"([\d.]+) \[[^]]*\] per group of 32", llama)
+    assert float(said) == pytest.approx(plain["mean"], abs=0.006)
     assert gpt.endswith(f"with embeddings and head on the {GPT}")
 
 
@@ -183,7 +199,7 @@ def test_pairs_of_the_other_layouts_are_counted_by_the_corrected_tests(tables):
     pairs.loc[mine & (pairs.model == "small_gpt2_groups") & (pairs.eval_bits == 4), "p_holm"] = 0.05
     pairs.loc[mine & (pairs.model == "small_llama_groups") & (pairs.eval_bits == 4), "estimate"] = -0.3
     said = language.layouts(tables)[1]["LanguageLayoutsPairs"]
-    assert said.startswith("T0-QAT lower in 1 and higher in 6 of 8; ")
+    assert "T0-QAT lower in 1 and higher in 6 of 8; " in f"{said}; "
 
 
 def test_samples_stand_beside_the_score_of_their_arm_with_the_step_they_were_written_with(tables):

@@ -58,7 +58,8 @@ def test_each_accuracy_is_that_of_the_arm_trained_for_the_width_or_for_none(tabl
             m
             for m in accuracies.method.unique()
             if first
-            == REGISTRY[m.removesuffix("_half")].label.replace(",", "") + " (half)" * m.endswith("_half")
+            == REGISTRY[m.removesuffix("_half")].label.replace(",", "")
+            + " (half epochs)" * m.endswith("_half")
         ]
         mine = {"model": model, "method": method}
         fixed = REGISTRY[method.removesuffix("_half")].for_bits

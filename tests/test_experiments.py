@@ -286,7 +286,9 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
     }
     committed = {name: results.read(name) for name in claims.read_by()}
     frames["claims"] = claims.decide(committed | frames)
-    frames |= {name: results.read(name) for name in results.FILES if name.startswith("vision")}
+    frames |= {
+        name: results.read(name) for name in results.FILES if name.startswith(("vision", "language"))
+    }
     read = published_and_read(frames, tmp_path)
     for text in (published.table1(read)[0], published.integer_grids(read)[0], verdicts.readme(read)):
         assert "Relative noise" in text

@@ -53,7 +53,7 @@ def percent(
 
 def label(method: str) -> str:
     whole = method.removesuffix("_half")
-    return methods.REGISTRY[whole].label + (", half the epochs" if whole != method else "")
+    return methods.REGISTRY[whole].label + (" (half epochs)" if whole != method else "")
 
 
 def bars(panel) -> dict[str, ErrorbarContainer]:

@@ -135,3 +135,26 @@ def test_a_later_layer_makes_up_for_the_rounding_of_an_earlier_one():
         hidden = (inputs @ (first * scale).T + net[0].bias).relu()
         expected, _ = gptq.round_layer(net[2].weight.detach(), hidden.T @ hidden, Grid(2))
     assert torch.equal(codes["2.weight"][0], expected)
+
+
+@pytest.mark.parametrize("rule", ["absmax", "mse"])
+def test_in_groups_each_group_has_its_own_step_and_errors_move_over_the_whole_channel(rule):
+    grid = Grid(3, scale=rule)
+    for seed in range(5):
+        weights, inputs = problem(seed)
+        moments = (inputs.T @ inputs).double()
+        codes, scale = gptq.round_layer(weights, moments, grid, group=4)
+        assert torch.equal(scale, quantize(weights.reshape(-1, 4), grid)[1]) and codes.shape == (18, 4)
+        h = (moments + 0.01 * moments.diagonal().mean() * torch.eye(12)).numpy()
+        for w, mine, steps in zip(
+            weights.double().numpy().copy(), codes.view(6, 12), scale.view(6, 3), strict=True
+        ):
+            for i in range(12):
+                step = steps[i // 4].item()
+                code = encode(torch.tensor([w[i]]).float(), torch.tensor([step]), grid).item()
+                assert code == mine[i]
+                if i < 11:
+                    rest = np.linalg.solve(h[i + 1 :, i + 1 :], h[i + 1 :, i])
+                    w[i + 1 :] += rest * (w[i] - code * step)
+        whole = gptq.round_layer(weights, moments, grid, group=12)
+        assert all(map(torch.equal, whole, gptq.round_layer(weights, moments, grid)))

@@ -288,8 +288,10 @@ def test_ste_trains_what_is_read(name, layout):
     assert value.item() != pytest.approx(fine_tuning.losses(net, rows).mean().item(), rel=1e-5)
 
 
-def test_gptq_rounds_the_blocks_only_and_errs_less_than_plain_rounding():
-    net = net_of("small_gpt2")
+@pytest.mark.parametrize("group", [None, 32])
+@pytest.mark.parametrize("model", language_models.SMALL)
+def test_gptq_rounds_the_blocks_only_and_errs_less_than_plain_rounding(model, group):
+    net = net_of(model, group=group)
     tuned = fine_tuning.Tuned(net, {}, methods.REGISTRY["gptq"], None, IDS)
     exact, errors = net(IDS), {}
     for how in ("gptq", "nearest"):
@@ -298,8 +300,6 @@ def test_gptq_rounds_the_blocks_only_and_errs_less_than_plain_rounding():
         errors[how] = (rounded(net, codes)(IDS) - exact).square().mean().item()
     assert errors["gptq"] < 0.9 * errors["nearest"]
     assert torch.equal(net(IDS), exact)
-    with pytest.raises(ParameterError, match="GPTQ here rounds with one step an output channel"):
-        fine_tuning.cell(Arm("c", "small_gpt2_groups", "gptq", 0), 1, 1, 0, "test", starts={})
 
 
 @pytest.mark.parametrize("method", language.METHODS)
@@ -555,7 +555,6 @@ def run(corpus, tmp_path_factory):
         patch.setattr(language.grid.joblib, "cpu_count", lambda: 1)
         smaller(patch)
         patch.setattr(language, "METHODS", ("no_noise", "t0_qat", "ste"))
-        patch.setattr(language, "ON_VARIANTS", ("no_noise", "ste"))
         return language.benchmark(**TINY | {"corpus": corpus})
 
 
@@ -597,8 +596,14 @@ def test_the_tables_come_back_from_their_files_and_follow_from_the_models(run, t
         )
         assert row.estimate == pytest.approx(np.mean(mine - other))
         assert row.ci_low < row.estimate < row.ci_high
-    blocks = made["language_blocks"].query("method == 't0_qat' and eval_bits == 32")
-    values = scored.query("method == 't0_qat' and eval_bits == 32").groupby("block").value.mean()
+    blocks = made["language_blocks"].query(
+        "model == 'small_gpt2' and method == 't0_qat' and eval_bits == 32"
+    )
+    values = (
+        scored.query("model == 'small_gpt2' and method == 't0_qat' and eval_bits == 32")
+        .groupby("block")
+        .value.mean()
+    )
     assert blocks["mean"].item() == pytest.approx(values.mean()) and blocks.n.item() == 3
     anywhere = made["language_any"].query("scale_rule == 'mse'").set_index([*KEYS, "quantity"])
     for key, values in per[per.index.get_level_values("scale_rule") == "mse"].groupby(KEYS):
@@ -647,11 +652,17 @@ def test_what_ended_is_not_computed_again(run, corpus, tmp_path, monkeypatch):
 
 
 def test_named_methods_run_with_plain_fine_tuning_on_models_and_variants(corpus):
-    planned = language.plan(**TINY | {"corpus": corpus, "methods": "ste, gptq"})
+    named = "ste, gptq"
+    planned = language.plan(**TINY | {"corpus": corpus, "methods": named})
     assert [arm[2:] for arm in planned.arms] == [("no_noise", 0), ("gptq", 0), ("ste", 4), ("ste", 2)]
     assert {arm[1:3] for arm in planned.variants} == {
-        ("small_gpt2_groups", "no_noise"), ("small_gpt2_groups", "ste")
+        ("small_gpt2_groups", "no_noise"), ("small_gpt2_groups", "gptq"), ("small_gpt2_groups", "ste")
     }  # fmt: skip
+    planned = language.plan(
+        **TINY | {"corpus": corpus, "variants": "everything, groups", "methods": named}
+    )
+    ran = [{arm.method for arm in planned.variants if arm.model.endswith(end)} for end in ("ing", "ups")]
+    assert ran == [{"no_noise", "ste"}, {"no_noise", "ste", "gptq"}]
 
 
 @pytest.mark.parametrize(

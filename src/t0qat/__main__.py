@@ -1,4 +1,4 @@
-"""What `make` calls: python -m t0qat run | status | keep | bench | lock."""
+"""What `make` calls: python -m t0qat run | status | verify | keep | site | bench | lock."""
 
 import argparse
 import sys
@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--profile", choices=places.PROFILES, default="paper")
         if name == "run":
             command.add_argument("--params", type=Path, help="a file of changed parameters")
+    commands.add_parser("site", help="a static site in build/site")
     commands.add_parser("bench", help="speed and cost as ratios")
     commands.add_parser("lock", help="renew requirements.lock")
     given = parser.parse_args(arguments)
@@ -56,6 +57,10 @@ def _call(given: argparse.Namespace) -> int:
         from t0qat import verify
 
         return min(verify.verify(given.profile), 1)
+    elif given.command == "site":
+        from t0qat import receipts, site
+
+        print(f"open {receipts.shown(site.build())}")
     elif given.command == "bench":
         from t0qat import bench
 

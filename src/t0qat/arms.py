@@ -20,6 +20,20 @@ FEW = ("no_noise", "t0_qat", "t0_qat_tuned", "ste", "lsq", "random_bits")  # whe
 KEYS = ["dataset", "model", "method", "train_bits"]
 
 
+def model_label(model: str) -> str:
+    """A model as texts name it: `small CNN`."""
+    shown = model.replace("_", " ")
+    for short, name in {"cnn": "CNN", "mlp": "MLP", "gpt2": "GPT-2", "llama": "Llama"}.items():
+        shown = shown.replace(short, name)
+    return shown
+
+
+def method_label(method: str) -> str:
+    """A method as figures and texts name it: `SAM (half epochs)`."""
+    shown = REGISTRY[method.removesuffix(HALF)].label
+    return f"{shown} (half epochs)" if method.endswith(HALF) else shown
+
+
 class Arm(NamedTuple):
     """What is compared: a method on a model, at a bit-width if it trains for one."""
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import pandas as pd
 from scipy import stats
 
+from t0qat.arms import model_label
 from t0qat.statistics import LEVEL, holm, standardized_effect
 
 SUPPORTED, CONTRADICTED, UNCLEAR = "supported", "contradicted", "not supported"
@@ -104,7 +105,7 @@ def _knee(dataset: str) -> Comparison:
 
 # What a rounded network may lose and count as accurate as another: one image in a hundred.
 ACCURACY_MARGIN = 0.01
-NETWORKS = {"small_cnn": "small CNN", "deep_cnn": "deep CNN", "residual_cnn": "residual CNN"}
+NETWORKS = ("small_cnn", "deep_cnn", "residual_cnn")
 TRAINED = {"t0_qat": "T0-QAT as published", "t0_qat_tuned": "T0-QAT tuned"}
 
 
@@ -112,7 +113,8 @@ def _accuracy(model: str, method: str, against: str, words: str, value: float = 
     """Mean over bit-widths, each at the scale rule that validated best."""
     margin = f", against {value:g}" if value else ""
     return Comparison(
-        f"accuracy, mean over INT8 to INT2, {TRAINED[method]} minus {words}{margin}, {NETWORKS[model]}",
+        f"accuracy, mean over INT8 to INT2, {TRAINED[method]} minus {words}{margin},"
+        f" {model_label(model)}",
         "vision_any_paired",
         {"dataset": "digits", "model": model, "method": method, "against": against}
         | {"scale_rule": "chosen", "quantity": "mean"},
@@ -128,7 +130,7 @@ def _accuracy_at(
     at = f"at INT{bits}" if bits < 32 else "before rounding"
     margin = f"against {-ACCURACY_MARGIN:g}"
     return Comparison(
-        f"accuracy {at}, {TRAINED[method]} minus {words}, {margin}, {NETWORKS[model]}",
+        f"accuracy {at}, {TRAINED[method]} minus {words}, {margin}, {model_label(model)}",
         file,
         {"dataset": "digits", "model": model, "method": method, "against": against}
         | {"eval_bits": bits, "scale_rule": "chosen" if bits < 32 else "none"},
@@ -139,7 +141,7 @@ def _accuracy_at(
 
 # What a rounded language model may need more and count as good as another.
 BITS_MARGIN = 0.02  # bits per character
-LANGUAGE_MODELS = {"small_gpt2": "small GPT-2", "small_llama": "small Llama"}
+LANGUAGE_MODELS = ("small_gpt2", "small_llama")
 
 
 def _bits(model: str, method: str, against: str, words: str, value: float = 0.0) -> Comparison:
@@ -147,7 +149,7 @@ def _bits(model: str, method: str, against: str, words: str, value: float = 0.0)
     margin = f", against {value:g}" if value else ""
     return Comparison(
         f"bits per character, mean over INT8 to INT2, {TRAINED[method]} minus {words}{margin},"
-        f" {LANGUAGE_MODELS[model]}",
+        f" {model_label(model)}",
         "language_any_paired",
         {"dataset": "pydoc_topics", "model": model, "method": method, "against": against}
         | {"scale_rule": "chosen", "quantity": "mean"},
@@ -163,7 +165,7 @@ def _bits_at(
     at = f"at INT{bits}" if bits < 32 else "before rounding"
     return Comparison(
         f"bits per character {at}, {TRAINED[method]} minus {words}, against {BITS_MARGIN:g},"
-        f" {LANGUAGE_MODELS[model]}",
+        f" {model_label(model)}",
         file,
         {"dataset": "pydoc_topics", "model": model, "method": method, "against": against}
         | {"eval_bits": bits, "scale_rule": "chosen" if bits < 32 else "none"},

@@ -12,15 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, ScalarFormatter
 from scipy.stats import gaussian_kde
 
-from t0qat.arms import FEW, FLOAT, NO_WIDTH
+from t0qat.arms import FEW, FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.compare import own_width
 from t0qat.constants import REPORTED, REPORTED_REDUCTION, XI, XI_SCALING, reported_evaluation_noise
-from t0qat.exhibits.benchmark import called
 from t0qat.exhibits.language import without_ending
 from t0qat.exhibits.theory import NETWORK_LABELS, at_fitted_noise
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
 from t0qat.experiments import QUANTITIES, Losses
-from t0qat.methods import HALF, METHODS, NAMED, REGISTRY, VARIANTS
+from t0qat.methods import METHODS, NAMED, REGISTRY, VARIANTS
 from t0qat.precision import SUBJECTS
 
 COLUMN = 3.4  # inches
@@ -414,13 +413,8 @@ def _widths(rows: pd.DataFrame) -> list[int]:
     return sorted(rows.eval_bits.unique(), reverse=True)
 
 
-def _labelled(method: str) -> str:
-    half = ", half the epochs" if method.endswith(HALF) else ""
-    return REGISTRY[method.removesuffix(HALF)].label + half
-
-
 def _titled(model: str) -> str:
-    shown = called(model)
+    shown = model_label(model)
     return shown[:1].upper() + shown[1:]
 
 
@@ -530,7 +524,7 @@ def _curves(rows: pd.DataFrame, label: str, space: Callable[[Axes, pd.DataFrame]
                 inside = "white" if REGISTRY[method].for_bits else line["color"]
                 panel.errorbar(
                     at, mine["mean"], _whiskers(mine),
-                    label=_labelled(method), markersize=3.5, linewidth=0.9, elinewidth=0.8,
+                    label=method_label(method), markersize=3.5, linewidth=0.9, elinewidth=0.8,
                     markerfacecolor=inside, **line,
                 )  # fmt: skip
             space(panel, rows[rows.model == model])
@@ -574,7 +568,7 @@ def _matrix(
                 )
         first = dict(reversed(arms))  # method -> the width of its first row
         widths = {arm: f"  INT{arm[1]}" if arm[1] != NO_WIDTH else "" for arm in arms}
-        names = [_labelled(m) * (first[m] == bits) + widths[m, bits] for m, bits in arms]
+        names = [method_label(m) * (first[m] == bits) + widths[m, bits] for m, bits in arms]
         panel.set_yticks(range(len(arms)), names)
         panel.set_xticks(range(means.shape[1]), map(_width, means.columns))
         panel.tick_params(length=0, top=True, labeltop=True)
@@ -643,11 +637,11 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
             panel.grid(axis="y", color="0.9", linewidth=0.6)
             if plain is not None:
                 panel.axvline(
-                    plain, label=f"{_labelled('no_noise')}, float", color="0.4", linewidth=0.8,
+                    plain, label=f"{method_label('no_noise')}, float", color="0.4", linewidth=0.8,
                     linestyle=(0, (1, 2)),
                 )  # fmt: skip
             panel.set_title(_width(bits), loc="left")
-        panel.set_yticks(range(len(order)), map(_labelled, order))
+        panel.set_yticks(range(len(order)), map(method_label, order))
         panel.set(ylim=(len(order) - 0.4, -0.6))
         _space(panel, "x", rows.ci_high)
         figure.supxlabel("Accuracy (%), logarithm of error", fontsize=8)

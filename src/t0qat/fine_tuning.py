@@ -256,11 +256,9 @@ def fine_tune_and_round(
 
 
 def codes_of(tuned: Tuned, bits: int, rule: str, how: str) -> Codes:
-    """Codes and steps of exactly the quantized weights; GPTQ where its own layers are, else nearest."""
+    """Codes and steps of the quantized weights by trial.rules' rule and rounding."""
     on = Grid(bits, scale=rule if rule in SCALES else "absmax")
-    codes = ROUNDINGS[how](tuned.net, on, tuned.extra, tuned.calibration)
-    names = methods.quantized(dict(tuned.net.named_parameters()))
-    return {name: codes[name] for name in names}
+    return ROUNDINGS[how](tuned.net, on, tuned.extra, tuned.calibration)
 
 
 def scores(
@@ -366,10 +364,8 @@ def cell(
     starts: what `pretrain` gave for each (model, replicate); "" for a checkpoint. It is an argument of
     the cell, so that a cell runs anywhere by itself, and again where what it starts from has changed.
     """
-    name, shape = layout(arm.model)
+    name, _ = layout(arm.model)
     method = arm.registered
-    if "group" in shape and method.rounding == "gptq":
-        raise ParameterError(f"model = {arm.model!r}: GPTQ here rounds with one step an output channel")
     settings = preset(method)[1] | ({"bits": arm.train_bits} if arm.train_bits else {})
     settings |= {method.strength: strength} if method.strength else {}
     own = {"corpus": arm.dataset, "model": arm.model, "method": arm.method, "settings": settings}

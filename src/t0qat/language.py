@@ -33,7 +33,7 @@ from t0qat.parameters import ParameterError, bit_list, checked
 
 METHODS = ("no_noise", "t0_qat", "t0_qat_tuned", "xi_alone", "gptq", "ste", "lsq")
 METHODS += ("matched_noise", "diffq", "random_bits")
-ON_VARIANTS = ("no_noise", "t0_qat", "ste", "random_bits")  # where not all are run
+ON_EVERYTHING = ("no_noise", "t0_qat", "ste")  # with embeddings and head, for comparison
 METRIC = Metric("bits_per_character", less_is_better=True)
 
 
@@ -125,9 +125,10 @@ def plan(
     if not {*endings} <= {GROUPS, EVERYTHING}:
         raise ParameterError(f"variants = {variants!r}: allowed are groups and everything")
     wanted = {"no_noise", *(METHODS if methods == "all" else listed("methods", methods, METHODS))}
-    every, some = ([m for m in known if m in wanted] for known in (METHODS, ON_VARIANTS))
+    every = [method for method in METHODS if method in wanted]
+    run = {GROUPS: every, EVERYTHING: [method for method in every if method in ON_EVERYTHING]}
     arms = [arm for name in names for arm in _arms(corpus, name, every, widths)]
-    others = [a for n in names for e in endings for a in _arms(corpus, n + e, some, widths)]
+    others = [arm for n in names for e in endings for arm in _arms(corpus, n + e, run[e], widths)]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     both = {"context": context, "batch_size": batch_size, "seed": seed, "device": device}

@@ -62,6 +62,7 @@ def _gpt2(vocabulary: int, context: int) -> nn.Module:
     config = tools.GPT2Config(
         vocab_size=vocabulary, n_positions=context, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's own function, in one operation
     )  # fmt: skip
     return tools.GPT2LMHeadModel(config)
 

@@ -141,6 +141,11 @@ def _check_results(notebook: Notebook, stage: Path) -> None:
                 raise PipelineError(f"{notebook.name}.ipynb left a malformed file: {error}") from None
 
 
+def executed(notebook: Notebook, run: Run) -> Path:
+    """Where the notebook lies as the run executed it."""
+    return places.BUILD / run.name / "notebooks" / f"{notebook.name}.ipynb"
+
+
 def finish(notebook: Notebook, run: Run) -> None:
     """Put a finished stage in place, the receipt last; safe to repeat when it was interrupted."""
     for finished in _stages(notebook, run).glob("*/finished.json"):
@@ -148,8 +153,7 @@ def finish(notebook: Notebook, run: Run) -> None:
         receipt = json.loads((stage / notebook.receipt).read_bytes())
         names = [*receipt["outputs"], notebook.receipt]
         places.write_set({run.home / name: (stage / name).read_bytes() for name in names})
-        executed = places.BUILD / run.name / "notebooks" / f"{notebook.name}.ipynb"
-        places.write(executed, (stage / executed.name).read_bytes())
+        places.write(executed(notebook, run), (stage / f"{notebook.name}.ipynb").read_bytes())
         receipts.stamp(notebook, run, json.loads(finished.read_bytes())["wall_seconds"])
     shutil.rmtree(_stages(notebook, run), ignore_errors=True)
 

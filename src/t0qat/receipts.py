@@ -138,6 +138,16 @@ def stamp(notebook: Notebook, run: Run, wall_seconds: float) -> None:
     places.write(_stamp_path(notebook, run), json.dumps(content) + "\n")
 
 
+def made_here(notebook: Notebook, run: Run) -> bool:
+    """Whether the receipt beside the results is that of this clone's own last run."""
+    stamp, receipt = _stamp_path(notebook, run), run.home / notebook.receipt
+    return (
+        stamp.is_file()
+        and receipt.is_file()
+        and json.loads(stamp.read_bytes())["receipt"] == source_hash(receipt)
+    )
+
+
 def stale(notebook: Notebook, run: Run, parameters: dict[str, Any]) -> str:
     """Why the notebook must run, in a few words; "" when its outputs are fresh."""
     path = _stamp_path(notebook, run)
@@ -145,9 +155,7 @@ def stale(notebook: Notebook, run: Run, parameters: dict[str, Any]) -> str:
         return "it has not run in this clone"
     receipt = read(notebook, run)
     home = run.home
-    if receipt is None or json.loads(path.read_bytes())["receipt"] != source_hash(
-        home / notebook.receipt
-    ):
+    if receipt is None or not made_here(notebook, run):
         return f"{notebook.receipt} is missing or not the one of the last run"
     if set(receipt["outputs"]) != set(notebook.outputs):
         return "its declared outputs changed"

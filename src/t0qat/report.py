@@ -57,7 +57,11 @@ def readme(home: Path = places.ROOT, path: Path = places.ROOT / "README.md") -> 
         return
     before, rest = text.split(begin)
     after = rest.split(end)[1]
-    names = {name for reads, _ in exhibits.EXHIBITS.values() for name in reads}
-    block = verdicts.readme({name: results.read(name, home) for name in names})
-    if (new := f"{before}{begin}{block}{end}{after}") != text:
+    if (new := f"{before}{begin}{verdicts.readme(read(home))}{end}{after}") != text:
         places.write(path, new)
+
+
+def read(home: Path) -> dict[str, pd.DataFrame]:
+    """Every results file that an exhibit reads, by name."""
+    names = {name for reads, _ in exhibits.EXHIBITS.values() for name in reads}
+    return {name: results.read(name, home) for name in names}

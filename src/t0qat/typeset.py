@@ -58,14 +58,6 @@ def typeset(every: list[Notebook], run: Run) -> None:
 
 def build_macros(made: dict[str, dict], run: Run) -> str:
     """Version, code hash, profile, marks and parameters, as the PDF shows them."""
-    changed = [
-        f"{name}: {key} = {value}"
-        for name, receipt in made.items()
-        for key, value in receipt["changed_parameters"].items()
-    ]
-    edited = [name for receipt in made.values() for name in receipt.get("edited", [])]
-    marks = [f"changed parameters: {', '.join(changed)}"] * bool(changed)
-    marks += [f"edited by hand: {', '.join(edited)}"] * bool(edited)
     settings = {
         f"{receipt['experiment']}/{key}": escape(str(value))
         for receipt in made.values()
@@ -75,10 +67,22 @@ def build_macros(made: dict[str, dict], run: Run) -> str:
         {
             "BuildVersion": __version__,
             "BuildCodeHash": receipts.digest([receipt["code_hash"] for receipt in made.values()]),
-            "BuildProfile": escape("; ".join([run.profile, *marks])),
+            "BuildProfile": escape("; ".join([run.profile, *marks(made)])),
             "BuildMark": "" if run.profile == "paper" else run.profile.upper(),
         }
     )
+
+
+def marks(made: dict[str, dict]) -> list[str]:
+    """What sets the results of these receipts apart: changed parameters, files edited by hand."""
+    changed = [
+        f"{name}: {key} = {value}"
+        for name, receipt in made.items()
+        for key, value in receipt["changed_parameters"].items()
+    ]
+    edited = [name for receipt in made.values() for name in receipt.get("edited", [])]
+    lines = [f"changed parameters: {', '.join(changed)}"] * bool(changed)
+    return lines + [f"edited by hand: {', '.join(edited)}"] * bool(edited)
 
 
 def _latexmk(content: dict[str, bytes], run: Run) -> bytes:

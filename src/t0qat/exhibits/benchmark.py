@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from t0qat.arms import FLOAT, KEYS, NO_WIDTH
+from t0qat.arms import FLOAT, KEYS, NO_WIDTH, method_label, model_label
 from t0qat.claims import standard_error
 from t0qat.compare import Metric, own_width
 from t0qat.constants import XI
@@ -24,7 +24,7 @@ from t0qat.exhibits.words import (
     with_interval,
 )
 from t0qat.latex import escape, scientific, tabular
-from t0qat.methods import HALF, REGISTRY
+from t0qat.methods import HALF
 
 # Methods whose training forward adds noise, and those whose training rounds; all others do neither.
 PLACEBO = "xi_alone"  # noise too, but too small to count as such
@@ -83,23 +83,14 @@ def listed(parts: Iterable[str], comma: str = ", ", last: str = " and ") -> str:
     return comma.join(parts[:-1]) + last * bool(parts[:-1]) + parts[-1] if parts else NOTHING
 
 
-def called(model: str) -> str:
-    """A model as the text names it: `small CNN`."""
-    shown = model.replace("_", " ")
-    for short, name in {"cnn": "CNN", "mlp": "MLP", "gpt2": "GPT-2", "llama": "Llama"}.items():
-        shown = shown.replace(short, name)
-    return shown
-
-
 def network(model: str) -> str:
     """The same for LaTeX."""
-    return escape(called(model))
+    return escape(model_label(model))
 
 
 def name(method: str) -> str:
-    """A method's label, without commas, for lists; rows with half the epochs say so."""
-    label = escape(REGISTRY[method.removesuffix(HALF)].label.replace(",", ""))
-    return f"{label} at matched compute" if method.endswith(HALF) else label
+    """The method's label for LaTeX, without commas, for lists."""
+    return escape(method_label(method).replace(",", ""))
 
 
 def width(bits: float) -> str:
@@ -175,8 +166,7 @@ def main_table(b: Benchmark, results: Results) -> str:
                 _marked(b, column[method], column, rivals) if method in column else NOTHING
                 for column, rivals in shown.values()
             ]
-            label = name(method.removesuffix(HALF)) + " (half)" * method.endswith(HALF)
-            rows.append([label, *cells])
+            rows.append([name(method), *cells])
     return tabular(rows, ["Method", *header], "@{}l" + "r" * len(header) + r"@{\enspace}", breaks[1:])
 
 

@@ -103,7 +103,19 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
             return "the only rate"
         return {0: "the lowest rate", len(order) - 1: "the highest rate"}.get(place, "a rate in between")
 
+    def same_rate(model):
+        """The tuned scale against plain fine-tuning where that was tried with the rate of its choice."""
+        found = [row for row in rows(model, "t0_qat_tuned") if row["chosen"]]
+        pairs = [
+            f"{row['mean']:.3f} against {plain['mean']:.3f} at {row['learning_rate']:g}"
+            for row in found
+            for plain in rows(model, "no_noise")
+            if plain["learning_rate"] == row["learning_rate"]
+        ]
+        return listed(pairs)
+
     return {
+        "SameRate": on_networks(tried.model.unique(), same_rate),
         "PublishedRates": scores("t0_qat"),
         "PlainRates": scores("no_noise"),
         "PublishedChosen": grouped(tried.model.unique(), chosen),
@@ -116,14 +128,13 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
     widths, models = widths_of(table), without_ending(table)
     endings = [ending for ending in reversed(LAYOUTS) if {*table.model} & {m + ending for m in models}]
     others = [model for model in table.model.unique() if parts(model)[1]]
-    some = [*(table[table.model.isin(others)] if others else table).method.unique()]
     rows, breaks = [], []
     for model in models:
         for ending in endings:
             here = table[table.model == model + ending]
             first = len(rows)
             breaks += [first] * (not ending)
-            for method in some:
+            for method in here.method.unique():
                 cells = [
                     MODELS.cell(rows_of(here, method=method, eval_bits=bits))
                     for bits in (FLOAT, *widths)
@@ -141,20 +152,32 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
             shown += [f"{MODELS.interval(row)} {LAYOUTS[ending]}" for row in here]
         return listed(shown)
 
-    def against_plain(method):
-        rows = pairs[pairs.model.isin(others) & (pairs.method == method) & (pairs.eval_bits != FLOAT)]
-        rows = rows_of(rows, against="plain", scale_rule="chosen")
-        found = [corrected_direction(row) for row in rows]
-        lower, higher = found.count("smaller than"), found.count("larger than")
-        return f"{name(method)} lower in {lower} and higher in {higher} of {len(found)}"
-
+    rounded_too = table[table.model.str.endswith("_everything")].method.unique()
     macros = {
         "Group": str(GROUP),
-        "Methods": listed(map(name, some)),
+        "Everything": listed(map(name, rounded_too)) or "no method",
         "Plain": on_networks(models, plain),
-        "Pairs": listed((against_plain(m) for m in some if others and m != "no_noise"), "; ", "; "),
+        "Pairs": _against_plain(pairs[pairs.model.isin(others)]),
     }
     return body, {f"LanguageLayouts{key}": value for key, value in macros.items()}
+
+
+def _against_plain(pairs: pd.DataFrame) -> str:
+    """In how many pairs each method is told apart from plain fine-tuning, after correction."""
+    rows = pairs[
+        (pairs.eval_bits != FLOAT) & (pairs.against == "plain") & (pairs.scale_rule == "chosen")
+    ]
+    shown, never = [], []
+    for method, mine in rows.groupby("method", sort=False):
+        found = [corrected_direction(row) for row in rows_of(mine)]
+        lower, higher = found.count("smaller than"), found.count("larger than")
+        if lower or higher:
+            shown.append(f"{name(method)} lower in {lower} and higher in {higher} of {len(found)}")
+        else:
+            never.append(name(method))
+    return (
+        "; ".join([*shown, *([f"neither for {listed(never)}"] if never else [])]) or "nothing to compare"
+    )
 
 
 def samples(results: Results) -> tuple[str, dict[str, str]]:

@@ -5,8 +5,10 @@ import math
 import re
 from collections.abc import Callable
 
-from t0qat import claims
-from t0qat.exhibits import vision
+import pandas as pd
+
+from t0qat import arms, claims
+from t0qat.exhibits import benchmark, language, vision
 from t0qat.exhibits.published import _reported, table1
 from t0qat.exhibits.words import (
     QUANTITY_LABELS,
@@ -74,22 +76,65 @@ def _plain(row: Row) -> str:
     return with_interval(dict(zip(("mean", "ci_low", "ci_high"), numbers, strict=True)))
 
 
-def _images(results: Results) -> list[str]:
-    """What to use at which bit-width, in two sentences."""
-    word = vision.vision(results)[1] | vision.differences(results)[1]
-    word = {name: _markdown(value.replace(r"\,", ",")) for name, value in word.items()}
+SCORES = {"accuracy": "accuracy, %", "bits_per_character": "bits per character"}
+
+
+def _use(results: Results) -> list[str]:
+    """What to use at which bit-width: one row a network and width."""
+    shown = {
+        "T0-QAT as published": "t0_qat",
+        "T0-QAT tuned": "t0_qat_tuned",
+        "Plain training": "no_noise",
+    }
+    lines = [f"| Network | Weights | Validated best of the others | {' | '.join(shown)} |"]
+    lines += ["|---" * (3 + len(shown)) + "|"]
+    for b in (vision.IMAGES, language.MODELS):
+        for model in b.full(b.table(results)):
+            lead = f"{arms.model_label(model)}, {SCORES[b.metric.name]}"
+            for header, (column, rivals) in benchmark.columns(b, results, model).items():
+                if not header.startswith("INT"):
+                    continue
+                best, _ = benchmark.reference(rivals)
+                cells = [b.interval(column[m]) if m in column else "–" for m in (best, *shown.values())]
+                cells[0] = f"{arms.method_label(best)}: {cells[0]}"
+                lines.append(f"| {' | '.join(map(_markdown, (lead, header, *cells)))} |")
+                lead = ""
+    return lines
+
+
+def _seeds(table: pd.DataFrame) -> str:
+    return thousands(table.n.max())
+
+
+def _counts(table: pd.DataFrame) -> list[str]:
+    """How many tests of each claim have which verdict."""
+    verdicts = [claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE]
+    lines = [f"| Claim | {' | '.join(map(str.capitalize, verdicts))} |", "|---|---:|---:|---:|---:|"]
+    for key, rows in table.groupby(["id", "claim"], sort=False):
+        counts = [str((rows.verdict == verdict).sum() or "–") for verdict in verdicts]
+        lines.append(f"| {' | '.join([_markdown(' '.join(key)), *counts])} |")
+    return lines
+
+
+def claim_cells(results: Results) -> list[tuple[str, str, str, str, str]]:
+    """The claims table in plain text: claim, decided by, estimate, n and verdict of each row."""
     return [
-        f"On small image networks ({word['VisionReplicates']} paired seeds, {word['VisionArms']} arms"
-        f" tuned at equal budgets) these validated best: {word['VisionReference']}. Against what did"
-        f" so over all widths, T0-QAT as published is {word['VisionDifferencesPublishedBest']}; with a"
-        f" tuned scale it is {word['VisionDifferencesTunedBest']}. Accuracy is kept, within"
-        f" {word['VisionMargin']} percentage point of plain training that is not rounded, by"
-        f" {word['VisionKept']}."
+        (f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row, _plain, "{:.2g}".format))
+        for row in rows_of(results["claims"])
     ]
 
 
 def readme(results: Results) -> str:
-    """The README's result block, in Markdown: Table 1, its figure, and what the pairs say."""
+    """The README's result block, in Markdown: what `result` shows, and how many tests say what."""
+    tests = (
+        f"What {len(results['claims'])} tests say of the paper's claims, by one rule and corrected"
+        " together; [99_claims](notebooks/99_claims.ipynb) shows each:"
+    )
+    return "\n".join([result(results), "", tests, "", *_counts(results["claims"]), ""])
+
+
+def result(results: Results) -> str:
+    """The result in Markdown: Table 1 with its figure, what the pairs say, and what to use."""
     lines = ["| Method | Loss | Reported | Reproduced mean [95 %] | Middle 95 % of single runs |"]
     lines += ["|---|---|---|---|---|"]
     for row in rows_of(results["table1"]):
@@ -116,21 +161,11 @@ def readme(results: Results) -> str:
             f" {word['ReportedReduction']} % or more with probability {word['ChanceReduction']} %, and"
             f" T0-QAT ends with the larger quantized loss with probability {word['ChanceWorse']} %.",
             "",
-            *_images(results),
+            f"What to use at which bit-width: means over {_seeds(results['vision'])} paired seeds of"
+            f" image networks and {_seeds(results['language'])} of language models, weights rounded,"
+            " with 95 % intervals. The best of the others is, at each width, the arm not under test"
+            " that did best on validation data; the PDF says which differences chance explains.",
             "",
-            "| Claim | Decided by | Estimate [95 %] | n | Verdict |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {' | '.join(map(_markdown, cells))} |"
-                for row in rows_of(results["claims"])
-                for cells in [
-                    (
-                        f"{row['id']} {row['claim']}",
-                        row["statistic"],
-                        *_verdict(row, _plain, "{:.2g}".format),
-                    )
-                ]
-            ),
-            "",
+            *_use(results),
         ]
     )
