@@ -1,12 +1,23 @@
 """Bad input stops before anything runs; one line names the thing, the value and what is allowed."""
 
 import json
+import re
+import statistics
 
 import pytest
 
 from t0qat import notebooks, places
+from t0qat.exhibits import answers
 from t0qat.notebooks import NotebookError
 from t0qat.parameters import RULES, ParameterError
+
+LINK = re.compile(r"\]\(([^)#]+)")
+GAP = re.compile(r"(\{\w+\})")
+# Words that say how a result came out; a generated answer has its own.
+DIRECTION = re.compile(
+    r"\b(?:outperform\w*|significant\w*|fails?|succeeds?|wins?|beats?|confirm\w*|refut\w*|superior|"
+    r"inferior|hardly|barely|clearly)\b"
+)
 
 
 @pytest.mark.parametrize(
@@ -93,21 +104,111 @@ def test_a_profile_may_only_set_what_the_notebook_declares(toys):
         notebooks.load(_toy_folder(toys, change))
 
 
-@pytest.mark.parametrize("notebook", notebooks.load(), ids=lambda n: n.name)
-def test_a_committed_notebook_is_run_small_and_fit_for_every_profile(notebook):
-    content = json.loads(notebook.path.read_text())
-    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
-    assert all(cell["execution_count"] for cell in code), "nbval compares nothing in a cell never run"
-    assert not [o for cell in code for o in cell["outputs"] if o["output_type"] in ("error", "stream")]
-    assert "papermill" not in content["metadata"], "an executed copy of the pipeline was committed"
-    assert len(code) <= 10
-    assert notebook.path.stat().st_size < 400_000
-    first = "".join(content["cells"][0]["source"]).splitlines()[0]
-    assert first.startswith("# ")
-    assert first.endswith("?"), "the title asks the notebook's question"
+PATHS = sorted((places.ROOT / "notebooks").glob("*.ipynb"))
+EVERY = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+RUN = pytest.mark.parametrize("notebook", notebooks.load(), ids=lambda notebook: notebook.name)
+
+
+def cells_of(path, kind: str) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def words_of(path) -> str:
+    return "\n\n".join("".join(cell["source"]) for cell in cells_of(path, "markdown"))
+
+
+@RUN
+def test_a_committed_notebook_is_fit_for_every_profile(notebook):
     assert set(notebook.defaults) <= set(RULES)
     for profile in places.PROFILES:
         notebook.parameters(profile, {})
+
+
+@EVERY
+def test_a_committed_notebook_was_run_from_top_to_bottom_and_is_small(path):
+    code = cells_of(path, "code")
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    metadata = json.loads(path.read_text())["metadata"]
+    assert "papermill" not in metadata, "an executed copy of the pipeline was committed"
+    assert path.stat().st_size < 400_000
+
+
+@EVERY
+def test_a_committed_notebook_shows_pictures_tables_and_text_only(path):
+    for output in (output for cell in cells_of(path, "code") for output in cell["outputs"]):
+        assert output["output_type"] in ("execute_result", "display_data"), output
+        shown = set(output["data"]) - {"text/plain"}
+        assert shown, f"only a repr: {output['data']}"
+        if "text/html" in shown:
+            assert "<table" in "".join(output["data"]["text/html"])
+
+
+@EVERY
+def test_a_notebook_is_short(path):
+    code = cells_of(path, "code")
+    assert len(code) <= 10
+    for cell in code:
+        if "parameters" not in cell["metadata"].get("tags", []):
+            lines = "".join(cell["source"]).splitlines()
+            assert len(lines) <= 12, lines  # one call with all its parameters named takes most of them
+    lengths = [len("".join(cell["source"]).splitlines()) for cell in code]
+    assert statistics.median(lengths) <= 5
+
+
+@EVERY
+def test_a_notebook_asks_its_question_first(path):
+    title = words_of(path).splitlines()[0]
+    assert title.startswith("# ")
+    assert title.endswith("?"), "the title asks the notebook's question"
+
+
+@RUN
+def test_a_notebook_answers_its_question_before_anything_else(notebook):
+    cells = json.loads(notebook.path.read_text())["cells"]
+    outputs = [output["data"] for cell in cells for output in cell.get("outputs", [])]
+    kinds = [next(kind for kind in output if kind != "text/plain") for output in outputs[:2]]
+    assert "text/markdown" in kinds, "the generated answer"
+    assert {"image/png", "text/html"} & set(kinds), "its figure, or its table"
+    before = cells[: next(i for i, cell in enumerate(cells) if cell.get("outputs"))]
+    texts = ["".join(cell["source"]) for cell in before if cell["cell_type"] == "markdown"]
+    assert len(texts) <= 2
+    assert sum(map(len, texts)) < 1600
+
+
+@RUN
+def test_every_answer_is_that_of_its_exhibits(notebook):
+    """Only the template's gaps may differ: nobody edits an output, or words it a second time."""
+    patterns = {
+        name: "".join(".+" if part[:1] == "{" else re.escape(part) for part in GAP.split(text))
+        for name, text in answers.ANSWERS.items()
+    }
+    said = 0
+    for cell in cells_of(notebook.path, "code"):
+        published = re.findall(r"report\.publish\(\"(\w+)", "".join(cell["source"]))
+        texts = [output["data"].get("text/markdown") for output in cell["outputs"]]
+        texts = ["".join(text) for text in texts if text]
+        assert len(texts) == len(published)
+        for name, text in zip(published, texts, strict=True):
+            assert re.fullmatch(patterns[name], text), text
+            said += 1
+    assert said
+
+
+@EVERY
+def test_no_word_of_a_notebook_says_how_a_result_came_out(path):
+    asked = re.sub(r"[^.?!]*\?", "", words_of(path))  # questions may name both ways
+    assert DIRECTION.findall(asked) == []
+
+
+@EVERY
+def test_a_notebook_ends_with_a_link_to_the_next_and_every_link_leads_somewhere(path):
+    following = dict(zip(PATHS, [*PATHS[1:], PATHS[0]], strict=True))[path]
+    last = json.loads(path.read_text())["cells"][-1]
+    assert last["cell_type"] == "markdown"
+    assert LINK.findall("".join(last["source"]))[-1] == following.name
+    for target in LINK.findall(words_of(path)):
+        # `make lab` shows the folder of the notebooks only.
+        assert target in {other.name for other in PATHS} or target.startswith("https://"), target
 
 
 def test_each_parameter_line_of_a_committed_notebook_says_why():

@@ -1,39 +1,45 @@
 """Publish an experiment: the only writer of results, tables, macros, figures and the README's block."""
 
 import io
+from collections import ChainMap
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from t0qat import exhibits, latex, places, results
-from t0qat.exhibits import verdicts
+from t0qat.exhibits import answers, verdicts
 
 README_BLOCK = ("<!-- results: begin (generated) -->\n", "<!-- results: end -->\n")
 
 
-def publish(experiment: str, tables: dict[str, pd.DataFrame], figures: dict[str, Figure]) -> None:
-    """Write what an experiment leaves: results, its table and macros, and its figures.
+def publish(experiment: str, tables: dict[str, pd.DataFrame], figures: dict[str, Figure]) -> Markdown:
+    """Write what an experiment leaves, results, its exhibits and its figures, and return its answer.
 
     tables and figures go by the names of their files. Under `make` they go to the notebook's private
     folder, from which the pipeline puts them in place as one set; by hand, to build/notebook. Outside
-    the paper profile every figure carries the profile's name.
+    the paper profile every figure carries the profile's name. Exhibits are the experiment's own and
+    those whose names go on from its name, such as vision_few of vision.
     """
     stage = places.stage()
     for name, table in tables.items():
         places.write(stage / "paper" / "results" / f"{name}.csv", results.text(name, table))
-    render(experiment, stage)
+    names = [name for name in exhibits.EXHIBITS if f"{name}_".startswith(f"{experiment}_")]
+    macros = [render(name, stage) for name in names]
     for name, figure in figures.items():
         for suffix in ("pdf", "png"):
             places.write(stage / "figures" / f"{name}.{suffix}", picture(figure, suffix))
+    return Markdown(answers.fill(experiment, dict(ChainMap(*macros))))
 
 
-def render(experiment: str, home: Path) -> None:
-    """Make an experiment's table and macros again from the results files below home."""
+def render(experiment: str, home: Path) -> dict[str, str]:
+    """Make an experiment's table and macros again from the results files below home; the macros."""
     names, make = exhibits.EXHIBITS[experiment]
     table, macros = make({name: results.read(name, home) for name in names})
     places.write(home / "paper" / "tables" / f"{experiment}.tex", table)
     places.write(home / "paper" / "macros" / f"{experiment}.tex", latex.macro_lines(macros))
+    return macros
 
 
 def picture(figure: Figure, suffix: str) -> bytes:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 import pandas as pd
 
 from t0qat import arms, claims
-from t0qat.exhibits import benchmark, language, vision
+from t0qat.exhibits import answers, benchmark, language, vision
 from t0qat.exhibits.published import _reported, table1
 from t0qat.exhibits.words import (
     QUANTITY_LABELS,
     Results,
     Row,
+    in_plain_text,
     rows_of,
     thousands,
     with_interval,
@@ -68,12 +69,8 @@ def _verdict(
 
 
 def _plain(row: Row) -> str:
-    """An estimate with its interval in plain text, with exponents where all of it is small."""
-    numbers = row["estimate"], row["ci_low"], row["ci_high"]
-    if 0 < max(map(abs, numbers)) < 1e-3:
-        mean, low, high = (f"{value:.2g}" for value in numbers)
-        return f"{mean} [{low}, {high}]"
-    return with_interval(dict(zip(("mean", "ci_low", "ci_high"), numbers, strict=True)))
+    """An estimate with its interval in plain text."""
+    return in_plain_text(row | {"mean": row["estimate"]})
 
 
 SCORES = {"accuracy": "accuracy, %", "bits_per_character": "bits per character"}
@@ -146,20 +143,13 @@ def result(results: Results) -> str:
             f"{row['q025']:.2f} to {row['q975']:.2f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    _, words = table1(results)
-    word = {name.removeprefix("TableOne"): value.replace(r"\,", ",") for name, value in words.items()}
     return "\n".join(
         [
             "![Distributions of the three losses over replicates](figures/table1.png)",
             "",
             *lines,
             "",
-            f"Over {word['Replicates']} paired replicates, {word['ReportedInside']} reported numbers lie"
-            f" in the middle 95 % of single runs. T0-QAT's expected drop is {word['DropWord']}"
-            f" Standard QAT's (difference {word['DropDifference']} [{word['DropDifferenceLow']},"
-            f" {word['DropDifferenceHigh']}]); two separate runs show the reported reduction of"
-            f" {word['ReportedReduction']} % or more with probability {word['ChanceReduction']} %, and"
-            f" T0-QAT ends with the larger quantized loss with probability {word['ChanceWorse']} %.",
+            answers.fill("table1", table1(results)[1]),
             "",
             f"What to use at which bit-width: means over {_seeds(results['vision'])} paired seeds of"
             f" image networks and {_seeds(results['language'])} of language models, weights rounded,"

@@ -19,18 +19,31 @@ QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized",
 DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes", "digits": "Digits"}
 
 
-def estimate(mean: float, low: float, high: float) -> tuple[str, str, str]:
-    """Three numbers with as many decimals as show the interval's half-width to two digits."""
+def estimate(mean: float, low: float, high: float, most: int = 99) -> tuple[str, str, str]:
+    """Three numbers with as many decimals as show the interval's half-width to two digits.
+
+    most: decimals at most.
+    """
     half = (high - low) / 2
     decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 3
+    decimals = min(decimals, most)
     shown = (f"{value:.{decimals}f}" for value in (mean, low, high))
     return tuple(text.removeprefix("-") if float(text) == 0 else text for text in shown)
 
 
-def with_interval(row: Row) -> str:
-    """A table cell: the mean and its interval, as in `2.18 [2.16, 2.20]`."""
-    mean, low, high = estimate(row["mean"], row["ci_low"], row["ci_high"])
+def with_interval(row: Row, most: int = 99) -> str:
+    """A table cell: the mean and its interval, as in `2.18 [2.16, 2.20]`; most: decimals at most."""
+    mean, low, high = estimate(row["mean"], row["ci_low"], row["ci_high"], most)
     return f"{mean} [{low}, {high}]"
+
+
+def in_plain_text(row: Row, most: int = 99) -> str:
+    """The same with exponents, as Python prints them, where all of it is small."""
+    numbers = row["mean"], row["ci_low"], row["ci_high"]
+    if 0 < max(map(abs, numbers)) < 1e-3:
+        mean, low, high = (f"{value:.2g}" for value in numbers)
+        return f"{mean} [{low}, {high}]"
+    return with_interval(row, most)
 
 
 def with_power(row: Row) -> str:

@@ -1,0 +1,73 @@
+"""The answers of the notebooks: nothing in them is typed, and they follow the results."""
+
+import re
+
+import pytest
+
+from t0qat import exhibits, places, report, results
+from t0qat.exhibits import answers
+from t0qat.notebooks import load
+
+
+@pytest.fixture(scope="module")
+def committed():
+    names = {name for reads, _ in exhibits.EXHIBITS.values() for name in reads}
+    return {name: results.read(name) for name in names}
+
+
+def macros(experiment: str, tables: dict) -> dict[str, str]:
+    of = [n for n in exhibits.EXHIBITS if n == experiment or n.startswith(f"{experiment}_")]
+    return {key: value for n in of for key, value in exhibits.EXHIBITS[n][1](tables)[1].items()}
+
+
+def test_every_notebook_has_an_answer_and_every_answer_a_notebook():
+    published = {
+        name for nb in load() for name in re.findall(r"publish\(\\\"(\w+)", nb.path.read_text())
+    }
+    assert published == set(answers.ANSWERS)
+
+
+@pytest.mark.parametrize("experiment", answers.ANSWERS)
+def test_an_answer_types_no_number_and_no_direction(experiment):
+    typed = re.sub(r"\{\w+\}", "", answers.ANSWERS[experiment])
+    numbers = re.findall(r"\d+", typed.replace("T0-QAT", ""))
+    assert set(numbers) <= {"95", "1"}, "the level of an interval, and the scaling of xi alone"
+    assert not re.search(r"\b(?:better|worse|higher|lower|none|much|clearly|significant\w*)\b", typed)
+
+
+@pytest.mark.parametrize("experiment", answers.ANSWERS)
+def test_an_answer_reads_as_text(experiment, committed):
+    said = answers.fill(experiment, macros(experiment, committed))
+    assert not re.search(r"[${}]|\\(?!_)|\bnan\b", said), said
+    assert said.endswith(".")
+
+
+def test_an_answer_turns_with_its_results(committed):
+    paired = committed["table1_paired"].set_index("quantity")
+    for shift, word in ((1.0, "larger than"), (-1.0, "smaller than")):
+        moved = paired.copy()
+        moved.loc["drop_difference", ["estimate", "ci_low", "ci_high"]] += shift
+        tables = committed | {"table1_paired": moved.reset_index()}
+        said = answers.fill("table1", macros("table1", tables))
+        assert f"expected drop is {word} Standard QAT's" in said
+
+
+@pytest.mark.parametrize(("latex", "said"), [
+    (r"$9.3 \cdot 10^{-5}$", "9.3 · 10⁻⁵"),
+    (r"0.2 [-1.2, 1.7] $\cdot 10^{-4}$", "0.2 [-1.2, 1.7] · 10⁻⁴"),
+    (r"10\,000 of 1\,0", "10,000 of 1,0"),
+    ("a <b> & c", "a &lt;b&gt; &amp; c"),
+])  # fmt: skip
+def test_latex_becomes_markdown(latex, said):
+    assert answers.markdown(latex) == said
+
+
+def test_publishing_returns_the_answer_and_makes_every_exhibit_of_the_experiment(
+    committed, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(places.STAGE, str(tmp_path))
+    names = [name for name in results.FILES if name.startswith("vision")]
+    said = report.publish("vision", {name: committed[name] for name in names}, {}).data
+    assert said == answers.fill("vision", macros("vision", committed))
+    made = {path.stem for path in (tmp_path / "paper" / "macros").iterdir()}
+    assert made == {"vision", "vision_differences", "vision_few", "vision_rules"}
