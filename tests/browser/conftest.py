@@ -42,7 +42,7 @@ def pictures() -> Path:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
-    """A copy of the project whose notebooks a JupyterLab of its own serves: the copy, address and token."""
+    """A copy of the project whose notebooks a JupyterLab of its own serves; address and token."""
     project = copy(tmp_path_factory.mktemp("lab"))
     folder = tmp_path_factory.mktemp(
         "jupyter"
@@ -58,8 +58,8 @@ def served(tmp_path_factory):
     environment |= {"JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
-             "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--ServerApp.root_dir=notebooks"],
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+             "--expose-app-in-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--ServerApp.root_dir=notebooks"],
             cwd=project.root, env=environment, stdout=log, stderr=log,
         )  # fmt: skip
     try:
@@ -111,6 +111,7 @@ class Lab:
         before = self.page.viewport_size
         height = min(self.page.evaluate("lab.wholeHeight()"), 12_000)
         self.page.set_viewport_size(before | {"height": height})
+        self.page.evaluate("lab.scroller().scrollTo(0, 0)")
         self.page.wait_for_timeout(500)  # for the layout
         self.page.screenshot(path=path)
         self.page.set_viewport_size(before)
