@@ -87,7 +87,7 @@ class BeforeAfter(Picture):
         axes.set(xscale="log", yscale="log", xlabel="Full-precision loss", ylabel="Quantized loss")
         axes.axline((1, 1), (2, 2), color="0.6", linewidth=0.8)
         axes.annotate(
-            "no drop", (0.04, 0.04), xycoords="axes fraction", fontsize=7, color="0.35", va="bottom"
+            "no drop", (0.02, 0.05), xycoords="axes fraction", fontsize=7, color="0.35", va="bottom"
         )
         self.points, self.means = {}, {}
         for m in METHODS:
@@ -95,7 +95,7 @@ class BeforeAfter(Picture):
             (self.points[m],) = axes.plot([], [], markersize=2.5, alpha=0.35, mew=0, **look)
             edge = {"markeredgecolor": "white", "markersize": 9, "zorder": 3}
             (self.means[m],) = axes.plot([], [], label=METHODS[m].label, **edge, **look)
-        axes.legend(frameon=False, title="Mean", loc="upper left")
+        axes.legend(title="Mean", loc="lower right", framealpha=0.8, edgecolor="none")
         super().__init__(axes)
 
     def update(self, found: Linear) -> None:
