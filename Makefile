@@ -10,7 +10,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup latex paper smoke test test-portable test-chain test-faults lab site outputs bench verify status keep lock clean
+.PHONY: help setup latex paper smoke test test-portable test-chain test-faults test-browser lab site outputs bench verify status keep lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ test-chain: setup latex ## The whole chain in copies: verify, a changed number, 
 
 test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written
 	@$(VENV_PYTHON) -m pytest -m faults
+
+test-browser: setup latex ## Every notebook in JupyterLab, the explorer and the site, in Debian's chromium
+	@$(VENV_PYTHON) -m pytest -m browser tests/browser
 
 lab: setup ## JupyterLab on 127.0.0.1, with its token
 	@$(VENV_PYTHON) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks \

@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from test_exhibits import HOSTILE, frames, language_rows
 from test_exhibits_vision import numbers, only, rows_of
 
-from t0qat import exhibits, fine_tuning, latex, results
+from t0qat import exhibits, fine_tuning, latex, results, statistics
 from t0qat.exhibits import language
 from t0qat.methods import REGISTRY
 
@@ -150,6 +151,16 @@ def test_scores_over_seeds_and_over_blocks_stand_side_by_side(tables):
     expected = f"2.50 [2.00, 3.00] over seeds and 2.50 [1.70, 3.30] over blocks on the {GPT}; and"
     assert macros["LanguageSpread"].startswith(expected)
     assert (macros["LanguageBlocks"], macros["LanguageHash"]) == ("16", "0123456789ab")
+
+
+def test_the_threshold_is_where_holm_decides_the_first_difference(tables):
+    pairs = tables["language_paired"]
+    at = float(language.language(tables)[1]["LanguageThreshold"])
+    n, family = int(pairs.n.min()), len(pairs)
+    for factor, decided in ((0.9, False), (1.1, True)):
+        p = np.full(family, 0.9)
+        p[0] = 2 * stats.t.sf(factor * at, n - 1)
+        assert (statistics.holm(p)[0] < 0.05) == decided
 
 
 def test_the_tuned_scale_stands_beside_plain_fine_tuning_at_the_same_rate(tables):

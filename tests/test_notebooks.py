@@ -96,6 +96,14 @@ def test_a_malformed_notebook_is_named(toys, change, told):
     assert "\n" not in str(caught.value)
 
 
+def test_a_notebook_with_neither_parameters_nor_toml_is_left_alone(toys):
+    def change(path):
+        _edit_cells(path, lambda cells: cells[0]["metadata"].clear())
+        path.with_suffix(".toml").unlink()
+
+    assert notebooks.load(_toy_folder(toys, change)) == []
+
+
 def test_a_profile_may_only_set_what_the_notebook_declares(toys):
     def change(path):
         path.with_suffix(".toml").write_text("outputs=[]\ncell_limit_seconds=1\n[paper]\nn=3\n[smoke]")

@@ -1,5 +1,6 @@
 """Metric against bits: against torch's own operators, scikit-learn, plain loops and closed forms."""
 
+import copy
 import itertools
 from functools import partial
 
@@ -17,6 +18,7 @@ from torch import nn
 from t0qat import claims, linear, methods, precision, results
 from t0qat.constants import XI
 from t0qat.experiments import Cell
+from t0qat.parameters import ParameterError
 from t0qat.precision import CURVES, FLIPS, Measured, Trained
 from t0qat.quantizers import Grid, quantize
 from t0qat.streams import stream
@@ -24,7 +26,7 @@ from t0qat.tasks import TASKS, digits
 
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
 SETTINGS = {"seed": 3, "target": "sum", "target_noise": 0.1, "epochs": 40, "learning_rate": 0.01}
-SETTINGS |= {"mlp_epochs": 30, "mlp_learning_rate": 0.02}
+SETTINGS |= {"network_epochs": 30, "network_learning_rate": 0.02}
 NOISE = 0.03
 VIEWS = {"t0_qat": methods.additive_noise(NOISE), "no_noise": methods.no_noise()}
 
@@ -35,10 +37,10 @@ def one_thread():
         yield
 
 
-@pytest.fixture(scope="module")
-def nets() -> Trained:
+@pytest.fixture(scope="module", params=["digits", "digits_small_cnn"])
+def nets(request) -> Trained:
     """Three networks, trained with noise on the digits."""
-    return precision.mlp("digits", range(3), VIEWS, SETTINGS)["t0_qat"]
+    return precision.SUBJECTS[request.param].train(range(3), VIEWS, SETTINGS)["t0_qat"]
 
 
 @PROPERTY
@@ -178,6 +180,7 @@ def plain_loop(replicate: int) -> nn.Sequential:
     return net
 
 
+@pytest.mark.parametrize("nets", ["digits"], indirect=True)
 def test_the_digits_network_against_a_plain_loop_and_scikit_learn_s_accuracy(nets):
     for i in range(3):
         net, data = plain_loop(i), digits(i, 3)
@@ -193,17 +196,16 @@ def test_the_digits_network_against_a_plain_loop_and_scikit_learn_s_accuracy(net
 def test_the_metric_of_a_rounded_network_against_torch_s_fake_quantization(nets, bits):
     measured = precision.measure(nets, Grid(bits))
     for i in range(3):
-        net = nets.metric.args[0][i]
-        data = digits(i, 3)
-        hidden = torch.from_numpy(data.test_inputs)
-        for layer, weights in zip((net[0], net[2]), nets.weights, strict=True):
+        net, data = copy.deepcopy(nets.metric.args[0][i]), digits(i, 3)
+        layers = [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+        for layer, weights in zip(layers, nets.weights, strict=True):
             scale = 2 * weights[i].abs().amax(1) / (2**bits - 1)
             zero = torch.zeros(len(scale), dtype=torch.int32)
             ends = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-            rounded = torch.fake_quantize_per_channel_affine(weights[i], scale, zero, 0, *ends)
-            hidden = nn.functional.linear(hidden, rounded, layer.bias)
-            hidden = hidden.relu() if layer is net[0] else hidden
-        wrong = 1 - accuracy_score(data.test_target, hidden.argmax(1))
+            rounded = torch.fake_quantize_per_channel_affine(layer.weight, scale, zero, 0, *ends)
+            layer.weight.copy_(rounded)
+        answers = net(torch.from_numpy(data.test_inputs)).argmax(1)
+        wrong = 1 - accuracy_score(data.test_target, answers)
         # Each channel's largest weight lies on a tie, where torch may round to the other side.
         assert measured.metric[i] == pytest.approx(wrong, abs=0.05 if bits < 4 else 0.02)
 
@@ -218,7 +220,8 @@ def test_every_layer_is_rounded_and_no_bias(nets, codes, scale):
     flips = [grid for grid in CURVES[codes, scale] for _ in range(1 + len(FLIPS.get(grid, ())))]
     assert len(asked) == len(flips)
     for grid, weights in zip(flips, asked, strict=True):
-        assert [w.shape[1:] for w in weights] == [(32, 64), (10, 32)]
+        shapes = [(32, 64), (10, 32)] if len(weights) == 2 else [(16, 9), (32, 144), (10, 512)]
+        assert [w.shape[1:] for w in weights] == shapes
         for channel in itertools.chain(*(w.flatten(0, 1) for w in weights)):
             most = 2**grid.bits - (grid.range == "narrow")
             assert len(channel.unique()) <= most
@@ -235,12 +238,14 @@ def test_a_replicate_has_the_same_bits_in_another_batch():
 
 @pytest.fixture(scope="module")
 def cells() -> dict[Cell, Measured]:
-    return precision.curves(replicates=4, replicates_mlp=4, epochs=20, mlp_epochs=15, xi_scaling=500.0)
+    return precision.curves(
+        replicates=4, replicates_networks=4, epochs=20, network_epochs=15, xi_scaling=500.0
+    )
 
 
 def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
     values = {"seed": 0, "epochs": 20, "learning_rate": 0.005}
-    values |= {"mlp_epochs": 15, "mlp_learning_rate": 0.01}
+    values |= {"network_epochs": 15, "network_learning_rate": 0.01}
     views = {"xi_alone": methods.additive_noise(XI)}
     for dataset in precision.SUBJECTS:
         alone = precision.measure_batch(dataset, range(4), views, SETTINGS | values)
@@ -248,7 +253,7 @@ def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
             for mine, theirs in zip(measured, cells[cell], strict=True):
                 assert np.array_equal(mine, theirs)
     assert {cell.method for cell in cells} == {*methods.METHODS, *methods.VARIANTS}
-    assert len(cells) == 3 * len(methods.NAMED) * (4 * 16 - 2)
+    assert len(cells) == len(precision.SUBJECTS) * len(methods.NAMED) * (4 * 16 - 2)
 
 
 def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
@@ -275,7 +280,9 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
     row = claims._row(flips, rule.keys)
     expected = [difference.mean(), *test.confidence_interval(0.95)]
     np.testing.assert_allclose([row[k] for k in ("estimate", "ci_low", "ci_high")], expected)
-    assert len(flips) == 3 * (len(methods.NAMED) - 1) * sum(map(len, FLIPS.values()))
+    assert len(flips) == len(precision.SUBJECTS) * (len(methods.NAMED) - 1) * sum(
+        map(len, FLIPS.values())
+    )
     for rule in next(c for c in claims.CLAIMS if c.id == "C6").tests:
         row = claims._row(tables["precision_knee"], rule.keys)
         grids = CURVES["full", "absmax"]
@@ -293,6 +300,17 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
         )
 
 
+def test_readers_are_chosen_by_name_and_leave_each_other_as_they_are(cells, monkeypatch):
+    small = {"replicates": 2, "replicates_networks": 4, "epochs": 20, "network_epochs": 15}
+    one = precision.curves(readers="mlp", xi_scaling=500.0, **small)
+    assert {cell.dataset for cell in one} == {*TASKS, "digits"}
+    for cell in one:
+        if cell.dataset == "digits":
+            assert all(map(np.array_equal, one[cell], cells[cell]))
+    with pytest.raises(ParameterError, match="readers: 'deep_cnn' is unknown or twice"):
+        precision.curves(readers="mlp, deep_cnn", **small)
+
+
 def test_a_new_subject_is_one_function_and_one_line(monkeypatch):
     def toy(start, replicates, views, settings):
         weights = torch.tensor([[[start + i, -1.0]] for i in replicates])
@@ -302,11 +320,11 @@ def test_a_new_subject_is_one_function_and_one_line(monkeypatch):
     monkeypatch.setitem(
         precision.SUBJECTS, "toy", precision.Subject(partial(toy, 2.0), "", "replicates", 2)
     )
-    for name in (*TASKS, "digits"):
+    for name in {*precision.SUBJECTS} - {"toy"}:
         monkeypatch.delitem(precision.SUBJECTS, name)
     here = lambda cells, words: [c.function(**c.arguments) for c in cells]  # noqa: E731
     monkeypatch.setattr(precision.grid, "run", here)
-    made = precision.curves(replicates=3, replicates_mlp=2)
+    made = precision.curves(replicates=3, replicates_networks=2)
     table = precision.metrics(made)
     assert set(table.dataset) == {"toy"} and set(table.method) == set(methods.NAMED)
     assert made[Cell("toy", "t0_qat", Grid(16))].full_precision.tolist() == [1, 2, 3]

@@ -236,8 +236,8 @@ def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> 
     with mpl.rc_context(FONT):
         datasets = curves.dataset.unique()
         figure, axes = plt.subplots(
-            2 * len(datasets), 1, figsize=(COLUMN, 5.6), sharex=True, layout="constrained",
-            height_ratios=[1, 2.6] * len(datasets),
+            2 * len(datasets), 1, figsize=(COLUMN, 1.85 * len(datasets)), sharex=True,
+            layout="constrained", height_ratios=[1, 2.6] * len(datasets),
         )  # fmt: skip
         for dataset, rail, panel in zip(datasets, axes[::2], axes[1::2], strict=True):
             part, marks = (table[table.dataset == dataset] for table in (curves, knees))

@@ -95,9 +95,9 @@ RULES = {
     "error_rate": number(1e-9, 0.5),
     "grid_range": choice("narrow", "full"),
     "grid_scale": choice("absmax", "mse"),
-    "replicates_mlp": whole(2, 100_000),
-    "mlp_epochs": whole(1, 1_000_000),
-    "mlp_learning_rate": number(1e-12, 10),
+    "replicates_networks": whole(2, 100_000),
+    "network_epochs": whole(1, 1_000_000),
+    "network_learning_rate": number(1e-12, 10),
     "points": whole(2, 1000),
     "tuning_points": whole(2, 1000),
     "calibration_replicates": whole(2, 10_000_000),
@@ -108,6 +108,7 @@ RULES = {
     "dataset": pattern(
         r"[A-Za-z]\w*|[^\n]+\.npz", "'digits', a name on OpenML, or the path of an .npz file"
     ),
+    "readers": pattern(r"[a-z_]+(, *[a-z_]+)*", "mlp, small_cnn, or both with a comma"),
     "models": pattern(r"[a-z_]+(, *[a-z_]+)*", MODEL_LIST),
     "few_models": pattern(r"([a-z_]+(, *[a-z_]+)*)?", f"{MODEL_LIST}, or ''"),
     "methods": pattern(
@@ -137,7 +138,7 @@ RULES = {
     "block_windows": whole(1, 100_000),
 }
 # More of these measure the same thing more precisely; any other parameter changes what is measured.
-SAMPLE_SIZES = {"replicates", "replicates_mlp", "calibration_replicates", "tuning_replicates"}
+SAMPLE_SIZES = {"replicates", "replicates_networks", "calibration_replicates", "tuning_replicates"}
 SAMPLE_SIZES |= {"draws", "networks", "noise_pairs", "probes"}
 
 

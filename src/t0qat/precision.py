@@ -30,6 +30,7 @@ from t0qat import (
     tasks,
     training,
 )
+from t0qat.arms import listed
 from t0qat.constants import FEATURES, XI, XI_SCALING
 from t0qat.experiments import Cell
 from t0qat.methods import View
@@ -75,40 +76,44 @@ def unexplained(test: linear.Moments, bias: Tensor, weights: list[Tensor]) -> np
     return (test.loss(torch.cat([weights[0][:, 0].T, bias])) / test.variance).numpy()
 
 
-def mlp(dataset: str, replicates: range, views: dict[str, View], settings: dict) -> dict:
-    """A network with one hidden layer, trained with cross-entropy: method -> Trained, two layers."""
+def network(
+    dataset: str,
+    build: Callable[[np.random.Generator], nn.Module],
+    replicates: range,
+    views: dict[str, View],
+    settings: dict,
+) -> dict:
+    """A network trained with cross-entropy on all images at once: method -> Trained."""
     seed = settings["seed"]
     data = [IMAGES[dataset](i, seed) for i in replicates]
     trained = {}
     for method, view in views.items():
         nets = [
             training.train(
-                models.mlp(stream("initialization", i, seed)),
+                build(stream("initialization", i, seed)),
                 torch.from_numpy(part.inputs),
                 torch.from_numpy(part.target),
                 view,
                 methods.noise_from(stream("training_noise", i, seed)),
-                epochs=settings["mlp_epochs"],
-                learning_rate=settings["mlp_learning_rate"],
+                epochs=settings["network_epochs"],
+                learning_rate=settings["network_learning_rate"],
                 loss=cross_entropy,
             ).requires_grad_(False)
             for i, part in zip(replicates, data, strict=True)
         ]
-        weights = [torch.stack(layer) for layer in zip(*map(_weights, nets), strict=True)]
-        trained[method] = Trained(weights, partial(share_wrong, nets, data))
+        layers = zip(
+            *([p.flatten(1) for p in net.parameters() if p.ndim > 1] for net in nets), strict=True
+        )
+        trained[method] = Trained([*map(torch.stack, layers)], partial(share_wrong, nets, data))
     return trained
-
-
-def _weights(net: nn.Module) -> list[Tensor]:
-    return [p for p in net.parameters() if p.ndim > 1]
 
 
 def share_wrong(nets: list[nn.Module], data: list[Data], weights: list[Tensor]) -> np.ndarray:
     """Share of test images that each net, with these weights and its own biases, names wrongly."""
-    names = [name for name, p in nets[0].named_parameters() if p.ndim > 1]
+    names = {name: p.shape for name, p in nets[0].named_parameters() if p.ndim > 1}
     shares = []
     for i, (net, part) in enumerate(zip(nets, data, strict=True)):
-        seen = dict(zip(names, (w[i] for w in weights), strict=True))
+        seen = {name: w[i].view(names[name]) for name, w in zip(names, weights, strict=True)}
         answers = functional_call(net, seen, torch.from_numpy(part.test_inputs)).argmax(1)
         shares.append(np.mean(answers.numpy() != part.test_target))
     return np.array(shares)
@@ -127,7 +132,17 @@ SUBJECTS = {
     name: Subject(partial(linear_layer, name), "Unexplained variance", "replicates", 250)
     for name in TASKS
 }
-SUBJECTS["digits"] = Subject(partial(mlp, "digits"), "Share of wrong images", "replicates_mlp", 2)
+# Networks that read the digits, by the data set under which their results stand.
+READERS = {"mlp": "digits", "small_cnn": "digits_small_cnn"}
+SUBJECTS |= {
+    dataset: Subject(
+        partial(network, "digits", models.MODELS[model]),
+        "Share of wrong images",
+        "replicates_networks",
+        2,
+    )
+    for model, dataset in READERS.items()
+}
 
 
 class Measured(NamedTuple):
@@ -173,7 +188,8 @@ def measure_batch(dataset: str, replicates: range, views: dict[str, View], setti
 def curves(
     *,
     replicates: int,
-    replicates_mlp: int,
+    replicates_networks: int,
+    readers: str = ", ".join(READERS),
     seed: int = 0,
     target: str = "sum",
     target_noise: float = 0.1,
@@ -181,23 +197,26 @@ def curves(
     baseline_noise: float = 0.4,
     epochs: int = 300,
     learning_rate: float = 0.005,
-    mlp_epochs: int = 100,
-    mlp_learning_rate: float = 0.01,
+    network_epochs: int = 100,
+    network_learning_rate: float = 0.01,
 ) -> dict[Cell, Measured]:
     """Every subject, method and variant on every grid of 1 to 16 bits, in one process a processor core.
+
+    readers: names in READERS, with commas.
 
     All methods of a replicate share data, initialization and training draws. A replicate's numbers do
     not depend on the number of processes. Raises ParameterError before computing.
     """
     settings = dict(locals())
+    left_out = {*READERS.values()} - {READERS[name] for name in listed("readers", readers, READERS)}
     batches = [
         {"dataset": dataset, "first": i, "stop": min(i + subject.batch, settings[subject.number])}
         for dataset, subject in SUBJECTS.items()
+        if dataset not in left_out
         for i in range(0, settings[subject.number], subject.batch)
     ]
-    numbers = {
-        subject.number for subject in SUBJECTS.values()
-    }  # more replicates change none of the others
+    # More replicates and networks change none of the others.
+    numbers = {"readers", *(subject.number for subject in SUBJECTS.values())}
     settings = {name: value for name, value in settings.items() if name not in numbers}
     parts = {}
     for rows in grid.run(

@@ -18,7 +18,8 @@ from t0qat.tasks import IMAGES, TASKS
 COLUMNS = {
     "method": "a name in methods.REGISTRY; with _half after it, trained for half the epochs",
     "other": "the method it is compared with",
-    "dataset": "a name in tasks.TASKS or tasks.IMAGES, or what images.load or corpora.load takes",
+    "dataset": "a name in tasks.TASKS or tasks.IMAGES, or what images.load or corpora.load takes;"
+    " with _ and a name in models.MODELS: that network's, in place of the one with a hidden layer",
     "quantity": "what the row is about",
     "range": "integer codes used: full or narrow",
     "scale": "rule for the grid's step: absmax or mse",
@@ -83,7 +84,7 @@ COLUMNS = {
 NAMES = {
     "method": REGISTRY,
     "other": REGISTRY,
-    "dataset": TASKS | IMAGES,
+    "dataset": {*TASKS, *IMAGES, *(f"{images}_{model}" for images in IMAGES for model in MODELS)},
     "range": CODES,
     "scale": SCALES,
     "quantity": None,

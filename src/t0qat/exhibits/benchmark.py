@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import pandas as pd
+from scipy import stats
 
 from t0qat.arms import FLOAT, KEYS, NO_WIDTH, method_label, model_label
 from t0qat.claims import standard_error
@@ -25,6 +26,7 @@ from t0qat.exhibits.words import (
 )
 from t0qat.latex import escape, scientific, tabular
 from t0qat.methods import HALF
+from t0qat.statistics import LEVEL
 
 # Methods whose training forward adds noise, and those whose training rounds; all others do neither.
 PLACEBO = "xi_alone"  # noise too, but too small to count as such
@@ -187,6 +189,9 @@ def size(b: Benchmark, results: Results) -> dict[str, str]:
     table, tried = b.table(results), b.table(results, "_tuning")
     arms = table.drop_duplicates(KEYS)
     here = b.table(results, "_paired")
+    compared = len(here) + len(b.table(results, "_any_paired"))
+    # Of the smallest p-value, which Holm's method multiplies by the number of its family.
+    threshold = stats.t.isf((1 - LEVEL) / len(here) / 2, here.n.min() - 1)
     seen = b.times * here[(here.scale_rule == "chosen") & (here.detectable > 0)].detectable
 
     def at_an_end(setting):
@@ -210,7 +215,8 @@ def size(b: Benchmark, results: Results) -> dict[str, str]:
         "Methods": str(table.method.str.removesuffix(HALF).nunique()),
         "Widths": listed(map(width, widths_of(table))),
         "Lowest": width(min(widths_of(table))),
-        "Comparisons": count(sum(len(b.table(results, k)) for k in ("_paired", "_any_paired"))),
+        "Comparisons": count(compared),
+        "Threshold": f"{threshold:.2g}",
         "DetectableLeast": scientific(seen.min()),
         "DetectableMost": scientific(seen.max()),
     }

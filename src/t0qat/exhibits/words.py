@@ -17,6 +17,7 @@ QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized",
 
 
 DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes", "digits": "Digits"}
+DATASET_LABELS["digits_small_cnn"] = "Digits (small CNN)"
 
 
 def estimate(mean: float, low: float, high: float, most: int = 99) -> tuple[str, str, str]:
@@ -122,5 +123,7 @@ def thousands(n: float) -> str:
 
 def on_each(rows: list[Row], show: Callable[[Row], str]) -> str:
     """What rows of different data sets show, as `1 on the synthetic and 2 on the digits data`."""
-    shown = [f"{show(row)} on the {escape(row['dataset'])}" for row in rows]
+    labels = [DATASET_LABELS.get(row["dataset"], row["dataset"]) for row in rows]
+    names = (escape(label[:1].lower() + label[1:]) for label in labels)
+    shown = [f"{show(row)} on the {name}" for row, name in zip(rows, names, strict=True)]
     return ", ".join(shown[:-1]) + " and " * bool(shown[:-1]) + f"{shown[-1]} data"

@@ -2,7 +2,7 @@
 
 Work comes as generators: each yields (done, total) after a step of about 0.1 s, so that the caller may
 let other work in, or stop, and returns its result. Every step is kept, so that moving one slider
-computes only what that slider changes. Results are those of experiments.published and precision.curves.
+computes only what that slider changes. Losses are those of experiments.published, to the bit.
 """
 
 import inspect
@@ -31,7 +31,8 @@ def defaults(function) -> dict[str, Any]:
 
 
 PUBLISHED = defaults(experiments.published)
-NETWORK = defaults(precision.curves)
+# As precision.curves trains them but for fewer and longer steps: pictures are to follow the slider.
+NETWORK = defaults(precision.curves) | {"mlp_epochs": 40, "mlp_learning_rate": 0.02}
 
 
 class Setting(NamedTuple):
@@ -65,7 +66,19 @@ class Setting(NamedTuple):
         return reported_evaluation_noise() if reported else self.evaluation_noise
 
     @property
+    def losses(self) -> tuple:
+        """What the losses of the published experiment depend on."""
+        own = self.target, self.dataset, self.replicates
+        return self.xi_scaling, self.baseline_noise, self.evaluation_noise, *own
+
+    @property
+    def networks(self) -> tuple:
+        """What the networks on all widths depend on."""
+        return self.xi_scaling, self.baseline_noise, self.grid_range, self.grid_scale
+
+    @property
     def grid(self) -> Grid:
+        """The chosen one."""
         return Grid(self.bits, self.grid_range, self.grid_scale)
 
     def grids(self) -> list[Grid]:

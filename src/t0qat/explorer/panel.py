@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from t0qat import places, results
 from t0qat.constants import CONSTANTS, XI, XI_SCALING, reported_evaluation_noise
+from t0qat.experiments import QUANTITIES
 from t0qat.explorer import measure, pictures, settings, words
 from t0qat.explorer.measure import BITS, Setting, fits
 from t0qat.figures import FONT
@@ -85,9 +86,8 @@ def show() -> "Explorer":
 class Explorer:
     """Controls by name, what is drawn, and the work under way.
 
-    controls: name -> widget, a name a field of Setting. linear, networks: what the pictures show.
-    shown: the same as plain lists and numbers. sentences: under each picture. task: the asyncio task
-    that works now, or None.
+    controls: name -> widget, a name a field of Setting. wanted: the controls' setting. linear, networks:
+    what the pictures show. task: the asyncio task that worked last, or None.
     """
 
     def __init__(self):
@@ -96,7 +96,7 @@ class Explorer:
         self._held = False
         self.controls = self._controls()
         self.wanted = Setting()
-        self._pictures, self._texts, self._figures = {}, {}, {}
+        self._pictures, self._texts, self._figures, self._sentences = {}, {}, {}, {}
         self.linear = self.networks = None
         self.progress = widgets.IntProgress(min=0, description="Computing")
         self.cancel = widgets.Button(description="Cancel", tooltip="Stop, and go back to what is drawn")
@@ -112,15 +112,14 @@ class Explorer:
     @property
     def sentences(self) -> dict[str, str]:
         """By picture: drop, losses, bits, weights; as HTML."""
-        return {name: text.value for name, text in self._texts.items()}
+        return {name: self._sentences[name] for name in PICTURES}
 
     @property
     def shown(self) -> dict[str, Any]:
         """What is drawn, as lists and numbers."""
         drawn = {
             "setting": self.linear.setting._asdict(),
-            "full_precision": {m: x.full_precision for m, x in self.linear.losses.items()},
-            "quantized": {m: x.quantized for m, x in self.linear.losses.items()},
+            **{q: {m: getattr(x, q) for m, x in self.linear.losses.items()} for q in QUANTITIES},
             "weights": {m: x._asdict() for m, x in self.linear.rounded.items()},
             "networks_setting": self.networks.setting._asdict(),
             "bits": [grid.bits for grid in self.networks.setting.grids()],
@@ -154,7 +153,7 @@ class Explorer:
         named = {preset.get("scaling", XI_SCALING) for _, preset, _ in self.presets.values()}
         self._scalings = sorted({*scalings(43).tolist(), *named})
         reported = reported_evaluation_noise()
-        noises = [(f"{v:g}", v) for v in NOISES] + [(f"reported ({reported:.3g})", "reported")]
+        noises = [(f"{v:g}", v) for v in NOISES] + [("reported", "reported")]
         noises.sort(key=lambda pair: reported if pair[1] == "reported" else pair[1])
         constants = {"ξ" if name == "xi" else name.replace("_", " "): name for name in CONSTANTS}
         least, most = limits("replicates")
@@ -184,8 +183,8 @@ class Explorer:
                 value=getattr(start, name),
                 description=label,
                 tooltip=help_,
-                style={"description_width": "8.5em"},
-                layout={"width": "24em", "max_width": "100%"},
+                style={"description_width": "9em"},
+                layout={"width": "27em", "max_width": "100%"},
             )
             made[name].add_class(f"explore-{CLASSES.get(name, name).replace('_', '-')}")
         return made
@@ -266,8 +265,8 @@ class Explorer:
         self._progress(0, 0)
 
     def _up_to_date(self) -> bool:
-        complete = len(self.networks.unrounded[words.MINE]) == measure.NETWORKS
-        return self.linear.setting == self.networks.setting == self.wanted and complete
+        same = self.linear.setting == self.networks.setting == self.wanted
+        return same and self._networks_are_of(self.wanted)
 
     def _finish(self, work: Iterator[bool]) -> None:
         for _ in work:
@@ -281,14 +280,23 @@ class Explorer:
         """
         long = setting.replicates > measure.BLOCK
         if self.linear is None or setting != self.linear.setting:
+            only_rounded = self.linear is not None and self.linear.setting.losses == setting.losses
             self.linear = yield from self._steps(measure.published(setting), long, long)
-            self._draw("drop", "losses", "weights")
-            if self.networks is not None:
-                self._pictures["bits"].choose(setting.bits)
+            self._draw("weights", *(() if only_rounded else ("drop", "losses")))
+        if self._networks_are_of(setting):
+            self.networks = self.networks._replace(setting=setting)
+            self._draw("bits")
+            return
         for number in (1, measure.NETWORKS):
             self.networks = yield from self._steps(measure.networks(setting, number), True, True)
             self._draw("bits")
             yield True
+
+    def _networks_are_of(self, setting: Setting) -> bool:
+        """Whether those drawn are all that this setting needs."""
+        if self.networks is None or len(self.networks.unrounded[words.MINE]) < measure.NETWORKS:
+            return False
+        return self.networks.setting.networks == setting.networks
 
     def _steps(self, work: Generator, may_stop: bool, visible: bool) -> Generator[bool, None, Any]:
         while True:
@@ -317,7 +325,8 @@ class Explorer:
         for name in names:
             found = self.networks if name == "bits" else self.linear
             self._pictures[name].update(found)
-            self._texts[name].value = PICTURES[name][2](found)
+            self._sentences[name] = PICTURES[name][2](found)
+            self._texts[name].value = f'<div style="line-height: 1.4">{self._sentences[name]}</div>'
             self._figures[name].canvas.draw()
 
     # Layout
@@ -332,6 +341,7 @@ class Explorer:
                 self._pictures[name] = picture(figure.subplots())
                 canvas = Canvas(figure)
                 FigureManager(canvas, number)
+                canvas.syncing_data_url = False  # the front end asks for its first image by itself
                 canvas.header_visible = canvas.footer_visible = canvas.resizable = False
                 canvas.toolbar_position = "top"
                 self._texts[name] = widgets.HTML().add_class(f"explore-sentence-{name}")

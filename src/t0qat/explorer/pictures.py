@@ -6,7 +6,7 @@ Limits follow the data until the reader zooms or pans; then they stay as the rea
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from t0qat.constants import REPORTED
 from t0qat.explorer.measure import BITS, Linear, Networks
@@ -85,17 +85,18 @@ class BeforeAfter(Picture):
 
     def __init__(self, axes: Axes):
         axes.set(xscale="log", yscale="log", xlabel="Full-precision loss", ylabel="Quantized loss")
-        axes.axline((1, 1), (2, 2), color="0.6", linewidth=0.8)
-        axes.annotate(
-            "no drop", (0.04, 0.04), xycoords="axes fraction", fontsize=7, color="0.35", va="bottom"
-        )
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
+        axes.axline((1, 1), (2, 2), color="0.6", linewidth=0.8, label="No drop")
         self.points, self.means = {}, {}
         for m in METHODS:
             look = _points(m)
             (self.points[m],) = axes.plot([], [], markersize=2.5, alpha=0.35, mew=0, **look)
             edge = {"markeredgecolor": "white", "markersize": 9, "zorder": 3}
             (self.means[m],) = axes.plot([], [], label=METHODS[m].label, **edge, **look)
-        axes.legend(frameon=False, title="Mean", loc="upper left")
+        axes.legend(title="Means", loc="lower right", framealpha=0.8, edgecolor="none")
         super().__init__(axes)
 
     def update(self, found: Linear) -> None:
@@ -120,7 +121,7 @@ class Accuracy(Picture):
         axes.set_xticks([*BITS, self.FLOAT], [*map(str, BITS), "float"])
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.axhline(0.1, color="0.6", linewidth=0.8)
-        axes.annotate("guessing", (self.FLOAT, 0.12), fontsize=7, color="0.35", ha="right")
+        axes.annotate("guessing", (self.FLOAT, 0.03), fontsize=7, color="0.35", ha="right")
         self.chosen = axes.axvline(0, color="0.85", linewidth=9, zorder=0)
         self.lines, self.whiskers = {}, {}
         for m in METHODS:

@@ -19,12 +19,12 @@ def _label(method: str) -> str:
 
 def _difference(first, second) -> tuple[str, str]:
     """Words for the direction of first - second, and the numbers behind them."""
-    row = statistics.paired_difference(first, second)
+    row = statistics.mean_interval(np.subtract(first, second))
     low, high = row["ci_low"], row["ci_high"]
     words = direction(low, high)
-    numbers = "{} [{}, {}]".format(*estimate(row["estimate"], low, high))
-    if low <= 0 <= high and row["detectable"] > 0:
-        numbers += f"; these runs would see {row['detectable']:.2g}"
+    numbers = "{} [{}, {}]".format(*estimate(row["mean"], low, high))
+    if low <= 0 <= high and high > low:
+        numbers += f"; these runs would see {statistics.detectable_effect(first, second):.2g}"
     return words, numbers
 
 

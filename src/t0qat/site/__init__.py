@@ -162,7 +162,7 @@ class _Site:
             counts=_counts(results["claims"].verdict),
             pdf=PDF in self.names,
             notebooks=[
-                (self.names[path], question, _first_figure(self.run_by_pipeline.get(path)))
+                (self.names[path], question, _first_figure(path, self.run_by_pipeline.get(path)))
                 for path, question in self.questions.items()
             ],
             how=self._markdown(how, README),
@@ -202,9 +202,9 @@ def _executed(path: Path, notebook: Notebook | None, run: Run = RUN) -> tuple[Pa
     changed = receipts.outdated(notebook, run)
     here = receipt is not None and full.is_file() and receipts.made_here(notebook, run)
     if here and receipts.shown(path) not in changed:
-        since = f" Since then {changed[0]} changed; <code>make paper</code> runs it again." * bool(
-            changed
-        )
+        since = ""
+        if changed:
+            since = f" Since then {changed[0]} changed; <code>make paper</code> runs it again."
         values = _listed(receipt["parameters"], sizes | set(receipt["changed_parameters"]))
         return full, f"Shown as <code>make paper</code> ran it, at full size{values}.{since}"
     small, large = notebook.defaults, notebook.parameters(run.profile, {})
@@ -223,20 +223,21 @@ def _listed(values: dict, names: set[str]) -> str:
 def _prepared(path: Path) -> nbformat.NotebookNode:
     """The notebook with a description for each picture, and without what needs a kernel."""
     notebook = nbformat.read(path, 4)
-    heading = ""
+    headings = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            heading = (re.findall(r"^#+ +(.*)$", cell.source, re.M) or [heading])[-1]
-        for output in cell.get("outputs", []):
+            headings += re.findall(r"^#+ +(.*)$", cell.source, re.M)
+        for output in [*cell.get("outputs", [])]:
             if output.output_type == "error":
                 raise NotebookError(f"{path.name}: a cell ended in {output.ename}; run it again")
             data = output.get("data", {})
             if data.pop(WIDGET, None) and set(data) == {"text/plain"}:
-                del data["text/plain"]
+                cell.outputs.remove(output)
             words = data.get("text/plain", "<")
             for kind in set(data) & {"image/png", "image/jpeg"}:
                 # Most pictures' own text is a repr.
-                alt = f"Figure: {heading}" if words.startswith("<") else words
+                alt = " – ".join(["Figure", *headings[:1], *headings[1:][-1:]])
+                alt = alt if words.startswith("<") else words
                 output.metadata.setdefault(kind, {}).setdefault("alt", alt)
     if not any(cell.get("outputs") for cell in notebook.cells):
         raise NotebookError(f"{path.name} has no outputs; make outputs runs it")
@@ -260,10 +261,14 @@ def _counts(words: Iterable[str]) -> dict[str, int]:
     return {word: counts[word] for word in order if counts[word]}
 
 
-def _first_figure(notebook: Notebook | None) -> str:
-    """What a notebook shows first of its published figures, as an address; "" where it has none."""
-    names = [name for name in notebook.outputs if name.endswith(".png")] if notebook else []
-    return _picture(RUN.home / names[0]) if names else ""
+def _first_figure(path: Path, notebook: Notebook | None) -> str:
+    """The first figure that a notebook publishes, or else shows, as an address; "" without one."""
+    if notebook:
+        names = [name for name in notebook.outputs if name.endswith(".png")]
+        return _picture(RUN.home / names[0]) if names else ""
+    outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+    pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    return f"data:image/png;base64,{pictures[0].strip()}" if pictures else ""
 
 
 def _listing(path: Path) -> str:

@@ -1,0 +1,113 @@
+// What the browser tests ask of the page that JupyterLab serves. Each function ends when its work has.
+window.lab = {
+  // The notebook's panel, its kernel answering.
+  async panel(name) {
+    const app = window.jupyterapp;
+    await app.restored;
+    const panel = [...app.shell.widgets("main")].find((widget) => widget.context?.path === name);
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    await panel.sessionContext.session.kernel.info;
+    return panel;
+  },
+
+  // Run All as a reader does from the menu; the notebook with what its cells then show.
+  async runAll(name) {
+    const panel = await lab.panel(name);
+    window.jupyterapp.shell.activateById(panel.id);
+    await window.jupyterapp.commands.execute("notebook:run-all-cells");
+    return panel.content.model.toJSON();
+  },
+
+  // What the kernel prints for this code.
+  async ask(name, code) {
+    const { kernel } = (await lab.panel(name)).sessionContext.session;
+    const future = kernel.requestExecute({ code, store_history: false });
+    let printed = "";
+    future.onIOPub = ({ header, content }) => {
+      if (header.msg_type === "stream") printed += content.text;
+      if (header.msg_type === "error") printed += content.traceback.join("\n");
+    };
+    await future.done;
+    return printed;
+  },
+
+  async shutDown(name) {
+    await (await lab.panel(name)).sessionContext.shutdown();
+  },
+
+  // Pictures of the outputs that a reader would not see.
+  async brokenPictures() {
+    const pictures = [...document.querySelectorAll(".jp-OutputArea img")];
+    await Promise.all(pictures.map((picture) => picture.decode().catch(() => null)));
+    return pictures.filter((picture) => picture.naturalWidth === 0 || picture.width === 0).length;
+  },
+
+  scroller() {
+    return document.querySelector(".jp-NotebookPanel .jp-WindowedPanel-outer");
+  },
+
+  // The height at which nothing of the notebook is scrolled away.
+  wholeHeight() {
+    const scroller = lab.scroller();
+    return Math.ceil(window.innerHeight + scroller.scrollHeight - scroller.clientHeight);
+  },
+
+  // The explorer's canvases, and a number that stands for what each shows (0: nothing).
+  canvases() {
+    return [...document.querySelectorAll(".jupyter-matplotlib-canvas-div canvas:first-of-type")];
+  },
+
+  looks() {
+    return lab.canvases().map((canvas) => {
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      const words = new Uint32Array(pixels.buffer);
+      if (words.every((word) => word === words[0])) return 0;
+      return words.reduce((hash, word) => (Math.imul(hash, 31) + word) | 0, 7);
+    });
+  },
+
+  // From now on, at each frame: how often a canvas was another one, of another size, or blank.
+  watch() {
+    const first = lab.canvases();
+    const sizes = () => lab.canvases().map((canvas) => [canvas.width, canvas.height].join());
+    const before = sizes().join(" ");
+    const found = (lab.watched = { frames: 0, replaced: 0, resized: 0, blank: 0, on: true });
+    const look = () => {
+      const now = lab.canvases();
+      found.frames += 1;
+      found.replaced += now.length !== first.length || now.some((canvas, i) => canvas !== first[i]);
+      found.resized += sizes().join(" ") !== before;
+      found.blank += lab.looks().includes(0);
+      if (found.on) requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  },
+
+  unwatch() {
+    lab.watched.on = false;
+    return lab.watched;
+  },
+
+  // Milliseconds from the next key press until each picture and each sentence has changed.
+  async redraw(sentences) {
+    const text = () => sentences.map((name) => document.querySelector(name).textContent);
+    const looked = lab.looks();
+    const said = text();
+    const start = await new Promise((resolve) =>
+      window.addEventListener("keydown", () => resolve(performance.now()), { capture: true, once: true }),
+    );
+    const times = { pictures: looked.map(() => null), sentences: said.map(() => null) };
+    while ([...times.pictures, ...times.sentences].includes(null) && performance.now() < start + 10_000) {
+      await new Promise(requestAnimationFrame);
+      const since = performance.now() - start;
+      lab.looks().forEach((look, i) => look !== looked[i] && (times.pictures[i] ??= since));
+      text().forEach((words, i) => words !== said[i] && (times.sentences[i] ??= since));
+    }
+    return times;
+  },
+
+  changeTheme(theme) {
+    return window.jupyterapp.commands.execute("apputils:change-theme", { theme });
+  },
+};

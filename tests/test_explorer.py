@@ -1,0 +1,461 @@
+"""The explorer, driven without a browser: controls move, pictures and sentences follow."""
+
+import asyncio
+import itertools
+import tomllib
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, strategies
+
+from t0qat import experiments, explorer, notebooks, places, precision, quantizers, results
+from t0qat.constants import CONSTANTS, REPORTED, XI
+from t0qat.experiments import Losses
+from t0qat.explorer import measure, panel, settings, words
+from t0qat.explorer.measure import Linear, Networks, Setting
+from t0qat.explorer.pictures import Drops
+from t0qat.methods import METHODS
+from t0qat.parameters import ParameterError, check, limits
+from t0qat.quantizers import CODES, SCALES, Grid
+
+SMALL = {"replicates": 20}
+# traitlets says so of ipympl's own toolbar.
+pytestmark = pytest.mark.filterwarnings("ignore:Passing unrecognized arguments:DeprecationWarning")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """An explorer of two quickly trained networks a method, at 20 replicates."""
+    monkeypatch.setattr(measure, "NETWORKS", 2)
+    monkeypatch.setattr(measure, "NETWORK", measure.NETWORK | {"mlp_epochs": 2})
+    measure._network.cache_clear()
+    measure._shares_right.cache_clear()
+    made = explorer.Explorer()
+    made.set(**SMALL)
+    yield made
+    measure._network.cache_clear()
+    measure._shares_right.cache_clear()
+
+
+def independent(setting: Setting) -> dict[str, Losses]:
+    """The losses of a setting by the experiment itself."""
+    names = "replicates", "target", "baseline_noise", "evaluation_noise"
+    same = {name: getattr(setting, name) for name in names}
+    return experiments.published(xi_scaling=setting.xi_scaling, **same)[0]
+
+
+def assert_shows(made, setting: Setting) -> None:
+    assert made.linear.setting == made.networks.setting == made.wanted == setting
+    for method, losses in independent(setting).items():
+        for quantity in experiments.QUANTITIES:
+            assert made.shown[quantity][method] == getattr(losses, quantity).tolist()
+    drawn = made._pictures["losses"].points
+    for method, losses in independent(setting).items():
+        np.testing.assert_array_equal(drawn[method].get_xdata(), losses.full_precision)
+        np.testing.assert_array_equal(drawn[method].get_ydata(), losses.quantized)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scaling": 1.0},
+        {"scaling": 0.0},
+        {"baseline_noise": 1.2},
+        {"evaluation_noise": 0.0},
+        {"evaluation_noise": 0.3},
+        {"target": "normal"},
+        {"replicates": 50},
+        {"constant": "fine_structure", "scaling": 1.0},
+    ],
+    ids=str,
+)
+def test_a_control_shows_what_the_experiment_gives(small, change):
+    for name, value in change.items():
+        small.controls[name].value = value
+    assert_shows(small, Setting(**SMALL | change))
+
+
+def test_diabetes_are_the_losses_of_the_integer_grids_before_rounding(small):
+    small.controls["dataset"].value = "diabetes"
+    cells = experiments.integer_grids(replicates=20, bits="4")
+    for method, full in small.shown["full_precision"].items():
+        wanted = cells[experiments.Cell("diabetes", method, Grid(4))]
+        assert full == wanted.full_precision.tolist()
+    assert small.controls["target"].disabled
+    assert not any(len(mark.get_xdata()) for mark in small._pictures["drop"].reported.values())
+
+
+def test_more_replicates_than_a_block_are_those_of_the_experiment(small, monkeypatch):
+    monkeypatch.setattr(measure, "BLOCK", 7)
+    small.set(replicates=50)
+    assert_shows(small, Setting(replicates=50))
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        Grid(b, r, s)
+        for b, r, s in itertools.product(range(1, 9), CODES, SCALES)
+        if (b, r) != (1, "narrow")
+    ],
+    ids=str,
+)
+def test_every_grid_shows_weights_rounded_by_the_quantizer(small, grid):
+    small.set(bits=grid.bits, grid_range=grid.range, grid_scale=grid.scale)
+    for method, mine in small.shown["weights"].items():
+        codes, step = quantizers.quantize(torch.tensor(mine["weights"], dtype=torch.float64), grid)
+        assert (mine["codes"], mine["step"]) == (codes.tolist(), step.item())
+        low, high = grid.codes
+        assert all(low <= code <= high for code in mine["codes"])
+        before = experiments.published(replicates=2)[0][method].full_precision[0]
+        assert mine["before"] == before
+    drawn = small._pictures["weights"]
+    mine = small.shown["weights"]["t0_qat"]
+    np.testing.assert_array_equal(drawn.after["t0_qat"].get_ydata(), mine["codes"])
+    exact = np.array(mine["weights"]) / mine["step"]
+    np.testing.assert_array_equal(drawn.before["t0_qat"].get_ydata(), exact)
+    assert (
+        f"INT{grid.bits}: {2**grid.bits - (grid.range == 'narrow')} codes" in small.sentences["weights"]
+    )
+
+
+def test_losses_after_rounding_are_those_of_the_integer_grids(small):
+    small.set(bits=3)
+    cells = experiments.integer_grids(replicates=2, bits="3")
+    for method, mine in small.shown["weights"].items():
+        wanted = cells[experiments.Cell("synthetic", method, Grid(3))]
+        assert (mine["before"], mine["after"]) == (wanted.full_precision[0], wanted.quantized[0])
+
+
+def test_the_networks_are_those_of_the_precision_room(small):
+    scaling = next(value for value in small._scalings if value > 100)
+    small.set(scaling=scaling, grid_range="narrow")
+    settings_ = {"seed": 0, "mlp_epochs": 2, "mlp_learning_rate": 0.02}
+    views = {"t0_qat": METHODS["t0_qat"].build(xi_scaling=scaling)}
+    trained = precision.mlp("digits", range(measure.NETWORKS), views, settings_)["t0_qat"]
+    shown = small.shown
+    assert shown["bits"] == [2, 3, 4, 5, 6, 7, 8]
+    for i, bits in enumerate(shown["bits"]):
+        wanted = 1 - precision.measure(trained, Grid(bits, "narrow")).metric
+        np.testing.assert_allclose([row[i] for row in shown["accuracy"]["t0_qat"]], wanted, atol=1e-12)
+    line = small._pictures["bits"].lines["t0_qat"]
+    assert list(line.get_xdata()) == [*shown["bits"], 9]
+    np.testing.assert_array_equal(line.get_ydata()[:-1], np.mean(shown["accuracy"]["t0_qat"], 0))
+
+
+def test_each_preset_sets_the_experiment_and_leaves_the_grid(small):
+    best = results.read("scale_best").set_index("quantity").estimate["quantized"]
+    wanted = {"as-published": 80_000.0, "no-tuning": 1.0, "tuned": best, "baseline": 0.4 / XI}
+    assert set(small.presets) == set(wanted)
+    for name, scaling in wanted.items():
+        small.set(scaling=0.0, target="normal", evaluation_noise=0.1, bits=2, grid_scale="mse")
+        small.preset(name)
+        assert_shows(small, Setting(scaling=scaling, bits=2, grid_scale="mse", **SMALL))
+        assert {n: c.value for n, c in small.controls.items()} == small.wanted._asdict()
+    small.preset("baseline")
+    drops = small.shown["drop"]
+    np.testing.assert_allclose(drops["t0_qat"], drops["standard_qat"], atol=1e-4)
+
+
+# Impossible values
+
+
+def test_one_bit_and_the_narrow_range_exclude_each_other(small):
+    bits, codes = small.controls["bits"], small.controls["grid_range"]
+    assert [value for _, value in bits.options] == [8, 7, 6, 5, 4, 3, 2, 1]
+    codes.value = "narrow"
+    assert [value for _, value in bits.options] == [8, 7, 6, 5, 4, 3, 2]
+    assert bits.value == 4
+    codes.value = "full"
+    bits.value = 1
+    assert list(codes.options) == ["full"]
+    bits.value = 2
+    assert (list(codes.options), codes.value) == (["full", "narrow"], "full")
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_every_offered_value_is_a_parameter_that_the_notebooks_accept(small, constant):
+    small.controls["constant"].value = constant
+    offered = [value for _, value in small.controls["scaling"].options]
+    assert {0.0, 1.0} <= set(offered)
+    for scaling in offered:
+        check({"xi_scaling": small.wanted._replace(scaling=scaling).xi_scaling})
+    assert small.controls["scaling"].value in offered
+    left = [value for value in small._scalings if value not in offered]
+    assert all(CONSTANTS[constant] / XI * value > limits("xi_scaling")[1] for value in left)
+    for name in ("baseline_noise", "evaluation_noise", "replicates"):
+        for option in small.controls[name].options:
+            check({name: option[1]})
+
+
+# Work under way
+
+
+def run_async(scenario) -> None:
+    asyncio.run(asyncio.wait_for(scenario, 120))
+
+
+def test_of_many_moves_only_the_newest_is_computed(small, monkeypatch):
+    computed = []
+    original = measure.published
+    monkeypatch.setattr(measure, "published", lambda s: computed.append(s.scaling) or original(s))
+
+    async def scenario():
+        values = [value for _, value in small.controls["scaling"].options][5:15]
+        for value in values:
+            small.controls["scaling"].value = value
+        await small.task
+        assert computed == values[-1:]
+        assert_shows(small, Setting(scaling=values[-1], **SMALL))
+
+    run_async(scenario())
+
+
+def test_a_drag_is_followed_while_it_goes_on(small, monkeypatch):
+    """A short computation is drawn though the next move has come: nothing waits for a pause."""
+    drawn = []
+    original = Drops.update
+    monkeypatch.setattr(Drops, "update", lambda s, f: drawn.append(f.setting.scaling) or original(s, f))
+
+    async def scenario():
+        values = [value for _, value in small.controls["scaling"].options][5:35]
+        for value in values:
+            small.controls["scaling"].value = value
+            await asyncio.sleep(0.02)
+        await small.task
+        assert len(drawn) >= 2
+        assert drawn[-1] == values[-1]
+        assert drawn == sorted(drawn)
+
+    run_async(scenario())
+
+
+def test_a_move_stops_longer_work_and_the_new_setting_is_drawn(small, monkeypatch):
+    monkeypatch.setattr(measure, "BLOCK", 10)
+
+    async def scenario():
+        small.set(replicates=1000)
+        for _ in range(5):
+            await asyncio.sleep(0.002)
+        assert 0 < small.progress.value < small.progress.max == 3 * 100
+        assert small.progress.layout.visibility == small.cancel.layout.visibility == "visible"
+        small.set(replicates=10)
+        await small.task
+        assert_shows(small, Setting(replicates=10))
+        assert small.progress.layout.visibility == small.cancel.layout.visibility == "hidden"
+
+    run_async(scenario())
+
+
+def test_cancel_keeps_the_last_complete_picture_and_sets_the_controls_back(small, monkeypatch):
+    monkeypatch.setattr(measure, "BLOCK", 10)
+    before, curve = small.sentences, small._pictures["drop"].curves["t0_qat"].get_xydata().copy()
+
+    async def scenario():
+        small.set(replicates=1000, scaling=1.0)
+        for _ in range(5):
+            await asyncio.sleep(0.002)
+        small.cancel.click()
+        await small.task
+
+    run_async(scenario())
+    assert small.sentences == before
+    np.testing.assert_array_equal(small._pictures["drop"].curves["t0_qat"].get_xydata(), curve)
+    assert_shows(small, Setting(**SMALL))
+    assert small.controls["replicates"].value == 20
+    assert small.controls["scaling"].value == 80_000.0
+
+
+def test_other_work_on_the_loop_goes_on_during_a_long_choice(small, monkeypatch):
+    monkeypatch.setattr(measure, "BLOCK", 20)
+
+    async def scenario():
+        small.set(replicates=200)
+        seen = set()
+        while not small.task.done():
+            await asyncio.sleep(0)
+            seen.add(small.progress.value)
+        assert len(seen) > 15
+
+    run_async(scenario())
+
+
+def test_an_error_in_the_work_does_not_stop_the_explorer(small, monkeypatch):
+    def broken(setting):
+        raise ValueError("no")
+        yield
+
+    async def scenario():
+        with monkeypatch.context() as context:
+            context.setattr(measure, "published", broken)
+            small.set(scaling=1.0)
+            with suppress(ValueError):
+                await small.task
+        small.set(scaling=10.0)
+        await small.task
+        assert_shows(small, Setting(scaling=10.0, **SMALL))
+
+    run_async(scenario())
+
+
+# Pictures
+
+
+def test_redrawing_adds_and_replaces_no_artist(small):
+    def artists():
+        return {n: [id(a) for a in p.axes.get_children()] for n, p in small._pictures.items()}
+
+    before = artists()
+    small.preset("tuned")
+    small.set(bits=1, dataset="diabetes", replicates=50)
+    assert artists() == before
+
+
+def test_limits_follow_the_data_until_the_reader_zooms(small):
+    axes = small._pictures["losses"].axes
+    first = axes.get_xlim()
+    small.set(scaling=1.0)
+    assert axes.get_xlim() != first
+    axes.set_xlim(0.1, 0.2)
+    axes.set_ylim(1, 2)
+    small.set(scaling=80_000.0)
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0.1, 0.2), (1, 2))
+    axes.set(xlim=first, ylim=first)  # as the home button does
+    small.set(scaling=1.0)
+    low, high = axes.get_xlim()
+    seen = np.concatenate([small.shown["full_precision"]["no_noise"]])
+    assert low <= np.quantile(seen, 0.01) <= np.quantile(seen, 0.99) <= high
+
+
+def test_the_still_picture_shows_what_is_drawn(small):
+    first = small.still()
+    assert first.startswith(b"\x89PNG")
+    assert small.still() == first
+    small.set(scaling=1.0)
+    assert small.still() != first
+
+
+def test_without_a_front_end_the_output_holds_no_widget(small, monkeypatch):
+    bundle = small._repr_mimebundle_()
+    assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= set(bundle)
+    monkeypatch.setenv(panel.STATIC, "1")
+    assert set(small._repr_mimebundle_()) == {"image/png", "text/plain"}
+    assert small.sentences["drop"] in bundle["text/plain"]
+
+
+# Sentences
+
+
+def linear_of(mine, other, before=1.0, **setting) -> Linear:
+    losses = {}
+    for method, drops in (("t0_qat", mine), ("standard_qat", other), ("no_noise", other)):
+        full = np.full(len(drops), before)
+        losses[method] = Losses(full, full + drops)
+    return Linear(Setting(**setting), losses, {})
+
+
+@given(shift=strategies.floats(0.5, 50), n=strategies.integers(5, 60))
+def test_words_turn_with_the_values(shift, n):
+    noise = np.random.Generator(np.random.SFC64(n)).normal(0, 0.05, (2, n))
+    larger = linear_of(noise[0] + shift, noise[1])
+    smaller = linear_of(noise[0], noise[1] + shift)
+    for sentence in (words.drops, words.losses):
+        assert "larger than Standard QAT" in sentence(larger)
+        assert "smaller than Standard QAT" in sentence(smaller)
+        assert "would see" not in sentence(larger)
+    assert "100.00 % of" in words.losses(larger)
+    assert " 0.00 % of" in words.losses(smaller)
+    alike = linear_of(noise[0] - noise[0].mean(), noise[1] - noise[1].mean())
+    assert "not detectably different from" in words.drops(alike)
+    assert "would see" in words.drops(alike)
+
+
+def test_reported_drops_are_counted_where_they_lie_and_only_for_the_synthetic_data():
+    near = {m: np.linspace(row["drop"] - 1, row["drop"] + 1, 100) for m, row in REPORTED.items()}
+    both = linear_of(near["t0_qat"], near["standard_qat"])
+    assert "2 of 2 reported" in words.drops(both)
+    assert "1 of 2 reported" in words.drops(linear_of(near["t0_qat"] + 50, near["standard_qat"]))
+    assert "reported" not in words.drops(both._replace(setting=Setting(dataset="diabetes")))
+    assert "nothing is disturbed" in words.drops(both._replace(setting=Setting(evaluation_noise=0.0)))
+
+
+def test_the_accuracy_sentence_is_of_the_chosen_width():
+    def found(mine, plain):
+        table = np.full((4, 8), 0.5)
+        rows = {"t0_qat": table.copy(), "no_noise": table.copy(), "standard_qat": table}
+        rows["t0_qat"][:, 2], rows["no_noise"][:, 2] = mine, plain
+        return Networks(Setting(bits=3), rows, dict.fromkeys(rows, np.full(4, 0.9075)))
+
+    few = words.accuracy(found([0.1, 0.12, 0.11, 0.1], [0.8, 0.81, 0.8, 0.82]))
+    assert "INT3" in few
+    assert "names 10.8 %" in few
+    assert "80.8 %" in few
+    assert "smaller than" in few
+    assert "costs plain training 10.0 points" in few
+    assert "larger than" in words.accuracy(found([0.9, 0.91, 0.9, 0.9], [0.8, 0.81, 0.8, 0.82]))
+    same = words.accuracy(found([0.8, 0.81, 0.8, 0.82], [0.8, 0.81, 0.8, 0.82]))
+    assert "not detectably different" in same
+    one = found([0.8] * 4, [0.8] * 4)
+    one = one._replace(accuracy={m: rows[:1] for m, rows in one.accuracy.items()})
+    assert "one network each" in words.accuracy(one)
+
+
+# The parameters file
+
+
+@pytest.fixture
+def own_build(monkeypatch, tmp_path):
+    monkeypatch.setattr(places, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    return tmp_path
+
+
+SETTINGS = [
+    Setting(),
+    Setting(scaling=1.0, bits=5, replicates=1000, evaluation_noise=0.3, baseline_noise=0.8),
+    Setting(scaling=0.4 / XI, bits=2, grid_range="narrow", grid_scale="mse", target="normal"),
+    Setting(constant="fine_structure", scaling=10.0, dataset="diabetes", bits=1),
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_the_pipeline_reads_a_written_setting(own_build, setting):
+    every = notebooks.load()
+    path, notes = settings.write(setting, "mine")
+    assert path == own_build / "build/explore/mine.toml"
+    changed = notebooks.changes(path, every)
+    for notebook in every:
+        values = notebook.parameters("paper", changed[notebook.name])
+        for name in settings.EVERYWHERE:
+            if name in notebook.defaults:
+                assert values[name] == getattr(setting, name)
+        linear = "target" in notebook.defaults
+        assert ("replicates" in changed[notebook.name]) == linear
+        if linear:
+            assert values["replicates"] == setting.replicates
+            assert str(setting.bits) in values.get("bits", str(setting.bits)).split(", ")
+        assert "dataset" not in changed[notebook.name]
+    assert any("constant" in note for note in notes) == (setting.constant != "xi")
+
+
+def test_the_button_writes_the_controls_and_says_how_to_run(own_build, small):
+    small.set(scaling=1.0)
+    small.name.value = "a name"
+    small.write()
+    assert "make paper PARAMS=&quot;build/explore/a name.toml&quot;" in small.written.value
+    written = tomllib.loads((own_build / "build/explore/a name.toml").read_text())
+    assert written["xi_scaling"] == 1.0
+    assert written["01_table1"] == {"replicates": 20}
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "", ".hidden", "a\nb", "<b>"])
+def test_a_name_that_is_no_file_name_is_refused_and_nothing_written(own_build, small, name):
+    with pytest.raises(ParameterError, match="allowed are letters"):
+        settings.write(Setting(), name)
+    small.name.value = name
+    small.write()
+    assert "allowed are" in small.written.value
+    assert "<b>" not in small.written.value
+    assert not list(own_build.iterdir())
