@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Passing unrecognized arguments:D
 def small(monkeypatch):
     """An explorer of two quickly trained networks a method, at 20 replicates."""
     monkeypatch.setattr(measure, "NETWORKS", 2)
-    monkeypatch.setattr(measure, "NETWORK", measure.NETWORK | {"mlp_epochs": 2})
+    monkeypatch.setattr(measure, "NETWORK", measure.NETWORK | {"network_epochs": 2})
     measure._network.cache_clear()
     measure._shares_right.cache_clear()
     made = explorer.Explorer()
@@ -132,9 +132,9 @@ def test_losses_after_rounding_are_those_of_the_integer_grids(small):
 def test_the_networks_are_those_of_the_precision_room(small):
     scaling = next(value for value in small._scalings if value > 100)
     small.set(scaling=scaling, grid_range="narrow")
-    settings_ = {"seed": 0, "mlp_epochs": 2, "mlp_learning_rate": 0.02}
+    settings_ = {"seed": 0, "network_epochs": 2, "network_learning_rate": 0.02}
     views = {"t0_qat": METHODS["t0_qat"].build(xi_scaling=scaling)}
-    trained = precision.mlp("digits", range(measure.NETWORKS), views, settings_)["t0_qat"]
+    trained = precision.SUBJECTS["digits"].train(range(measure.NETWORKS), views, settings_)["t0_qat"]
     shown = small.shown
     assert shown["bits"] == [2, 3, 4, 5, 6, 7, 8]
     for i, bits in enumerate(shown["bits"]):

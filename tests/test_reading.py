@@ -69,3 +69,8 @@ def test_long_and_hostile_texts_are_whole_and_stay_text():
 
 def test_no_rows_are_an_empty_table():
     assert reading.table(ROWS[:0], ["method"], across=["eval_bits"]).empty
+
+
+def test_truth_is_shown_as_yes_or_no():
+    shown = reading.table(ROWS.assign(decided=ROWS.n > 20), ["model"], also=["decided"])
+    assert shown["decided"].tolist() == ["no", "no", "yes"]

@@ -102,6 +102,8 @@ def word(column: str, value) -> str:
         return "any" if value == NO_WIDTH else f"INT{value}"
     if pd.isna(value):
         return ""
+    if value is True or value is False:
+        return "yes" if value else "no"
     if column == "p_holm":
         return f"{value:.3f}" if value >= 0.001 else "< 0.001"
     return thousands(value) if value == int(value) and abs(value) < 1e9 else f"{value:.3g}"

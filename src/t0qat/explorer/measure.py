@@ -32,7 +32,7 @@ def defaults(function) -> dict[str, Any]:
 
 PUBLISHED = defaults(experiments.published)
 # As precision.curves trains them but for fewer and longer steps: pictures are to follow the slider.
-NETWORK = defaults(precision.curves) | {"mlp_epochs": 40, "mlp_learning_rate": 0.02}
+NETWORK = defaults(precision.curves) | {"network_epochs": 40, "network_learning_rate": 0.02}
 
 
 class Setting(NamedTuple):
