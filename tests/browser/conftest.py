@@ -35,9 +35,8 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def pictures() -> Path:
-    """Where the screenshots of this session are kept."""
-    shutil.rmtree(PICTURES, ignore_errors=True)
-    PICTURES.mkdir(parents=True)
+    """Where the screenshots are kept."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
     return PICTURES
 
 

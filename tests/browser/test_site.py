@@ -45,7 +45,7 @@ class Reader:
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_each_page_is_whole_and_asks_nobody(chromium, pictures, site, size, scheme):
     folder = pictures / "site" / f"{scheme} {size[0]}"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     reader = Reader(chromium, size, scheme)
     pages = sorted(site.glob("*.html"))
     assert {"index.html", "00_explore.html", "01_table1.html", "99_claims.html"} <= {
