@@ -63,6 +63,13 @@ def give(what):
 def die():
     os._exit(9)
 
+def die_once(folder, x):
+    path = pathlib.Path(folder, "died")
+    if x == 2 and not path.exists():
+        path.touch()
+        os._exit(9)
+    return x
+
 def exhaust():
     raise MemoryError
 '''
@@ -229,6 +236,13 @@ def test_a_failing_cell_is_named_and_finished_ones_are_kept(toys, monkeypatch, p
     assert "in fail" in str(caught.value.__cause__)  # where, for whoever reads on
     kept = len(list(grid.STORE.rglob("*.json")))
     assert kept == 4 if processes == "1" else kept >= 1
+
+
+def test_a_worker_that_dies_once_is_replaced(toys, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+    cells = [Cell(toys.die_once, {"folder": str(toys.notes), "x": x}, ()) for x in range(6)]
+    assert grid.run(cells, "things") == list(range(6))
+    assert (toys.notes / "died").exists()
 
 
 def test_a_worker_that_dies_is_one_line(toys):
