@@ -137,7 +137,8 @@ class Explorer:
     def still(self) -> bytes:
         """The four pictures as they are now, as one PNG."""
         with mpl.rc_context(STYLE):
-            figure = Figure(figsize=(2 * SIZE[0], 2 * SIZE[1]), layout="constrained")
+            figure = Figure(figsize=(2 * SIZE[0], 2 * SIZE[1]))
+            figure.subplots_adjust(0.07, 0.075, 0.985, 0.96, wspace=0.17, hspace=0.28)
             axes = dict(zip(PICTURES, figure.subplots(2, 2).flat, strict=True))
             for name, (title, picture, _) in PICTURES.items():
                 axes[name].set_title(title, loc="left")
