@@ -399,6 +399,7 @@ def cluster(tmp_path, workers: int = 2, threads: int = 1, path: str | None = Non
             process.wait()
 
 
+@pytest.mark.faults
 def test_a_cluster_that_loses_a_worker_gives_the_bits_of_this_machine(toys, tmp_path, monkeypatch):
     cells = draws(toys, 16, seconds=0.2)
     with cluster(tmp_path) as (address, workers):
@@ -439,6 +440,7 @@ print(json.dumps(grid.run(cells, "draws")))
     assert {path.name: path.read_bytes() for path in grid.STORE.rglob("*.json")} == stored
 
 
+@pytest.mark.faults
 def test_results_that_a_worker_took_with_it_are_computed_again(toys, tmp_path):
     cells = {cell.key: cell for cell in draws(toys, 8, seconds=0.2)}
     with (
@@ -457,6 +459,7 @@ def test_results_that_a_worker_took_with_it_are_computed_again(toys, tmp_path):
     )
 
 
+@pytest.mark.faults
 def test_a_scheduler_that_dies_is_one_line(toys, tmp_path):
     cells = {cell.key: cell for cell in draws(toys, 8, seconds=0.2)}
     with cluster(tmp_path) as (address, _), contextlib.closing(grid._on_cluster(address, cells)) as work:
