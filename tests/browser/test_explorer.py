@@ -264,6 +264,11 @@ def test_the_readers_zoom_is_kept(panel):
     after = panel.settled(scaling=scalings[scalings.index(constants.XI_SCALING) - 5])["limits"]
     assert after["losses"] == zoomed["losses"]
     assert after["drop"] != zoomed["drop"]  # nobody zoomed there: it follows its data
+    canvas.hover()
+    panel.page.locator(".jupyter-matplotlib").nth(1).get_by_title("Reset original view").click()
+    panel.press("scaling", "ArrowLeft")
+    back = panel.settled(scaling=scalings[scalings.index(constants.XI_SCALING) - 6])["limits"]["losses"]
+    assert back[0][0] < zoomed["losses"][0][0] < zoomed["losses"][0][1] < back[0][1]  # all is seen again
 
 
 def test_pictures_are_redrawn_in_place(panel):
