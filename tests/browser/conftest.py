@@ -3,6 +3,7 @@
 Slow, so `make test` leaves them out; `make test-browser` runs them.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -59,7 +60,8 @@ def served(tmp_path_factory):
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-             "--expose-app-in-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--ServerApp.root_dir=notebooks"],
+             "--expose-app-in-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0",
+             "--ServerApp.root_dir=notebooks"],
             cwd=project.root, env=environment, stdout=log, stderr=log,
         )  # fmt: skip
     try:
@@ -121,15 +123,7 @@ class Lab:
         self.window.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def open_lab(chromium, served):
-    """Open a notebook: `open_lab("01_table1.ipynb")`; its kernel ends with the test."""
-    opened = []
-
-    def open_one(name: str, **window) -> Lab:
-        opened.append(Lab(chromium, served, name, **window))
-        return opened[-1]
-
-    yield open_one
-    for lab in opened:
-        lab.close()
+    """Open a notebook: `with open_lab("01_table1.ipynb") as lab`; its kernel ends with it."""
+    return lambda name, **window: contextlib.closing(Lab(chromium, served, name, **window))

@@ -26,9 +26,9 @@ window.lab = {
     let printed = "";
     future.onIOPub = ({ header, content }) => {
       if (header.msg_type === "stream") printed += content.text;
-      if (header.msg_type === "error") printed += content.traceback.join("\n");
     };
-    await future.done;
+    const { content } = await future.done;
+    if (content.status !== "ok") throw new Error(`${content.ename}: ${content.evalue}`);
     return printed;
   },
 
@@ -43,8 +43,19 @@ window.lab = {
     return pictures.filter((picture) => picture.naturalWidth === 0 || picture.width === 0).length;
   },
 
+  // What scrolls the notebook.
   scroller() {
     return document.querySelector(".jp-NotebookPanel .jp-WindowedPanel-outer");
+  },
+
+  // What does not fit into the width of its output area.
+  wide() {
+    return [...document.querySelectorAll(".jp-OutputArea-output")].flatMap((area) => {
+      const edge = area.getBoundingClientRect().right + 1;
+      return [area, ...area.querySelectorAll(".jupyter-widgets, .lm-Widget, canvas")]
+        .filter((part) => part.checkVisibility() && part.getBoundingClientRect().right > edge)
+        .map((part) => `${part.className}: ${part.textContent.slice(0, 100)}`);
+    });
   },
 
   // The height at which nothing of the notebook is scrolled away.
@@ -60,10 +71,14 @@ window.lab = {
 
   looks() {
     return lab.canvases().map((canvas) => {
+      if (canvas.width === 0 || canvas.height === 0) return 0;
       const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-      const words = new Uint32Array(pixels.buffer);
-      if (words.every((word) => word === words[0])) return 0;
-      return words.reduce((hash, word) => (Math.imul(hash, 31) + word) | 0, 7);
+      let [blank, hash] = [true, 7];
+      for (const pixel of new Uint32Array(pixels.buffer)) {
+        blank &&= pixel === hash || hash === 7;
+        hash = blank ? pixel : (Math.imul(hash, 31) + pixel) | 0;
+      }
+      return blank ? 0 : hash;
     });
   },
 
@@ -89,7 +104,7 @@ window.lab = {
     return lab.watched;
   },
 
-  // Milliseconds from the next key press until each picture and each sentence has changed.
+  // Milliseconds from the next key press until each picture and each sentence has changed; null: never.
   async redraw(sentences) {
     const text = () => sentences.map((name) => document.querySelector(name).textContent);
     const looked = lab.looks();
@@ -98,7 +113,7 @@ window.lab = {
       window.addEventListener("keydown", () => resolve(performance.now()), { capture: true, once: true }),
     );
     const times = { pictures: looked.map(() => null), sentences: said.map(() => null) };
-    while ([...times.pictures, ...times.sentences].includes(null) && performance.now() < start + 10_000) {
+    while ([...times.pictures, ...times.sentences].includes(null) && performance.now() < start + 3000) {
       await new Promise(requestAnimationFrame);
       const since = performance.now() - start;
       lab.looks().forEach((look, i) => look !== looked[i] && (times.pictures[i] ??= since));
@@ -107,7 +122,7 @@ window.lab = {
     return times;
   },
 
-  changeTheme(theme) {
-    return window.jupyterapp.commands.execute("apputils:change-theme", { theme });
+  command(name, values = {}) {
+    return window.jupyterapp.commands.execute(name, values);
   },
 };

@@ -25,24 +25,24 @@ def said(cell: dict) -> list:
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_and_shows_what_was_committed(open_lab, pictures, name):
-    lab = open_lab(name)
-    ran = lab.run_all()
-    committed = nbformat.read(ROOT / "notebooks" / name, as_version=4)
-    code = [cell for cell in ran["cells"] if cell["cell_type"] == "code"]
-    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
-    for cell, reference in zip(ran["cells"], committed.cells, strict=True):
-        assert "".join(cell["source"]) == reference.source
-        if cell["cell_type"] == "code" and "NBVAL_IGNORE_OUTPUT" not in reference.source:
-            assert said(cell) == said(reference), reference.source
-    outputs = [output for cell in code for output in cell["outputs"]]
-    assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
+    with open_lab(name) as lab:
+        ran = lab.run_all()
+        committed = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+        code = [cell for cell in ran["cells"] if cell["cell_type"] == "code"]
+        assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+        for cell, reference in zip(ran["cells"], committed.cells, strict=True):
+            assert "".join(cell["source"]) == reference.source
+            if cell["cell_type"] == "code" and "NBVAL_IGNORE_OUTPUT" not in reference.source:
+                assert said(cell) == said(reference), reference.source
+        outputs = [output for cell in code for output in cell["outputs"]]
+        assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
 
-    drawn = [o for o in outputs if "image/png" in o.get("data", {}) and WIDGET not in o["data"]]
-    text = "".join(cell.source for cell in committed.cells if cell.cell_type == "markdown")
-    lab.picture(pictures / f"{name.removesuffix('.ipynb')}.png")
-    assert lab.page.locator(".jp-OutputArea img").count() == len(drawn)
-    assert lab.page.evaluate("lab.brokenPictures()") == 0
-    if "$" in text:
-        lab.page.locator(".jp-MarkdownOutput mjx-container").first.wait_for()
-    assert lab.page.locator(".jp-Dialog").count() == 0
-    assert not lab.complaints
+        drawn = [o for o in outputs if "image/png" in o.get("data", {}) and WIDGET not in o["data"]]
+        text = "".join(cell.source for cell in committed.cells if cell.cell_type == "markdown")
+        lab.picture(pictures / f"{name.removesuffix('.ipynb')}.png")
+        assert lab.page.locator(".jp-OutputArea img").count() == len(drawn)
+        assert lab.page.evaluate("lab.brokenPictures()") == 0
+        if "$" in text:
+            lab.page.locator(".jp-MarkdownOutput mjx-container").first.wait_for()
+        assert lab.page.locator(".jp-Dialog").count() == 0
+        assert not lab.complaints

@@ -213,9 +213,10 @@ class Explorer:
         if list(control.options) == options:
             return
         allowed = [option[1] if isinstance(option, tuple) else option for option in options]
-        with control.hold_sync():
-            control.options = options
-            control.value = value if value in allowed else allowed[-1]
+        # One message each: a slider that is told both at once answers with its old range's end.
+        control.index = 0
+        control.options = options
+        control.value = value if value in allowed else allowed[-1]
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[None]:
