@@ -36,7 +36,7 @@ test-portable: ## `make test` as on two older processors
 	done
 
 test-chain: setup latex ## The whole chain in copies: verify, a changed number, the PDF's bytes
-	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m chain
+	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m chain --numprocesses 2 --dist loadfile
 
 test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written
 	@$(VENV_PYTHON) -m pytest -m faults

@@ -298,7 +298,8 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
 def typeset(tables: dict[str, pd.DataFrame], changed: str) -> str:
     """All that is made from one results file: tables, macros, the README's block."""
     made = [make(tables) for names, make in exhibits.EXHIBITS.values() if changed in names]
-    return "\n".join(body + latex.macro_lines(macros) for body, macros in made) + verdicts.readme(tables)
+    readme = verdicts.readme(tables) if changed.startswith("table1") else ""
+    return "\n".join(body + latex.macro_lines(macros) for body, macros in made) + readme
 
 
 # What is shown of each file, by columns; a number may appear in the table, a macro or the README.

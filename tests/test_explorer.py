@@ -43,7 +43,8 @@ def independent(setting: Setting) -> dict[str, Losses]:
     """The losses of a setting by the experiment itself."""
     names = "replicates", "target", "baseline_noise", "evaluation_noise"
     same = {name: getattr(setting, name) for name in names}
-    return experiments.published(xi_scaling=setting.xi_scaling, **same)[0]
+    per_xi = 1.0 if setting.constant == "xi" else CONSTANTS[setting.constant] / XI
+    return experiments.published(xi_scaling=per_xi * setting.scaling, **same)[0]
 
 
 def assert_shows(made, setting: Setting) -> None:
@@ -213,26 +214,34 @@ def test_of_many_moves_only_the_newest_is_computed(small, monkeypatch):
     run_async(scenario())
 
 
-def test_a_drag_is_followed_while_it_goes_on(small, monkeypatch):
+@pytest.fixture
+def drawn(monkeypatch) -> list[Setting]:
+    """The settings whose losses are drawn, in order."""
+    settings_, original = [], Drops.update
+    monkeypatch.setattr(Drops, "update", lambda s, f: settings_.append(f.setting) or original(s, f))
+    return settings_
+
+
+def test_a_drag_is_followed_while_it_goes_on(small, drawn):
     """A short computation is drawn though the next move has come: nothing waits for a pause."""
-    drawn = []
-    original = Drops.update
-    monkeypatch.setattr(Drops, "update", lambda s, f: drawn.append(f.setting.scaling) or original(s, f))
+    drawn.clear()
 
     async def scenario():
         values = [value for _, value in small.controls["scaling"].options][5:35]
         for value in values:
             small.controls["scaling"].value = value
-            await asyncio.sleep(0.02)
+            for _ in range(3):  # fewer turns of the loop than a computation takes
+                await asyncio.sleep(0)
         await small.task
-        assert len(drawn) >= 2
-        assert drawn[-1] == values[-1]
-        assert drawn == sorted(drawn)
+        shown = [setting.scaling for setting in drawn]
+        assert len(shown) >= 2
+        assert shown[-1] == values[-1]
+        assert shown == sorted(shown)
 
     run_async(scenario())
 
 
-def test_a_move_stops_longer_work_and_the_new_setting_is_drawn(small, monkeypatch):
+def test_a_move_stops_longer_work_and_the_new_setting_is_drawn(small, drawn, monkeypatch):
     monkeypatch.setattr(measure, "BLOCK", 10)
 
     async def scenario():
@@ -243,6 +252,7 @@ def test_a_move_stops_longer_work_and_the_new_setting_is_drawn(small, monkeypatc
         assert small.progress.layout.visibility == small.cancel.layout.visibility == "visible"
         small.set(replicates=10)
         await small.task
+        assert 1000 not in {setting.replicates for setting in drawn}
         assert_shows(small, Setting(replicates=10))
         assert small.progress.layout.visibility == small.cancel.layout.visibility == "hidden"
 

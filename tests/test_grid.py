@@ -63,6 +63,13 @@ def give(what):
 def die():
     os._exit(9)
 
+def die_once(folder, x):
+    path = pathlib.Path(folder, "died")
+    if x == 2 and not path.exists():
+        path.touch()
+        os._exit(9)
+    return x
+
 def exhaust():
     raise MemoryError
 '''
@@ -231,6 +238,13 @@ def test_a_failing_cell_is_named_and_finished_ones_are_kept(toys, monkeypatch, p
     assert kept == 4 if processes == "1" else kept >= 1
 
 
+def test_a_worker_that_dies_once_is_replaced(toys, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+    cells = [Cell(toys.die_once, {"folder": str(toys.notes), "x": x}, ()) for x in range(6)]
+    assert grid.run(cells, "things") == list(range(6))
+    assert (toys.notes / "died").exists()
+
+
 def test_a_worker_that_dies_is_one_line(toys):
     with pytest.raises(GridError, match=r"a worker process died.*kept") as caught:
         grid.run([Cell(toys.die, {}, ()), *draws(toys, 2)], "things")
@@ -385,6 +399,7 @@ def cluster(tmp_path, workers: int = 2, threads: int = 1, path: str | None = Non
             process.wait()
 
 
+@pytest.mark.faults
 def test_a_cluster_that_loses_a_worker_gives_the_bits_of_this_machine(toys, tmp_path, monkeypatch):
     cells = draws(toys, 16, seconds=0.2)
     with cluster(tmp_path) as (address, workers):
@@ -425,6 +440,7 @@ print(json.dumps(grid.run(cells, "draws")))
     assert {path.name: path.read_bytes() for path in grid.STORE.rglob("*.json")} == stored
 
 
+@pytest.mark.faults
 def test_results_that_a_worker_took_with_it_are_computed_again(toys, tmp_path):
     cells = {cell.key: cell for cell in draws(toys, 8, seconds=0.2)}
     with (
@@ -443,6 +459,7 @@ def test_results_that_a_worker_took_with_it_are_computed_again(toys, tmp_path):
     )
 
 
+@pytest.mark.faults
 def test_a_scheduler_that_dies_is_one_line(toys, tmp_path):
     cells = {cell.key: cell for cell in draws(toys, 8, seconds=0.2)}
     with cluster(tmp_path) as (address, _), contextlib.closing(grid._on_cluster(address, cells)) as work:

@@ -51,18 +51,21 @@ def test_a_second_run_runs_nothing_and_changes_no_file(made):
     assert made.files("build/smoke", "notebooks") == before
 
 
+@pytest.mark.chain
 def test_an_edited_notebook_runs_again_and_so_does_what_reads_its_result(made):
     made.notebook("01_toy", write_toy("'replicates\\n77\\n'"))
     assert ran(made.run(*SMOKE)) == ["01_toy", "02_reader"]
     assert made.files("build/smoke")["build/smoke/paper/results/reader.csv"] == b"replicates\n77\nread\n"
 
 
+@pytest.mark.chain
 def test_an_edit_that_leaves_the_result_as_it_was_does_not_run_its_readers(made):
     path = made.root / "notebooks/01_toy.ipynb"
     path.write_text(path.read_text().replace("from t0qat", "# a note\\nfrom t0qat"))
     assert ran(made.run(*SMOKE)) == ["01_toy"]
 
 
+@pytest.mark.chain
 def test_a_changed_helper_module_runs_every_notebook_that_imported_it(made):
     module = made.root / "src/t0qat/places.py"
     module.write_text(module.read_text() + "\n# touched\n")
@@ -77,6 +80,7 @@ def test_outputs_of_a_hand_run_in_the_notebook_do_not_make_it_stale(made):
     assert ran(made.run(*SMOKE)) == []
 
 
+@pytest.mark.chain
 def test_a_changed_parameter_runs_its_notebook_and_going_back_runs_it_again(made):
     (made.root / "mine.toml").write_text("replicates = 9")
     done = made.run(*SMOKE, "--params", "mine.toml")
@@ -119,6 +123,7 @@ def test_a_failing_notebook_is_named_and_takes_nothing_with_it(made):
     assert after == before
 
 
+@pytest.mark.faults
 def test_a_cell_past_its_limit_and_a_kernel_that_dies_are_named(made):
     path = made.notebook("01_toy", "import time\ntime.sleep(60)")
     settings = path.with_suffix(".toml")
@@ -166,6 +171,7 @@ def test_an_altered_result_is_neither_typeset_nor_overwritten(made, damage):
     assert "01_toy: altered, paper/results/toy.csv" in made.run("status", "--profile", "smoke").stdout
 
 
+@pytest.mark.chain
 def test_a_deleted_result_is_made_again(made):
     path = made.root / "build/smoke/paper/results/toy.csv"
     before = path.read_bytes()

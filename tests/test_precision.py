@@ -239,13 +239,13 @@ def test_a_replicate_has_the_same_bits_in_another_batch():
 @pytest.fixture(scope="module")
 def cells() -> dict[Cell, Measured]:
     return precision.curves(
-        replicates=4, replicates_networks=4, epochs=20, network_epochs=15, xi_scaling=500.0
+        replicates=4, replicates_networks=4, epochs=20, network_epochs=4, xi_scaling=500.0
     )
 
 
 def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
     values = {"seed": 0, "epochs": 20, "learning_rate": 0.005}
-    values |= {"network_epochs": 15, "network_learning_rate": 0.01}
+    values |= {"network_epochs": 4, "network_learning_rate": 0.01}
     views = {"xi_alone": methods.additive_noise(XI)}
     for dataset in precision.SUBJECTS:
         alone = precision.measure_batch(dataset, range(4), views, SETTINGS | values)
@@ -301,7 +301,7 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
 
 
 def test_readers_are_chosen_by_name_and_leave_each_other_as_they_are(cells, monkeypatch):
-    small = {"replicates": 2, "replicates_networks": 4, "epochs": 20, "network_epochs": 15}
+    small = {"replicates": 2, "replicates_networks": 4, "epochs": 20, "network_epochs": 4}
     one = precision.curves(readers="mlp", xi_scaling=500.0, **small)
     assert {cell.dataset for cell in one} == {*TASKS, "digits"}
     for cell in one:

@@ -75,6 +75,7 @@ def test_the_rooms_of_the_readme_are_the_modules_and_import_only_from_below():
             assert floors[other] < floor, f"{room} (floor {floor}) imports {other}"
 
 
+@pytest.mark.chain
 def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     assert code.count("\n") <= 15

@@ -31,6 +31,7 @@ from t0qat import linear, places, progress, receipts
 
 STORE = places.BUILD / "cells"
 CLUSTER = "CLUSTER"  # environment variable: the address of a dask scheduler, such as tcp://host:8786
+DEATHS = 2  # of worker processes here, after which a run ends: one may be chance, two are not
 PATIENCE = 10  # seconds until a scheduler must have answered
 AGAIN = "the cells that ended are kept, and the same command goes on from there"
 
@@ -152,16 +153,27 @@ def _here(cells: dict[str, Cell]) -> Iterator[Done]:
     if min(len(cells), joblib.cpu_count()) < 2:
         yield from (_compute(cell, key) for key, cell in cells.items())
         return
+    left = dict(cells)
+    for deaths in range(1, DEATHS + 1):
+        try:
+            with contextlib.closing(_in_pool(left.copy())) as work:
+                for done in work:
+                    del left[done[0]]
+                    yield done
+            return
+        except BrokenProcessPool:
+            if deaths == DEATHS:
+                raise GridError(f"a worker process died, perhaps for want of memory; {AGAIN}") from None
+
+
+def _in_pool(cells: dict[str, Cell]) -> Iterator[Done]:
     pool = joblib.Parallel(
         n_jobs=joblib.cpu_count(), backend="loky", return_as="generator_unordered", batch_size=1
     )
     jobs = (joblib.delayed(_in_worker)(cell, key, os.getpid()) for key, cell in cells.items())
     with warnings.catch_warnings(), contextlib.closing(pool(jobs)) as work:
         warnings.filterwarnings("ignore", ".* tasks (have been|which were)")  # closed early, on purpose
-        try:
-            yield from work
-        except BrokenProcessPool:
-            raise GridError(f"a worker process died, perhaps for want of memory; {AGAIN}") from None
+        yield from work
 
 
 def _in_worker(cell: Cell, key: str, parent: int) -> Done:
