@@ -278,6 +278,21 @@ def test_cancel_keeps_the_last_complete_picture_and_sets_the_controls_back(small
     assert small.controls["scaling"].value == 80_000.0
 
 
+def test_cancel_while_networks_train_goes_back_to_the_picture_that_is_whole(small, monkeypatch):
+    before = small.sentences
+
+    async def scenario():
+        small.set(scaling=1.0)
+        while small.linear.setting != small.wanted:
+            await asyncio.sleep(0)
+        small.cancel.click()
+        await small.task
+
+    run_async(scenario())
+    assert small.sentences == before
+    assert_shows(small, Setting(**SMALL))
+
+
 def test_other_work_on_the_loop_goes_on_during_a_long_choice(small, monkeypatch):
     monkeypatch.setattr(measure, "BLOCK", 20)
 

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import io
 import os
+import time
 from collections.abc import Generator, Iterator
 from html import escape
 from typing import Any
@@ -30,6 +31,7 @@ from t0qat.tasks import TASKS
 STATIC = "T0QAT_STATIC"  # set where no front end is live: `make outputs` keeps a picture, no widgets
 NOISES = [round(0.05 * i, 2) for i in range(41)]  # 0 to 2, in units of the weights
 REPLICATES = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+PATIENCE = 0.5  # seconds without a progress bar
 SIZE = (4.3, 3.0)  # inches of 100 pixels
 STYLE = {**FONT, "figure.dpi": 100, "figure.facecolor": "white", "axes.formatter.useoffset": False}
 CLASSES = {"grid_range": "range", "grid_scale": "scale_rule"}
@@ -280,6 +282,7 @@ class Explorer:
 
         A short computation of the experiment is drawn even while the reader drags a slider on.
         """
+        self._started = time.monotonic()
         long = setting.replicates > measure.BLOCK
         if self.linear is None or setting != self.linear.setting:
             only_rounded = self.linear is not None and self.linear.setting.losses == setting.losses
@@ -290,7 +293,7 @@ class Explorer:
             self._draw("bits")
             return
         for number in (1, measure.NETWORKS):
-            self.networks = yield from self._steps(measure.networks(setting, number), True, True)
+            self.networks = yield from self._steps(measure.networks(setting, number), True, long)
             self._draw("bits")
             yield True
 
@@ -306,15 +309,15 @@ class Explorer:
                 done, total = next(work)
             except StopIteration as end:
                 return end.value
-            if visible:
+            if visible or time.monotonic() - self._started > PATIENCE:
                 self._progress(done, total)
             yield may_stop
 
     def stop(self) -> None:
         """Stop the work and set the controls back to what is drawn."""
-        if self.linear.setting != self.wanted:
-            self._put(self.linear.setting)
-            self.wanted = self.linear.setting
+        if self.networks.setting != self.wanted:  # the pictures that come last
+            self._put(self.networks.setting)
+            self.wanted = self.networks.setting
 
     def _progress(self, done: int, total: int) -> None:
         busy = "visible" if done < total else "hidden"
