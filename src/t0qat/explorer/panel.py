@@ -359,7 +359,8 @@ class Explorer:
         work = widgets.Box([self.progress, self.cancel], layout=wrap)
         self.progress.add_class("explore-progress")
         self.cancel.add_class("explore-cancel")
-        parts = [widgets.Box(buttons, layout=wrap), controls, work, widgets.Box(cards, layout=wrap)]
+        cards = widgets.Box(cards, layout=wrap | {"align_items": "flex-start"})
+        parts = [widgets.Box(buttons, layout=wrap), controls, work, cards]
         return widgets.VBox([*parts, self._file(wrap)])
 
     def _preset_button(self, name: str, label: str, _, means: str) -> widgets.Button:
