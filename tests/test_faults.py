@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psutil
 import pytest
@@ -29,7 +30,9 @@ def start(project: Project, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "t0qat", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     options = {"cwd": project.root, "env": project.environment, "start_new_session": True}
-    return subprocess.Popen(command, **pipes, **options)
+    # A shell starts what runs in its background deaf to Ctrl-C, and so would these be.
+    hearing = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(command, preexec_fn=hearing, **pipes, **options)
 
 
 def left_behind(project: Project, patience: float = 10) -> list[str]:

@@ -358,5 +358,5 @@ def test_the_pipeline_accepts_a_setting_that_was_written(panel):
         used = json.loads(receipt.read_text())["parameters"]
         assert (used["baseline_noise"], used["replicates"]) == (0.45, 10)
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGKILL)  # its kernel ends with it
         process.communicate(timeout=60)
