@@ -4,7 +4,12 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern poppler-utils
 # No cell of a grid is taken from a store, and no progress is shown: nbval would keep it as output.
-NBVAL := rm -rf build/cells/notebook && TQDM_DISABLE=1 $(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
+NBVAL := rm -rf build/cells/notebook && TQDM_DISABLE=1 $(VENV_PYTHON) -m pytest --nbval \
+  --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
+  --numprocesses auto --dist loadscope --no-loadscope-reorder
+# What the linear engine computes, which has the same digits on every processor; networks do not yet.
+PORTABLE := notebooks/01_table1.ipynb notebooks/01b_integer_grids.ipynb notebooks/03_scale.ipynb
+PORTABLE_TESTS := tests/test_portable.py tests/test_linear.py tests/test_experiments.py tests/test_scale.py
 # Small models: many processes of one thread each; more threads only wait for one another.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -25,21 +30,23 @@ test: setup latex ## Tests, every notebook against its committed outputs, lint, 
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
-	@$(NBVAL)
+	@$(ONE_THREAD) $(NBVAL) $$(ls -r notebooks/*.ipynb) # the last ones first: they take longest
 
 # Two older instruction sets, for torch, BLAS and numpy alike.
-test-portable: ## `make test` as on two older processors
+test-portable: setup latex ## The linear experiments as on two older processors
 	@set -e; for set in "default Nehalem X86_V3" "avx2 Haswell"; do read -r aten blas numpy <<< "$$set"; \
 	  echo "as on a processor with $$aten (BLAS: $$blas)"; \
-	  ATEN_CPU_CAPABILITY=$$aten OPENBLAS_CORETYPE=$$blas \
-	    NPY_DISABLE_CPU_FEATURES="$$numpy X86_V4 AVX512_ICL AVX512_SPR" $(MAKE) test; \
+	  export ATEN_CPU_CAPABILITY=$$aten OPENBLAS_CORETYPE=$$blas $(ONE_THREAD) \
+	    NPY_DISABLE_CPU_FEATURES="$$numpy X86_V4 AVX512_ICL AVX512_SPR"; \
+	  $(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile $(PORTABLE_TESTS); \
+	  $(NBVAL) $(PORTABLE); \
 	done
 
 test-chain: setup latex ## The whole chain in copies: verify, a changed number, the PDF's bytes
-	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m chain --numprocesses 2 --dist loadfile
+	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m chain --numprocesses auto --dist loadfile $$(grep -l mark.chain tests/*.py)
 
 test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written
-	@$(VENV_PYTHON) -m pytest -m faults
+	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m faults --numprocesses auto --dist loadfile $$(grep -l mark.faults tests/*.py)
 
 test-browser: setup latex ## Every notebook in JupyterLab, the explorer and the site, in Debian's chromium
 	@$(VENV_PYTHON) -m pytest -m browser tests/browser
@@ -76,21 +83,32 @@ clean: ## Remove everything generated that git ignores, the environment too
 
 setup: .venv/installed ## Make .venv with the exact versions of requirements.lock
 
-.venv/installed: requirements.lock pyproject.toml
+# pip installs beside LaTeX.
+MAKEFLAGS += --jobs=2
+
+.venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11, which this project needs; try make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; } || \
 	  { echo "Python's venv module is missing: install python3-venv, then run make again"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(VENV_PYTHON) -m pip install --quiet --requirement requirements.lock
-	$(VENV_PYTHON) -m pip install --quiet --no-deps --editable .
+	@$(PYTHON) -m venv .venv
 	@touch $@
 
-# Without LaTeX everything but the PDF is made; `run` then says what to install. After setup, since
+# The lock is complete, so pip need not resolve; only a CUDA build of torch wants packages beside it.
+# Python compiles what it imports at the first import: most of it never is.
+.venv/installed: requirements.lock pyproject.toml | .venv/made
+	@echo "installing the packages of requirements.lock into .venv (1.6 GB)"
+	@$(VENV_PYTHON) -m pip install -qq --no-deps --no-compile --requirement requirements.lock
+	@$(VENV_PYTHON) -m pip install -qq --no-deps --editable .
+	@$(VENV_PYTHON) -m pip check >/dev/null || \
+	  $(VENV_PYTHON) -m pip install --quiet --no-compile --requirement requirements.lock
+	@touch $@
+
+# Without LaTeX everything but the PDF is made; `run` then says what to install. After Python, since
 # two installations by apt-get at once would refuse each other.
-latex: | setup
+latex: | .venv/made
 	@command -v latexmk >/dev/null && command -v pdftotext >/dev/null && kpsewhich lmodern.sty cleveref.sty eso-pic.sty >/dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing LaTeX (about 450 MB)"; apt-get update -qq && \

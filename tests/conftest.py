@@ -46,16 +46,16 @@ class Project:
         """python -m t0qat with these arguments, in the copy."""
         command = [sys.executable, "-m", "t0qat", *arguments]
         options = {"cwd": self.root, "env": self.environment, "capture_output": True, "text": True}
-        return subprocess.run(command, check=False, timeout=300, **(options | more))
+        return subprocess.run(command, check=False, timeout=3600, **(options | more))
 
-    def notebook(self, name: str, code: str, parameters: str = "replicates = 5", also: str = "") -> Path:
-        """Add a toy notebook whose one output is paper/results/<experiment>.csv."""
+    def notebook(self, name: str, code: str, parameters="replicates = 5", kind="txt") -> Path:
+        """Add a toy notebook whose one output is paper/results/<experiment>.<kind>."""
         path = self.root / "notebooks" / f"{name}.ipynb"
         cell = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
         cells = [cell, nbformat.v4.new_code_cell(code)]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-        output = f"paper/results/{name.split('_', 1)[1]}.csv"
-        settings = f'outputs = ["{output}"]\ncell_limit_seconds = 60\n{also}\n[paper]\n[smoke]\n'
+        output = f"paper/results/{name.split('_', 1)[1]}.{kind}"
+        settings = f'outputs = ["{output}"]\ncell_limit_seconds = 600\n[paper]\n[smoke]\n'
         path.with_suffix(".toml").write_text(settings)
         return path
 
@@ -67,7 +67,7 @@ class Project:
 
 def write_toy(content: str) -> str:
     """The code of a toy notebook that leaves `content`, a Python expression, as its output."""
-    return f"from t0qat import places\nplaces.write(places.stage() / 'paper/results/toy.csv', {content})"
+    return f"from t0qat import places\nplaces.write(places.stage() / 'paper/results/toy.txt', {content})"
 
 
 @pytest.fixture
@@ -103,6 +103,7 @@ def with_toys(folder: Path) -> Project:
         (project.root / folder).mkdir()
     (project.root / "README.md").write_text("toys\n")
     (project.root / "paper/main.tex").write_text(
+        "\\pdfinfoomitdate=1\n\\pdftrailerid{}\n"  # the same bytes at any time
         "\\documentclass{article}\\input{macros/build}\\begin{document}\\BuildProfile\\end{document}\n"
     )
     project.notebook("01_toy", write_toy("f'replicates\\n{replicates}\\n'"))

@@ -1,6 +1,8 @@
 """The dependency files agree, and conda can parse its own."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
@@ -29,6 +31,12 @@ def test_what_is_installed_here_is_what_the_lock_says():
     installed = {canonicalize_name(d.metadata["Name"]): d.version.split("+")[0] for d in distributions()}
     wrong = {name: installed.get(name) for name, pin in PINS.items() if installed.get(name) != pin}
     assert not wrong
+
+
+def test_the_lock_is_complete_so_that_pip_need_not_resolve():
+    command = [sys.executable, "-m", "pip", "check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_environment_yml_lists_the_direct_dependencies_at_the_locked_versions():

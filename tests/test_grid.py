@@ -260,7 +260,7 @@ def test_a_cell_out_of_memory_says_so(toys):
 def test_what_a_notebook_shows_of_a_failing_cell_ends_with_the_one_line(toys, tmp_path):
     bad = {"folder": str(toys.notes), "bad": 1}
     code = f"grid.run([grid.Cell(toys.fail, {bad!r} | {{'replicate': i}}, ()) for i in range(2)], 'x')"
-    _, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="2").communicate(timeout=60)
+    _, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="2").communicate(timeout=600)
     assert "in fail" in told
     last = told.splitlines()[-1]
     assert last.startswith("t0qat.grid.GridError: fail(")
@@ -311,11 +311,11 @@ cells = [
 ]
 print(json.dumps(grid.run(cells, "methods")))
 """
-    first, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="1").communicate(timeout=60)
+    first, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="1").communicate(timeout=600)
     assert first, told
     assert json.loads(first) == [1, 2, 2, 4]
     (tmp_path / "toys.py").write_text(TOYS.replace("2 * x", "3 * x"))
-    second, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="1").communicate(timeout=60)
+    second, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="1").communicate(timeout=600)
     assert json.loads(second) == [1, 2, 3, 6], told
     assert (calls(toys, "plain"), calls(toys, "doubled")) == (2, 4)
 
@@ -334,7 +334,7 @@ try:
 except grid.GridError as error:
     print(error)
 """
-    out, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="2").communicate(timeout=60)
+    out, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="2").communicate(timeout=600)
     assert "sources changed since processes started: restart" in out, told
     assert calls(toys) == 0
     assert not list(grid.STORE.rglob("*.json"))
@@ -354,7 +354,7 @@ grid.run(cells, "draws")
     assert len(workers) >= 2
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()  # its pipes may be open in workers
-    _, alive = psutil.wait_procs(workers, timeout=15)
+    _, alive = psutil.wait_procs(workers, timeout=300)
     assert not alive
     kept = len(list(grid.STORE.rglob("[!.]*.json")))
     before = calls(toys)
@@ -363,7 +363,7 @@ grid.run(cells, "draws")
     assert calls(toys) - before == 12 - kept
 
 
-def wait(ready, process, seconds: float = 60) -> None:
+def wait(ready, process, seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not ready():
         assert process.poll() is None, process.communicate()
@@ -390,8 +390,8 @@ def cluster(tmp_path, workers: int = 2, threads: int = 1, path: str | None = Non
     from distributed import Client
 
     try:
-        with Client(address, timeout=30, set_as_default=False) as client:
-            client.wait_for_workers(workers, timeout=60) if workers else None
+        with Client(address, timeout=300, set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=600) if workers else None
         yield address, started
     finally:
         for process in (*started, scheduler):
@@ -413,7 +413,7 @@ print(json.dumps(grid.run(cells, "draws")))
         pids = lambda: [path.read_text() for path in toys.notes.iterdir()]  # noqa: E731
         wait(lambda: pids().count(str(workers[0].pid)) >= 2, driver)
         workers[0].kill()
-        out, told = driver.communicate(timeout=60)
+        out, told = driver.communicate(timeout=600)
         assert out, told
         assert json.loads(out) == expected(16)
         assert {str(worker.pid) for worker in workers} == set(pids())
@@ -551,7 +551,7 @@ def test_a_kernel_shows_progress_and_keeps_nothing_of_it(toys, tmp_path, monkeyp
                 seen.append(message["content"]["data"]["text/plain"])
             return super().process_message(message, cell, index)
 
-    Client(notebook, timeout=60, kernel_name="python3").execute()
+    Client(notebook, timeout=600, kernel_name="python3").execute()
     assert seen[0].startswith("networks:   0%")
     assert "3/3" in seen[-1]
     assert [cell.outputs for cell in notebook.cells] == [[], []]

@@ -210,8 +210,9 @@ def test_a_replicate_has_the_same_bits_alone_in_any_batch_and_at_any_offset(scal
 # Enough replicates for a full chunk and a rest: that is where torch and BLAS would use their threads.
 # T0-QAT's noise is 1e-3 here, where last bits show; Standard QAT keeps its 0.4.
 RUN = """
-import hashlib, torch
+import hashlib, sys, torch
 from t0qat import experiments
+torch.set_num_threads(int(sys.argv[1]))  # more than the machine has cores, if need be
 threads = torch.get_num_threads()
 runs = experiments.published(replicates=2100, epochs=5, target="normal", xi_scaling=7.5)
 cells = experiments.integer_grids(replicates=40, epochs=5, bits="8, 2", xi_scaling=7.5)
@@ -226,7 +227,7 @@ def test_results_have_the_same_bits_on_one_two_and_four_threads():
     libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", RUN],
+            [sys.executable, "-c", RUN, str(threads)],
             env=os.environ | dict.fromkeys(libraries, str(threads)),
             stdout=subprocess.PIPE,
             text=True,

@@ -22,8 +22,8 @@ def first_run(tmp_path_factory) -> Project:
     toys = with_toys(tmp_path_factory.mktemp("made"))
     reader = (
         "from t0qat import places\n"
-        "text = (places.current().home / 'paper/results/toy.csv').read_text()\n"
-        "places.write(places.stage() / 'paper/results/reader.csv', text + 'read\\n')"
+        "text = (places.current().home / 'paper/results/toy.txt').read_text()\n"
+        "places.write(places.stage() / 'paper/results/reader.txt', text + 'read\\n')"
     )
     toys.notebook("02_reader", reader, "seed = 0")
     toys.notebook("03_other", other("'x\\n1\\n'"), "seed = 0")
@@ -41,7 +41,7 @@ def made(first_run, tmp_path) -> Project:
 
 
 def other(content: str) -> str:
-    return write_toy(content).replace("toy.csv", "other.csv")
+    return write_toy(content).replace("toy.txt", "other.txt")
 
 
 def test_a_second_run_runs_nothing_and_changes_no_file(made):
@@ -55,7 +55,7 @@ def test_a_second_run_runs_nothing_and_changes_no_file(made):
 def test_an_edited_notebook_runs_again_and_so_does_what_reads_its_result(made):
     made.notebook("01_toy", write_toy("'replicates\\n77\\n'"))
     assert ran(made.run(*SMOKE)) == ["01_toy", "02_reader"]
-    assert made.files("build/smoke")["build/smoke/paper/results/reader.csv"] == b"replicates\n77\nread\n"
+    assert made.files("build/smoke")["build/smoke/paper/results/reader.txt"] == b"replicates\n77\nread\n"
 
 
 @pytest.mark.chain
@@ -85,7 +85,7 @@ def test_a_changed_parameter_runs_its_notebook_and_going_back_runs_it_again(made
     (made.root / "mine.toml").write_text("replicates = 9")
     done = made.run(*SMOKE, "--params", "mine.toml")
     assert ran(done) == ["01_toy", "02_reader"]
-    assert made.files("build/smoke")["build/smoke/paper/results/toy.csv"] == b"replicates\n9\n"
+    assert made.files("build/smoke")["build/smoke/paper/results/toy.txt"] == b"replicates\n9\n"
     receipt = json.loads((made.root / "build/smoke/paper/results/toy.json").read_text())
     assert receipt["changed_parameters"] == {"replicates": 9}
     assert ran(made.run(*SMOKE)) == ["01_toy", "02_reader"]
@@ -94,7 +94,7 @@ def test_a_changed_parameter_runs_its_notebook_and_going_back_runs_it_again(made
 def test_a_receipt_names_what_was_read_and_hashes_what_was_made(made):
     receipt = json.loads((made.root / "build/smoke/paper/results/reader.json").read_text())
     assert {"notebooks/02_reader.ipynb", "src/t0qat/places.py"} < set(receipt["inputs"])
-    assert "build/smoke/paper/results/toy.csv" in receipt["inputs"]
+    assert "build/smoke/paper/results/toy.txt" in receipt["inputs"]
     for name, made_hash in receipt["outputs"].items():
         content = (made.root / "build/smoke" / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == made_hash
@@ -116,8 +116,8 @@ def test_a_failing_notebook_is_named_and_takes_nothing_with_it(made):
     assert "01_toy.ipynb, cell 2 (from t0qat import places): ZeroDivisionError: division" in message
     assert len(message.splitlines()) <= 5
     after = made.files("build/smoke/paper")
-    assert after.pop("build/smoke/paper/results/other.csv") == b"x\n2\n"
-    for name in ("results/other.csv", "results/other.json"):
+    assert after.pop("build/smoke/paper/results/other.txt") == b"x\n2\n"
+    for name in ("results/other.txt", "results/other.json"):
         before.pop(f"build/smoke/paper/{name}")
         after.pop(f"build/smoke/paper/{name}", None)
     assert after == before
@@ -127,7 +127,7 @@ def test_a_failing_notebook_is_named_and_takes_nothing_with_it(made):
 def test_a_cell_past_its_limit_and_a_kernel_that_dies_are_named(made):
     path = made.notebook("01_toy", "import time\ntime.sleep(60)")
     settings = path.with_suffix(".toml")
-    settings.write_text(settings.read_text().replace("seconds = 60", "seconds = 2"))
+    settings.write_text(settings.read_text().replace("seconds = 600", "seconds = 2"))
     made.notebook("02_reader", "import os\nos.kill(os.getpid(), 9)", "seed = 0")
     before = made.files("build/smoke/paper")
     done = made.run(*SMOKE)
@@ -142,7 +142,19 @@ def test_a_notebook_that_forgets_an_output_replaces_nothing(made):
     before = made.files("build/smoke/paper")
     done = made.run(*SMOKE)
     assert done.returncode == 1
-    assert "01_toy.ipynb: it ended without making paper/results/toy.csv" in done.stderr
+    assert "01_toy.ipynb: it ended without making paper/results/toy.txt" in done.stderr
+    assert made.files("build/smoke/paper") == before
+
+
+def test_a_notebook_that_leaves_a_malformed_table_replaces_nothing(made):
+    code = (
+        "from t0qat import places\nplaces.write(places.stage() / 'paper/results/claims.csv', 'x\\n1\\n')"
+    )
+    made.notebook("04_claims", code, "seed = 0", kind="csv")
+    before = made.files("build/smoke/paper")
+    done = made.run(*SMOKE)
+    assert done.returncode == 1
+    assert "04_claims.ipynb left a malformed file: " in done.stderr
     assert made.files("build/smoke/paper") == before
 
 
@@ -158,22 +170,22 @@ def test_an_input_edited_during_the_run_is_said_and_nothing_is_replaced(made):
 
 @pytest.mark.parametrize("damage", [lambda b: b + b"1\n", lambda b: b[:-3], lambda b: b[:-2] + b"6\n"])
 def test_an_altered_result_is_neither_typeset_nor_overwritten(made, damage):
-    path = made.root / "build/smoke/paper/results/toy.csv"
+    path = made.root / "build/smoke/paper/results/toy.txt"
     path.write_bytes(damaged := damage(path.read_bytes()))
     pdf = made.files("build/smoke/paper")["build/smoke/paper/main.pdf"]
     done = made.run(*SMOKE)
     assert done.returncode == 1
-    assert "paper/results/toy.csv was edited or cut short since it was made" in done.stderr
+    assert "paper/results/toy.txt was edited or cut short since it was made" in done.stderr
     assert "delete it" in done.stderr
     assert "make keep" in done.stderr
     assert path.read_bytes() == damaged
     assert made.files("build/smoke/paper")["build/smoke/paper/main.pdf"] == pdf
-    assert "01_toy: altered, paper/results/toy.csv" in made.run("status", "--profile", "smoke").stdout
+    assert "01_toy: altered, paper/results/toy.txt" in made.run("status", "--profile", "smoke").stdout
 
 
 @pytest.mark.chain
 def test_a_deleted_result_is_made_again(made):
-    path = made.root / "build/smoke/paper/results/toy.csv"
+    path = made.root / "build/smoke/paper/results/toy.txt"
     before = path.read_bytes()
     path.unlink()
     assert ran(made.run(*SMOKE)) == ["01_toy"]
@@ -181,10 +193,10 @@ def test_a_deleted_result_is_made_again(made):
 
 
 def test_an_edited_file_is_kept_only_on_purpose_and_then_the_pdf_says_so(made):
-    path = made.root / "build/smoke/paper/results/other.csv"
+    path = made.root / "build/smoke/paper/results/other.txt"
     path.write_bytes(b"x\n3\n")
     done = made.run("keep", "--profile", "smoke")
-    assert "kept: paper/results/other.csv" in done.stdout, done.stderr
+    assert "kept: paper/results/other.txt" in done.stdout, done.stderr
     assert made.run(*SMOKE).returncode == 0
     assert path.read_bytes() == b"x\n3\n"
     pdf = made.root / "build/smoke/paper/main.pdf"
@@ -205,7 +217,7 @@ def test_without_latex_all_but_the_pdf_is_made_and_one_line_says_what_to_install
     toys.environment["PATH"] = str(tmp_path)
     done = toys.run(*SMOKE)
     assert done.returncode == 1
-    assert (toys.root / "build/smoke/paper/results/toy.csv").is_file()
+    assert (toys.root / "build/smoke/paper/results/toy.txt").is_file()
     last = done.stderr.strip().splitlines()[-1]
     assert "LaTeX is missing" in last
     assert "latexmk texlive-latex-recommended" in last

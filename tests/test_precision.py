@@ -248,10 +248,10 @@ def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
     values |= {"network_epochs": 4, "network_learning_rate": 0.01}
     views = {"xi_alone": methods.additive_noise(XI)}
     for dataset in precision.SUBJECTS:
-        alone = precision.measure_batch(dataset, range(4), views, SETTINGS | values)
+        alone = precision.measure_batch(dataset, range(2), views, SETTINGS | values)
         for cell, measured in alone.items():
             for mine, theirs in zip(measured, cells[cell], strict=True):
-                assert np.array_equal(mine, theirs)
+                assert np.array_equal(mine, theirs[..., :2])
     assert {cell.method for cell in cells} == {*methods.METHODS, *methods.VARIANTS}
     assert len(cells) == len(precision.SUBJECTS) * len(methods.NAMED) * (4 * 16 - 2)
 

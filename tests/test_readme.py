@@ -86,7 +86,7 @@ def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project
     environment = project.environment | {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "2"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=3600, kernel_name="python3").execute()
     printed, every = ("".join(o.get("text", "") for o in cell.outputs) for cell in notebook.cells)
     ranked = pd.read_csv(io.StringIO(printed), sep=r"\s+")
     assert list(ranked.columns) == results.FILES["vision_any"].split()

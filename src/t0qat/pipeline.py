@@ -131,10 +131,13 @@ def _make(notebook: Notebook, run: Run, parameters: dict[str, Any], changed: dic
 
 
 def _check_results(notebook: Notebook, stage: Path) -> None:
-    from t0qat import results  # only now: it brings pandas along
+    tables = [Path(name).stem for name in notebook.outputs if name.endswith(".csv")]
+    if not tables:
+        return
+    from t0qat import results  # only now: it brings torch and pandas along
 
-    for name in notebook.outputs:
-        if name.endswith(".csv") and (table := Path(name).stem) in results.FILES:
+    for table in tables:
+        if table in results.FILES:
             try:
                 results.read(table, stage)
             except results.ResultsError as error:

@@ -64,7 +64,7 @@ def served(tmp_path_factory):
             cwd=project.root, env=environment, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while not (found := list(folder.glob("jpserver-*.json"))):
             assert process.poll() is None and time.monotonic() < end, (folder / "log").read_text()
             time.sleep(0.1)
@@ -87,6 +87,7 @@ class Lab:
         self.name = name
         self.complaints: list[str] = []
         self.window = browser.new_context(**({"viewport": {"width": 1400, "height": 1000}} | window))
+        self.window.set_default_timeout(600_000)  # for hangs: slow machines are waited for
         self.page = self.window.new_page()
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

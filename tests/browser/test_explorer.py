@@ -55,7 +55,7 @@ class Panel:
     def settled(self, **setting) -> dict:
         """What is drawn, once it is that of this setting and no work is under way."""
         idle = "panel.task is None or panel.task.done()"
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while True:
             done, linear, networks = self.read(f"({idle}, *map(panel.shown.get, {DRAWN}))")
             if done and linear == networks and setting.items() <= linear.items():
@@ -253,7 +253,7 @@ def test_the_readers_zoom_is_kept(panel):
     panel.page.mouse.down()
     panel.page.mouse.move(box["x"] + 300, box["y"] + 200, steps=5)
     panel.page.mouse.up()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 600
     while (zoomed := panel.read("panel.shown['limits']"))["losses"] == before["losses"]:
         assert time.monotonic() < end
         panel.page.wait_for_timeout(50)
@@ -351,7 +351,7 @@ def test_the_pipeline_accepts_a_setting_that_was_written(panel):
     )  # fmt: skip
     try:
         receipt = project.root / "build/smoke/paper/results/table1.json"
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while not receipt.is_file():
             assert process.poll() is None and time.monotonic() < end, process.stderr.read()
             time.sleep(0.2)
@@ -359,4 +359,4 @@ def test_the_pipeline_accepts_a_setting_that_was_written(panel):
         assert (used["baseline_noise"], used["replicates"]) == (0.45, 10)
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # its kernel ends with it
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
