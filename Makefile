@@ -9,7 +9,7 @@ NBVAL := rm -rf build/cells/notebook && TQDM_DISABLE=1 $(VENV_PYTHON) -m pytest 
   --numprocesses auto --dist loadscope --no-loadscope-reorder
 # What the linear engine computes, which has the same digits on every processor; networks do not yet.
 PORTABLE := notebooks/01_table1.ipynb notebooks/01b_integer_grids.ipynb notebooks/03_scale.ipynb
-PORTABLE_TESTS := tests/test_portable.py tests/test_linear.py tests/test_experiments.py tests/test_scale.py
+PORTABLE_TESTS := tests/test_portable.py tests/test_linear.py tests/test_experiments.py
 # Small models: many processes of one thread each; more threads only wait for one another.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -49,7 +49,7 @@ test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing h
 	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m faults --numprocesses auto --dist loadfile $$(grep -l mark.faults tests/*.py)
 
 test-browser: setup latex ## Every notebook in JupyterLab, the explorer and the site, in Debian's chromium
-	@$(VENV_PYTHON) -m pytest -m browser tests/browser
+	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m browser --numprocesses auto --dist loadfile tests/browser
 
 lab: setup ## JupyterLab on 127.0.0.1, with its token
 	@$(VENV_PYTHON) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks \

@@ -27,11 +27,12 @@ def own_store(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
 
 
-SLOW = ("test_pipeline", "test_grid", "test_theory", "test_nothing_gets_in")
+SLOW = ("test_pipeline", "test_grid", "test_vision", "test_theory", "test_explorer", "test_precision")
+SLOW += ("test_experiments", "test_linear", "test_exhibits", "test_site", "test_nothing_gets_in")
 
 
 def pytest_collection_modifyitems(items):
-    """Files that run whole chains come first, so that no process is left with them at the end."""
+    """Files that take long come first, so that no process is left alone with one at the end."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
 
 

@@ -104,7 +104,8 @@ window.lab = {
     return lab.watched;
   },
 
-  // Milliseconds from the next key press until each picture and each sentence has changed; null: never.
+  // Milliseconds from the next key press until each picture and each sentence has changed. The third may
+  // come again as it was; it is waited for three seconds, the others for ten minutes.
   async redraw(sentences) {
     const text = () => sentences.map((name) => document.querySelector(name).textContent);
     const looked = lab.looks();
@@ -113,7 +114,9 @@ window.lab = {
       window.addEventListener("keydown", () => resolve(performance.now()), { capture: true, once: true }),
     );
     const times = { pictures: looked.map(() => null), sentences: said.map(() => null) };
-    while ([...times.pictures, ...times.sentences].includes(null) && performance.now() < start + 3000) {
+    const missing = (i) => times.pictures[i] === null || times.sentences[i] === null;
+    const wait = () => ([0, 1, 3].some(missing) ? 600_000 : missing(2) ? 3000 : 0);
+    while (performance.now() < start + wait()) {
       await new Promise(requestAnimationFrame);
       const since = performance.now() - start;
       lab.looks().forEach((look, i) => look !== looked[i] && (times.pictures[i] ??= since));

@@ -73,21 +73,21 @@ class Panel:
 
 
 # First, since two windows on one notebook would share its kernel.
-@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])  # the last one stays
 @pytest.mark.parametrize("zoom", [1, 2])
-def test_it_is_usable_in_both_themes_and_zoomed(open_lab, pictures, theme, zoom):
+def test_it_is_usable_in_both_themes_and_zoomed(open_lab, pictures, zoom):
     window = {"width": 1400 // zoom, "height": 1000 // zoom}
     with open_lab(NAME, viewport=window, device_scale_factor=zoom) as lab:
-        lab.page.evaluate("theme => lab.command('apputils:change-theme', { theme })", theme)
         if zoom > 1:  # room for the notebook
             lab.page.evaluate("lab.command('application:toggle-left-area')")
         panel = Panel(lab)
-        lab.page.wait_for_timeout(1000)
-        wide = lab.page.evaluate("lab.wide()")
-        lab.picture(pictures / f"00_explore {theme.split()[1].lower()} {100 * zoom}%.png")
-        assert not wide
-        panel.press("scaling", "ArrowLeft")
-        panel.settled()
+        for theme in ("JupyterLab Dark", "JupyterLab Light"):  # the last one stays
+            lab.page.evaluate("theme => lab.command('apputils:change-theme', { theme })", theme)
+            lab.page.wait_for_timeout(1000)
+            wide = lab.page.evaluate("lab.wide()")
+            lab.picture(pictures / f"00_explore {theme.split()[1].lower()} {100 * zoom}%.png")
+            assert not wide
+            panel.press("scaling", "ArrowLeft")
+            panel.settled()
 
 
 @pytest.fixture(scope="module")
@@ -277,8 +277,8 @@ def test_pictures_are_redrawn_in_place(panel):
         panel.press("scaling", key)
         panel.page.wait_for_timeout(300)  # for the frames in between
     panel.settled(scaling=panel.read("panel.controls['scaling'].options[-1][1]"))
+    panel.page.wait_for_function("lab.watched.frames > 30")
     watched = panel.page.evaluate("lab.unwatch()")
-    assert watched["frames"] > 30
     assert (watched["replaced"], watched["resized"], watched["blank"]) == (0, 0, 0)
 
 
