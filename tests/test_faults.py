@@ -170,8 +170,8 @@ def test_ctrl_c_stops_a_run_in_its_midst_and_leaves_no_process(tmp_path, where, 
     started = time.monotonic()
     _, told = process.communicate(timeout=300)  # what it does goes on for an hour, or for ever
     print(f"stopped after {time.monotonic() - started:.1f} s")
-    assert process.returncode == 130
-    assert told.splitlines()[-1] == "t0qat: stopped; what was published before is in place"
+    assert process.returncode == 130, told
+    assert told.splitlines()[-1] == "t0qat: stopped; what was published before is in place", told
     assert left_behind(project) == []
 
 

@@ -1,6 +1,7 @@
 """What `make` calls: python -m t0qat run | status | verify | keep | site | bench | lock."""
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -28,7 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         return _call(given)
-    except KeyboardInterrupt:  # first: what follows imports for seconds, and the reader waits
+    except KeyboardInterrupt:
+        # What the tasks of a kernel that was stopped in their midst still say is no news to the reader.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        sys.unraisablehook = lambda _: None
         print("t0qat: stopped; what was published before is in place", file=sys.stderr)
         return 130
     except OSError as error:
