@@ -7,11 +7,9 @@ LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science l
 NBVAL := rm -rf build/cells/notebook && TQDM_DISABLE=1 $(VENV_PYTHON) -m pytest --nbval \
   --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
   --numprocesses auto --dist loadscope --no-loadscope-reorder
-# What the linear engine computes, which has the same digits on every processor; networks do not yet.
-PORTABLE := notebooks/01_table1.ipynb notebooks/01b_integer_grids.ipynb notebooks/03_scale.ipynb
-PORTABLE_TESTS := tests/test_portable.py tests/test_linear.py tests/test_experiments.py
-# Small models: many processes of one thread each; more threads only wait for one another.
-ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+# The same bits on every x86-64 processor with AVX2: NAME=value, and for all that is started here.
+PIN := $(filter-out export,$(shell $(PYTHON) src/t0qat/pin.py 2>/dev/null))
+$(foreach setting,$(PIN),$(eval export $(setting)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -29,27 +27,20 @@ smoke: setup latex ## The whole chain, tiny, into build/smoke, marked as smoke [
 test: setup latex ## Tests, every notebook against its committed outputs, lint, format
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
-	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
-	@$(ONE_THREAD) $(NBVAL) $$(ls -r notebooks/*.ipynb) # the last ones first: they take longest
+	@$(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	@$(NBVAL) $$(ls -r notebooks/*.ipynb) # the last ones first: they take longest
 
-# Two older instruction sets, for torch, BLAS and numpy alike.
-test-portable: setup latex ## The linear experiments as on two older processors
-	@set -e; for set in "default Nehalem X86_V3" "avx2 Haswell"; do read -r aten blas numpy <<< "$$set"; \
-	  echo "as on a processor with $$aten (BLAS: $$blas)"; \
-	  export ATEN_CPU_CAPABILITY=$$aten OPENBLAS_CORETYPE=$$blas $(ONE_THREAD) \
-	    NPY_DISABLE_CPU_FEATURES="$$numpy X86_V4 AVX512_ICL AVX512_SPR"; \
-	  $(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile $(PORTABLE_TESTS); \
-	  $(NBVAL) $(PORTABLE); \
-	done
+test-portable: setup latex ## Everything that computes, bit for bit on this processor and an emulated one
+	@$(VENV_PYTHON) -m pytest -m portable tests/test_portable.py
 
 test-chain: setup latex ## The whole chain in copies: verify, a changed number, the PDF's bytes
-	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m chain --numprocesses auto --dist loadfile $$(grep -l mark.chain tests/*.py)
+	@$(VENV_PYTHON) -m pytest -m chain --numprocesses auto --dist loadfile $$(grep -l mark.chain tests/*.py)
 
 test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written
-	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m faults --numprocesses auto --dist loadfile $$(grep -l mark.faults tests/*.py)
+	@$(VENV_PYTHON) -m pytest -m faults --numprocesses auto --dist loadfile $$(grep -l mark.faults tests/*.py)
 
 test-browser: setup latex ## Every notebook in JupyterLab, the explorer and the site, in Debian's chromium
-	@$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m browser --numprocesses auto --dist loadfile tests/browser
+	@$(VENV_PYTHON) -m pytest -m browser --numprocesses auto --dist loadfile tests/browser
 
 lab: setup ## JupyterLab on 127.0.0.1, with its token
 	@$(VENV_PYTHON) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks \
@@ -102,6 +93,7 @@ MAKEFLAGS += --jobs=2
 	@echo "installing the packages of requirements.lock into .venv (1.6 GB)"
 	@$(VENV_PYTHON) -m pip install -qq --no-deps --no-compile --requirement requirements.lock
 	@$(VENV_PYTHON) -m pip install -qq --no-deps --editable .
+	@$(VENV_PYTHON) -m ipykernel install --sys-prefix $(foreach setting,$(PIN),--env $(subst =, ,$(setting))) >/dev/null
 	@$(VENV_PYTHON) -m pip check >/dev/null || \
 	  $(VENV_PYTHON) -m pip install --quiet --no-compile --requirement requirements.lock
 	@touch $@

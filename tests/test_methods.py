@@ -525,7 +525,7 @@ def test_parq_is_torchaos_optimizer_on_the_networks_own_loss():
         {"params": [other.model[0].bias, other.model[3].bias]},
     ]
     optimizer = tools.QuantOptimizer(
-        torch.optim.Adam(groups, lr=0.005),
+        training.ADAM(groups, lr=0.005),
         tools.UnifTorchaoQuantizer(),
         tools.ProxPARQ(0, 27, steepness=7.0),
         quant_period=1,

@@ -55,7 +55,7 @@ def test_verify_holds_on_this_machine_to_the_last_digit_and_touches_nothing(mine
     before = mine.files("paper", "figures", "notebooks")
     done = mine.run("verify")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    assert "same machine and versions" in done.stdout
+    assert "pinned, same versions and builds" in done.stdout
     assert done.stdout.rstrip().endswith("Everything holds.")
     compared = sum(
         text.count(",")

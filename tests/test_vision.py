@@ -598,7 +598,7 @@ def test_a_data_set_of_openml_in_its_own_format(tmp_path, monkeypatch):
         asked.append((name, options["version"]))
         return frame, labels
 
-    monkeypatch.setattr(images, "fetch_openml", fetch)
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
     images.load.cache_clear()
     loaded = images.load("mnist_784")
     assert asked == [("mnist_784", 1)] and loaded.shape == (1, 2, 2) and loaded.classes == 2

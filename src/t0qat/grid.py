@@ -27,7 +27,7 @@ from typing import Any
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from t0qat import linear, places, progress, receipts
+from t0qat import linear, pin, places, progress, receipts
 
 STORE = places.BUILD / "cells"
 CLUSTER = "CLUSTER"  # environment variable: the address of a dask scheduler, such as tcp://host:8786
@@ -35,7 +35,6 @@ DEATHS = 2  # of worker processes here, after which a run ends: one may be chanc
 PATIENCE = 10  # seconds until a scheduler must have answered
 AGAIN = "the cells that ended are kept, and the same command goes on from there"
 
-versions = functools.cache(receipts.versions)
 Done = tuple[str, str | None, str, str]  # key, result as JSON or None, what went wrong, traceback
 
 
@@ -63,6 +62,12 @@ class Cell:
         name = f"{self.function.__module__}.{self.function.__qualname__}"
         what = [name, self.arguments, code(self.function, *self.code), versions()]
         return _sha(_json(what, f"{self}: its arguments", sort_keys=True))
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """What else the bits of a result hang on: libraries, and whether this process is pinned."""
+    return receipts.versions() | {"pin": "in force" if pin.in_force() else "not in force"}
 
 
 def code(*things: ModuleType | Callable | Path) -> str:

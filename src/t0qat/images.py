@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.datasets import fetch_openml
 
 from t0qat import places
 from t0qat.parameters import ParameterError
@@ -57,6 +56,8 @@ def _npz(path: str):
 
 
 def _openml(name: str):
+    from sklearn.datasets import fetch_openml  # only now: it takes seconds
+
     return fetch_openml(name, version=1, return_X_y=True, parser="auto")
 
 

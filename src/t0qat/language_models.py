@@ -18,6 +18,7 @@ from torch.nn.utils import parameters_to_vector, parametrize, vector_to_paramete
 from t0qat import places
 from t0qat.corpora import Tokens
 from t0qat.parameters import ParameterError
+from t0qat.products import Linear
 
 # Width, layers, heads, and the width of Llama's gated layers: a multiple of 32 near 8/3 of the width.
 WIDTH, LAYERS, HEADS, GATED = 64, 2, 4, 160
@@ -98,11 +99,16 @@ def small(name: str, vocabulary: int, context: int, draws: np.random.Generator) 
 
 
 def linear_only(model: nn.Module) -> nn.Module:
-    """The model with GPT-2's Conv1D layers, whose weights are (inputs, outputs), as linear layers."""
+    """The model with every linear layer as a products.Linear.
+
+    GPT-2's Conv1D layers, whose weights are (inputs, outputs), are such layers too.
+    """
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, library().pytorch_utils.Conv1D):
-                linear = nn.Linear(layer.nx, layer.nf, dtype=layer.weight.dtype)
+            if type(layer) is nn.Linear:
+                layer.__class__ = Linear  # weights stay shared, and hooks of accelerate in place
+            elif isinstance(layer, library().pytorch_utils.Conv1D):
+                linear = Linear(layer.nx, layer.nf, dtype=layer.weight.dtype)
                 linear.weight.data, linear.bias.data = layer.weight.data.T.contiguous(), layer.bias.data
                 setattr(parent, name, linear)
     return model

@@ -129,7 +129,9 @@ def steps(
         first.mul_(BETA1).add_(spare)
         torch.mul(gradient, gradient, out=spare)
         second.mul_(BETA2).add_(spare.mul_(1 - BETA2))
-        torch.div(second, 1 - BETA2**epoch, out=spare).sqrt_().add_(EPSILON)
+        torch.div(second, 1 - BETA2**epoch, out=spare)
+        np.sqrt(spare.numpy(), out=spare.numpy())  # correctly rounded, which torch's is not everywhere
+        spare.add_(EPSILON)
         v.sub_(torch.div(first, spare, out=spare).mul_(learning_rate / (1 - BETA1**epoch)))
         yield v
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 
-from t0qat import places
+from t0qat import pin, places
 
 PYTHON = "3.11"
 ONLY_CUDA = re.compile(r"^(nvidia-|cuda-|triton$)")
@@ -28,6 +28,7 @@ dependencies:
 CONDA_FOOTER = """\
   - pip:
       - --editable .
+variables:
 """
 
 
@@ -74,4 +75,5 @@ def direct_dependencies() -> list[str]:
 def environment(names: list[str], pins: dict[str, str]) -> str:
     """environment.yml for these direct dependencies."""
     lines = [f"  - {CONDA_NAMES.get(name, name)}={pins[name]}\n" for name in names]
-    return CONDA_HEADER + "".join(lines) + CONDA_FOOTER
+    pinned = [f'  {name}: "{value}"\n' for name, value in (pin.KERNELS | pin.ONE_THREAD).items()]
+    return CONDA_HEADER + "".join(lines) + CONDA_FOOTER + "".join(pinned)

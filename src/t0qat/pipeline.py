@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from t0qat import notebooks, places, progress, receipts, typeset
+from t0qat import notebooks, pin, places, progress, receipts, typeset
 from t0qat.notebooks import Notebook
 from t0qat.places import Run
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 QUIET = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -172,7 +171,7 @@ def _execute(notebook: Notebook, run: Run, parameters: dict[str, Any], stage: Pa
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
-    os.environ |= ONE_THREAD | QUIET | {places.STAGE: str(stage), places.RUN: run.name}
+    os.environ |= pin.settings() | QUIET | {places.STAGE: str(stage), places.RUN: run.name}
     kept = stage / f"{notebook.name}.ipynb"
     record = (
         f"from t0qat import recorder as _r; _r.start({str(stage / 'reads.txt')!r}, {str(places.ROOT)!r})"

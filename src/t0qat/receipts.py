@@ -8,11 +8,12 @@ stamp in build/ says that this clone made them itself; a fresh clone has none an
 import hashlib
 import json
 import platform
-from importlib.metadata import version
+import re
+from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
 
-from t0qat import __version__, places
+from t0qat import __version__, pin, places
 from t0qat.notebooks import Notebook, source_hash
 from t0qat.places import Run
 
@@ -27,6 +28,7 @@ LIBRARIES = (
     "torchao",
     "transformers",
 )
+COMPILED = ("numpy", "scipy", "pandas", "scikit-learn", "matplotlib", "torch")
 WALKED = ("src", "notebooks", "paper", "figures", "tests", *(f"build/{name}" for name in places.RUNS))
 
 
@@ -49,18 +51,27 @@ def versions() -> dict[str, str]:
     return {"t0qat": __version__, "python": platform.python_version()} | libraries
 
 
-def machine() -> dict[str, Any]:
-    """The processor that made a result, and how many threads each of its processes used."""
-    names = [line.split(":", 1)[1] for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    processor = names[0].strip() if names else platform.processor()
-    return {"device": "cpu", "processor": processor, "architecture": platform.machine(), "threads": 1}
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """What changes the arithmetic of a run, beside versions: the pin, and builds of libraries.
+
+    The processor's brand is not among it: under the pin all have the same bits, and without the pin two
+    of one brand may differ.
+    """
+    return {
+        "device": device,
+        "architecture": platform.machine(),
+        "pinned": pin.possible(),  # the pipeline then starts every kernel with it
+        "threads": 1,
+        "libc": " ".join(platform.libc_ver()),
+        "builds": {name: build(name) for name in COMPILED},
+    }
 
 
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
+def build(name: str) -> str:
+    """Twelve hexadecimal digits that stand for the compiled files of an installed library."""
+    record = distribution(name).read_text("RECORD") or ""
+    compiled = sorted(line for line in record.splitlines() if re.search(r"\.so[.,\d]", line))
+    return digest(compiled)
 
 
 def make(
@@ -83,7 +94,7 @@ def make(
         "inputs": inputs,
         "code_hash": digest(inputs, parameters),
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine(parameters.get("device", "cpu")),
         "outputs": outputs,
     }
 

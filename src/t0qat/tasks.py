@@ -1,9 +1,9 @@
 """Tasks: the data of each replicate. A new one is a function and its line in TASKS or IMAGES."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.datasets import load_diabetes, load_digits
 
 from t0qat.constants import FEATURES, SAMPLES
 from t0qat.streams import stream
@@ -55,7 +55,12 @@ def held_out_quarter(data: Data, replicate: int, seed: int = 0) -> Data:
     return split(data.inputs, data.target, "validation_split", replicate, seed)
 
 
-_DIABETES = load_diabetes(return_X_y=True, scaled=False)
+@functools.cache
+def loaded(name: str, **options) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and target of scikit-learn's data set of this name, which takes seconds to import."""
+    from sklearn import datasets
+
+    return getattr(datasets, f"load_{name}")(return_X_y=True, **options)
 
 
 def diabetes(replicate: int, seed: int = 0) -> Data:
@@ -64,7 +69,7 @@ def diabetes(replicate: int, seed: int = 0) -> Data:
     Each replicate holds out its own random quarter; features and target are standardized with the
     mean and standard deviation of the rest, so a loss of 1 is about that of predicting the mean.
     """
-    inputs, target = _DIABETES
+    inputs, target = loaded("diabetes", scaled=False)
     train, test = quarter("split", len(target), replicate, seed)
 
     def standardize(values):
@@ -75,15 +80,12 @@ def diabetes(replicate: int, seed: int = 0) -> Data:
     return Data(inputs[train], target[train], inputs[test], target[test])
 
 
-_DIGITS = load_digits(return_X_y=True)
-
-
 def digits(replicate: int, seed: int = 0) -> Data:
     """1797 handwritten digits of 8 x 8 pixels (Alpaydin & Kaynak 1998), by scikit-learn; ten classes.
 
     Each replicate holds out its own random quarter. Pixels, 0 to 16, are scaled to -1 ... 1.
     """
-    pixels, classes = _DIGITS
+    pixels, classes = loaded("digits")
     return split((pixels / 8 - 1).astype(np.float32), classes, "split", replicate, seed)
 
 

@@ -397,8 +397,9 @@ def _long_run(
     chunk = range(first, stop)
     moments, _ = linear.moments(synthetic(i, seed, target, target_noise) for i in chunk)
     start = linear.initial(FEATURES, chunk, seed)
-    best = torch.linalg.solve(moments.a.permute(2, 0, 1), moments.b.T).T
-    whole = (best - start).norm(dim=0)
+    a, b = moments.a.permute(2, 0, 1).numpy(), moments.b.T[..., None].numpy()
+    best = torch.from_numpy(np.linalg.solve(a, b)[..., 0].T)
+    whole = distance(best, start)
     shape = (max(lengths), FEATURES + 1)
     noise = linear.noise_draws("training_noise", chunk, shape, seed)
     steps = max(lengths)
@@ -412,8 +413,8 @@ def _long_run(
 
     def keep(epoch: int, v: Tensor) -> None:
         values = {
-            "travelled": (v - start).norm(dim=0) / whole,
-            "left": (v - best).norm(dim=0) / whole,
+            "travelled": distance(v, start) / whole,
+            "left": distance(v, best) / whole,
             "explained": 1 - moments.loss(v) / moments.variance,
         }
         if schedule == "constant" and sigma:
@@ -430,6 +431,11 @@ def _long_run(
     return rows
 
 
+def distance(first: Tensor, second: Tensor) -> Tensor:
+    """2-norm of the difference of parameters (d, replicates): (replicates,), float64."""
+    return torch.from_numpy(np.linalg.norm((first.double() - second.double()).numpy(), axis=0))
+
+
 def diffusion(epoch: int, sigma: float, rate: float, whole: Tensor) -> Tensor:
     """What is left of the distance to the solution where noise rules the gradients: like whole.
 
@@ -440,4 +446,4 @@ def diffusion(epoch: int, sigma: float, rate: float, whole: Tensor) -> Tensor:
     """
     shrunk = math.exp(-2 * epoch * rate / sigma)
     settled = (FEATURES + 1) * rate * sigma / 2
-    return (shrunk + settled * (1 - shrunk) / whole**2).sqrt()
+    return torch.from_numpy(np.sqrt((shrunk + settled * (1 - shrunk) / whole**2).numpy()))

@@ -1,11 +1,12 @@
 """Re-run every notebook from zero, away from paper/, and hold each committed number against it.
 
-Rule "identical": where versions and machine are those of the committed receipts, every cell must be
-equal to its last printed digit, and every figure, table and macro to its last byte. Rule "tolerance",
-for another machine, other versions or the smoke profile: |difference| <= q * sqrt(s1^2 + s2^2) with s1,
-s2 the standard errors of the committed and the re-run number and q the two-sided quantile of Student's t
-(at the smaller n) that leaves a chance of FALSE_ALARM for all m compared quantities together
-(Bonferroni). That chance holds for a re-run with fresh random draws; the same seeds only come closer.
+Rule "identical": where both runs were pinned (see `pin`), with the same versions and builds of the
+libraries, every cell must be equal to its last printed digit, and every figure, table and macro to its
+last byte. Rule "tolerance", without the pin, for other versions or builds or the smoke profile:
+|difference| <= q * sqrt(s1^2 + s2^2) with s1, s2 the standard errors of the committed and the re-run
+number and q the two-sided quantile of Student's t (at the smaller n) that leaves a chance of FALSE_ALARM
+for all m compared quantities together (Bonferroni). That chance holds for a re-run with fresh random
+draws; the same seeds only come closer.
 What tuning chose may differ on another machine, where results lie close together; it is not compared.
 The default text of the language models comes with Python and differs between its versions: where its
 SHA-256 differs, what was measured on it is not compared, and the digests are named.
@@ -119,9 +120,13 @@ def inventory(every: list[Notebook]) -> Iterator[str]:
 
 
 def same_machine(every: list[Notebook], run: Run) -> bool:
-    """Whether the committed results come from this machine, these versions and this text."""
+    """Whether the committed results were made as these, to the bit: pinned, with the same libraries.
+
+    Without the pin nobody knows, even of two runs on processors of one name.
+    """
     pairs = [(receipts.read(n, places.RUNS["paper"]), receipts.read(n, run)) for n in every]
     same = all(a and b and all(a[k] == b[k] for k in ("versions", "machine")) for a, b in pairs)
+    same = same and all(b["machine"]["pinned"] and b["machine"]["device"] == "cpu" for _, b in pairs)
     return same and not other_text(run)
 
 
@@ -135,7 +140,7 @@ def other_text(run: Run) -> str:
 
 
 def different_files(every: list[Notebook], run: Run) -> list[str]:
-    """Figures, tables and macros that a re-run on the same machine does not give to the last byte."""
+    """Figures, tables and macros that a re-run does not give to the last byte."""
     names = [name for notebook in every for name in notebook.outputs if not name.endswith(".csv")]
     homes = (places.ROOT, run.home)
     pairs = {
@@ -237,9 +242,9 @@ def rule(
 ) -> list[str]:
     """The rule that was applied and what it leaves out, in sentences."""
     if identical:
-        return ["Rule: same machine and versions, so every number must be equal to its last digit."]
+        return ["Rule: pinned, same versions and builds, so every number is equal to its last digit."]
     said = [
-        "Rule: another machine, other versions, text or profile, so each difference must lie within a"
+        "Rule: no pin, other versions, builds, text or profile, so each difference must lie within a"
         f" tolerance from the standard errors of both numbers; chance of any false alarm: {FALSE_ALARM}."
     ]
     skipped = sorted({c.quantity for c in compared if c.verdict == "not compared"})

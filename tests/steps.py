@@ -1,0 +1,202 @@
+"""Small steps through everything that computes a number, each as a hash of its bits: a JSON object.
+
+Run by test_portable.py under the pin, on this processor and on an emulated one. One process, since
+importing torch takes minutes under emulation.
+"""
+
+import hashlib
+import io
+import json
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import cross_entropy
+
+from t0qat import (
+    arms,
+    corpora,
+    experiments,
+    figures,
+    fine_tuning,
+    linear,
+    methods,
+    pin,
+    precision,
+    quantizers,
+    results,
+    scale,
+    statistics,
+    tasks,
+    theory,
+    training,
+    trial,
+)
+from t0qat.methods import REGISTRY
+from t0qat.models import MODELS
+from t0qat.quantizers import CODES, SCALES, Grid
+from t0qat.streams import stream
+
+SCHEDULE = {"schedule": "warmup_cosine", "replicate": 0, "seed": 0, "device": "cpu"}
+TEXT = {"corpus": corpora.DEFAULT, "context": 16, "batch_size": 4}
+
+
+def bits(value) -> bytes:
+    """Arrays as their bytes, tables with all digits, everything else as JSON, which has all too."""
+    match value:
+        case torch.Tensor():
+            return value.detach().contiguous().numpy().tobytes()
+        case np.ndarray():
+            return np.ascontiguousarray(value).tobytes()
+        case pd.DataFrame():
+            return value.to_csv().encode()
+        case dict():
+            return b"".join(str(key).encode() + bits(part) for key, part in value.items())
+        case list() | tuple():
+            return b"".join(map(bits, value))
+    return json.dumps(value).encode()
+
+
+def network(model: str):
+    """Three batches of plain training, the outputs, and the weights rounded by GPTQ."""
+    inputs, target = map(torch.from_numpy, tasks.digits(0)[:2])
+    net = MODELS[model](stream("initialization", 0))
+    trained(net, inputs[:192], target[:192], REGISTRY["no_noise"].objective())
+    with torch.no_grad():
+        answers = net.eval()(inputs[:64])
+    return dict(net.state_dict()), answers, trial.ROUNDINGS["gptq"](net, Grid(3), {}, inputs[:64])
+
+
+def trained(net, inputs, target, objective) -> dict:
+    extra = objective.extra(dict(net.named_parameters()))
+    draws, order = stream("training_noise", 0), stream("batch_order", 0)
+    options = {"loss": cross_entropy, "batch_size": 64, "order": order, "schedule": "warmup_cosine"}
+    training.train(net, inputs, target, objective, draws, epochs=1, extra=extra, **options)
+    return extra
+
+
+def method(name: str):
+    """Three batches of a small CNN, and what is learned beside its weights."""
+    inputs, target = (torch.from_numpy(part[:192]) for part in tasks.digits(0)[:2])
+    net = MODELS["small_cnn"](stream("initialization", 0))
+    extra = trained(net, inputs, target, REGISTRY[name].objective())
+    return dict(net.state_dict()), extra
+
+
+def rounding(scale: str, code_range: str):
+    """Codes and steps of normal weights at every width."""
+    weights = torch.from_numpy(stream("data", 0).standard_normal((16, 40), np.float32))
+    widths = range(2 if code_range == "narrow" else 1, 17)
+    return [quantizers.quantize(weights, Grid(b, code_range, scale)) for b in widths]
+
+
+def cell():
+    """One cell of the vision benchmark, every reading of it."""
+    arm = arms.Arm("digits", "residual_cnn", "lsq", 4)
+    shared = {"epochs": 1, "batch_size": 64, "schedule": "warmup_cosine", "seed": 0}
+    shared |= {"widths": [8, 4, 3, 2], "device": "cpu"}
+    one = trial.cell(arm, 0.01, 0.1, 0, "validation", **shared)
+    return one.function(**one.arguments)
+
+
+def language(model: str):
+    """Two steps from nothing, one of fine-tuning by STE, and its reading at two widths."""
+    start = fine_tuning.pretrain(
+        model=model, pretraining_steps=2, pretraining_rate=0.004, **TEXT, **SCHEDULE
+    )
+    how = {"method": "ste", "settings": {"bits": 4}, "learning_rate": 0.001, "steps": 1}
+    read = {"widths": [4, 2], "blocks": 2, "block_windows": 2, "part": "validation"}
+    return start, fine_tuning.fine_tune_and_round(
+        model=model, start=start, **how, **read, **TEXT, **SCHEDULE
+    )
+
+
+def shaken(name: str):
+    """A small network of the theory: trained, its Hessian probed, its loss under noise."""
+    how = {"seed": 0, "epochs": 3, "learning_rate": 0.005, "pairs": 2, "probes": 2}
+    return theory._shaken_network(name, 0, 0.0, **how)
+
+
+def long_run():
+    settings = {"xi_scaling": 80000.0, "baseline_noise": 0.4}
+    how = {"seed": 0, "target": "normal", "target_noise": 0.1, "rate": 0.005, "settings": settings}
+    return theory._long_run(0, 2, "t0_qat", "constant", [30], **how)
+
+
+def law():
+    """A drop's law by its characteristic function, at weights of replicate 0."""
+    moments, _ = linear.moments([tasks.synthetic(0)])
+    drop = theory.Drop.of(moments, linear.initial(10, range(1)), 10.667)
+    x = np.linspace(-100, 3000, 20)
+    return drop.squares, drop.slopes, drop.distribution(x), theory.reduction_chances(drop, drop)
+
+
+def published():
+    runs = experiments.published(replicates=3)
+    tables = experiments.table1(runs[0]), experiments.table1_paired(*runs)
+    return [list(losses) for losses in runs[0].values()], tables
+
+
+def interval():
+    draws = stream("data", 0).standard_normal((2, 40))
+    found = statistics.paired_difference(*draws), statistics.variance_interval(draws[0])
+    return [float(v) for part in found for v in part.values()], statistics.chance(draws[0] > 0)["ci_low"]
+
+
+def grids():
+    cells = experiments.integer_grids(replicates=2, bits="4, 2")
+    return experiments.grid_losses(cells), experiments.grid_overall(cells)
+
+
+def sweep():
+    run = scale.sweep(replicates=3, scalings=4)
+    return list(run.losses), run.variance
+
+
+def curves():
+    views = methods.build()
+    settings = {"seed": 0, "epochs": 2, "learning_rate": 0.005}
+    return [precision.measure_batch("diabetes", range(1), views, settings)]
+
+
+def picture():
+    """The pixels of a committed figure."""
+    figure = figures.integer_grids(results.read("integer_grids"))
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=60, metadata={"Software": None})
+    return file.getvalue().hex()
+
+
+STEPS = {
+    "the published experiment": published,
+    "integer grids of linear layers": grids,
+    "long training": long_run,
+    "closed forms": law,
+    "statistics": interval,
+    "a vision cell": cell,
+    "a figure's pixels": picture,
+}
+STEPS |= {f"network {name}": partial(network, name) for name in MODELS}
+STEPS |= {f"method {name}": partial(method, name) for name in REGISTRY}
+STEPS |= {f"rounding {s}, {r}": partial(rounding, s, r) for s in SCALES for r in CODES}
+STEPS |= {f"theory's {name}": partial(shaken, name) for name in theory.NETWORKS}
+STEPS |= {f"language {name}": partial(language, name) for name in ("small_gpt2", "small_llama")}
+
+if __name__ == "__main__":
+    import sys
+    import time
+
+    found = {"pin in force": pin.in_force()}
+    with linear.one_thread():
+        for name, step in STEPS.items():
+            t = time.perf_counter()
+            try:
+                found[name] = hashlib.sha256(bits(step())).hexdigest()[:16]
+            except Exception as e:
+                import traceback
+
+                traceback.print_exc()
+                found[name] = repr(e)[:200]
+            print(name, found[name], "%.1f" % (time.perf_counter() - t), file=sys.stderr, flush=True)
+    print(json.dumps(found, indent=1))
