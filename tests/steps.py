@@ -25,7 +25,6 @@ from t0qat import (
     pin,
     precision,
     quantizers,
-    results,
     scale,
     statistics,
     tasks,
@@ -150,21 +149,22 @@ def grids():
 
 
 def sweep():
-    run = scale.sweep(replicates=3, scalings=4)
-    return list(run.losses), run.variance
+    run = scale.sweep(replicates=3, points=4)
+    return list(run.losses), scale.best(run)
 
 
 def curves():
-    views = methods.build()
-    settings = {"seed": 0, "epochs": 2, "learning_rate": 0.005}
-    return [precision.measure_batch("diabetes", range(1), views, settings)]
+    """An image network on every grid, and with flipped bits."""
+    settings = {"seed": 0, "network_epochs": 2, "network_learning_rate": 0.01}
+    found = precision.measure_batch("small_cnn", range(1), {"t0_qat": methods.t0_qat()}, settings)
+    return [list(measured) for measured in found.values()]
 
 
 def picture():
-    """The pixels of a committed figure."""
-    figure = figures.integer_grids(results.read("integer_grids"))
+    """The pixels of a figure."""
+    cells = experiments.integer_grids(replicates=2)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=60, metadata={"Software": None})
+    figures.integer_grids(experiments.grid_losses(cells)).savefig(file, format="png", dpi=60)
     return file.getvalue().hex()
 
 
@@ -174,6 +174,8 @@ STEPS = {
     "long training": long_run,
     "closed forms": law,
     "statistics": interval,
+    "scales": sweep,
+    "bits and flips": curves,
     "a vision cell": cell,
     "a figure's pixels": picture,
 }
@@ -184,19 +186,6 @@ STEPS |= {f"theory's {name}": partial(shaken, name) for name in theory.NETWORKS}
 STEPS |= {f"language {name}": partial(language, name) for name in ("small_gpt2", "small_llama")}
 
 if __name__ == "__main__":
-    import sys
-    import time
-
-    found = {"pin in force": pin.in_force()}
     with linear.one_thread():
-        for name, step in STEPS.items():
-            t = time.perf_counter()
-            try:
-                found[name] = hashlib.sha256(bits(step())).hexdigest()[:16]
-            except Exception as e:
-                import traceback
-
-                traceback.print_exc()
-                found[name] = repr(e)[:200]
-            print(name, found[name], "%.1f" % (time.perf_counter() - t), file=sys.stderr, flush=True)
-    print(json.dumps(found, indent=1))
+        hashes = {name: hashlib.sha256(bits(step())).hexdigest()[:16] for name, step in STEPS.items()}
+    print(json.dumps({"pinned": pin.in_force()} | hashes, indent=1))

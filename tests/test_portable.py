@@ -1,25 +1,50 @@
-"""The committed numbers come back under another instruction set: to the printed digit, or nearly.
+"""Everything that computes gives the committed bits, here and on an emulated Intel processor.
 
-`make test-portable` runs this with older instruction sets switched on; under `make test` it checks the
-machine's own.
+`python tests/steps.py` under the pin prints what tests/steps.json holds.
 """
 
-import numpy as np
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
-from t0qat import experiments, results
+import pytest
 
-PINNED = (0.2920764535, 10.29704871, 2.412854571, "0.181198913")
+from t0qat import pin
+
+HERE = Path(__file__).parent
+COMMITTED = json.loads((HERE / "steps.json").read_text())
+EMULATOR = "qemu-x86_64"
+pytestmark = [
+    pytest.mark.portable,
+    pytest.mark.skipif(not pin.possible(), reason="this processor cannot be pinned: other bits, no rule"),
+]
 
 
-def test_a_small_run_gives_the_pinned_numbers_to_nine_digits():
-    first, second = experiments.published(replicates=40)
-    table = experiments.table1(first).set_index(["method", "quantity"])["mean"]
-    pinned = {
-        ("standard_qat", "full_precision"): PINNED[0],
-        ("t0_qat", "quantized"): PINNED[1],
-        ("no_noise", "drop"): PINNED[2],
-    }
-    for key, value in pinned.items():
-        np.testing.assert_allclose(table[key], value, rtol=1e-9)
-    text = results.text("table1_paired", experiments.table1_paired(first, second))
-    assert text.splitlines()[1].split(",")[1] == PINNED[3]
+def steps(*emulator: str, **changed: str) -> dict[str, str]:
+    """What steps.py prints under the pin with these changes."""
+    libraries = next(path for path in sys.path if path.endswith("site-packages"))
+    path = os.pathsep.join([str(HERE.parent / "src"), libraries])  # an emulated python knows no .venv
+    command = [*emulator, os.path.realpath(sys.executable), str(HERE / "steps.py")]
+    environment = os.environ | pin.settings() | {"PYTHONPATH": path} | changed
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+def test_the_bits_of_every_step_on_this_processor():
+    assert steps() == COMMITTED
+
+
+def test_the_bits_of_every_step_on_an_emulated_haswell():
+    if shutil.which(EMULATOR) is None:
+        pytest.fail(f"{EMULATOR} is missing: apt-get install qemu-user", pytrace=False)
+    assert steps(EMULATOR, "-cpu", "Haswell") == COMMITTED
+
+
+def test_bits_of_other_kernels_are_noticed():
+    found = steps(ATEN_CPU_CAPABILITY="default")
+    assert not found.pop("pinned")
+    assert [name for name in found if name.startswith("network") and found[name] != COMMITTED[name]]

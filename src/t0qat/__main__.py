@@ -1,11 +1,11 @@
-"""What `make` calls: python -m t0qat run | status | verify | keep | site | bench | lock."""
+"""What `make` calls: python -m t0qat run | status | verify | keep | site | bench | lock | pin."""
 
 import argparse
 import logging
 import sys
 from pathlib import Path
 
-from t0qat import places
+from t0qat import pin, places
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("site", help="a static site in build/site")
     commands.add_parser("bench", help="speed and cost as ratios")
     commands.add_parser("lock", help="renew requirements.lock")
+    commands.add_parser("pin", help='lines for a shell: eval "$(python -m t0qat pin)"')
     given = parser.parse_args(arguments)
     try:
         return _call(given)
@@ -76,6 +77,8 @@ def _call(given: argparse.Namespace) -> int:
         from t0qat import lock
 
         lock.main()
+    elif given.command == "pin":
+        pin.main()
     return 0
 
 

@@ -1,8 +1,4 @@
-"""A reader opens each notebook in JupyterLab and runs it: it says what the committed one says.
-
-What a network learned has other digits, and so perhaps other words, on another processor; cells that
-show it have nbval's tag, and of them only the kinds of outputs are compared.
-"""
+"""A reader opens each notebook in JupyterLab and runs it: it says what the committed one says."""
 
 import re
 
@@ -15,7 +11,6 @@ NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 # As nbval: not the pixels, nor the names of widgets, which are drawn anew each time.
 WIDGET = "application/vnd.jupyter.widget-view+json"
 UNCOMPARED = ("image/png", WIDGET)
-UNPORTABLE = "nbval-ignore-output"
 
 
 def said(cell: dict) -> list:
@@ -38,10 +33,7 @@ def test_a_notebook_runs_and_shows_what_was_committed(open_lab, pictures, name):
         for cell, reference in zip(ran["cells"], committed.cells, strict=True):
             assert "".join(cell["source"]) == reference.source
             if cell["cell_type"] == "code":
-                mine, theirs = said(cell), said(reference)
-                if UNPORTABLE in reference.metadata.get("tags", []):
-                    mine, theirs = [*map(sorted, mine)], [*map(sorted, theirs)]
-                assert mine == theirs, reference.source
+                assert said(cell) == said(reference), reference.source
         outputs = [output for cell in code for output in cell["outputs"]]
         assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
 

@@ -1,0 +1,93 @@
+"""The pin reaches the libraries of every process that an entry point starts, and of no other."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+
+from t0qat import pin
+
+ROOT = Path(__file__).parents[1]
+FREE = {name: value for name, value in os.environ.items() if name not in pin.KERNELS | pin.ONE_THREAD}
+needs_pin = pytest.mark.skipif(not pin.possible(), reason="this processor cannot be pinned")
+# What the libraries say of themselves.
+ASK = """
+import json, numpy, torch
+from numpy._core._multiarray_umath import __cpu_features__ as kernels
+from threadpoolctl import threadpool_info
+blas = {b["architecture"] for b in threadpool_info() if b["internal_api"] == "openblas"}
+threads = {b["num_threads"] for b in threadpool_info()}
+print(json.dumps([torch.backends.cpu.get_cpu_capability(), *blas, kernels["X86_V4"], *threads]))
+"""
+
+
+def python(code: str, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@needs_pin
+def test_its_lines_pin_a_shell_and_the_libraries_heed_them():
+    shell = f'eval "$({sys.executable} -m t0qat pin)" && exec {sys.executable} -c "$1"'
+    ask = f"{ASK}\nfrom t0qat import pin\nprint(pin.in_force())"
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", ask], env=FREE, capture_output=True, text=True, check=True
+    )
+    libraries, in_force = done.stdout.splitlines()
+    assert json.loads(libraries) == ["AVX2", "Haswell", False, 1]
+    assert in_force == "True"
+
+
+@needs_pin
+def test_make_pins_whatever_the_shell_says():
+    command = ["make", "--silent", "--eval", "show: ; @env", "show"]
+    hostile = FREE | {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "7"}
+    told = subprocess.run(command, cwd=ROOT, env=hostile, capture_output=True, text=True, check=True)
+    assert {f"{name}={value}" for name, value in pin.settings().items()} <= {*told.stdout.splitlines()}
+
+
+def test_the_kernel_that_notebooks_ask_for_is_pinned():
+    assert KernelSpecManager().get_kernel_spec("python3").env == pin.settings()
+
+
+@needs_pin
+def test_what_is_set_after_a_process_started_does_not_count():
+    late = "import os; from t0qat import pin; os.environ |= pin.settings(); print(pin.in_force())"
+    assert python(late, FREE) == "False"
+
+
+def test_importing_the_package_pins_nothing():
+    code = "import os; before = dict(os.environ); import t0qat.vision; print(before == os.environ)"
+    assert python(code, FREE) == "True"
+
+
+@needs_pin
+def test_the_pipeline_pins_its_kernels_from_a_shell_that_is_not(toys):
+    toys.notebook("02_pin", "from t0qat import pin, places\n" + WRITE)
+    toys.environment = FREE | {"PYTHONPATH": toys.environment["PYTHONPATH"]}
+    done = toys.run("run", "--profile", "smoke")
+    home = toys.root / "build/smoke/paper/results"
+    assert (home / "pin.txt").read_text() == "True", done.stderr
+    machine = json.loads((home / "pin.json").read_text())["machine"]
+    assert machine["pinned"] is True
+    assert "processor" not in machine
+
+
+WRITE = "places.write(places.stage() / 'paper/results/pin.txt', str(pin.in_force()))"
+
+
+def test_a_processor_without_avx2_is_not_pinned_and_told_so(monkeypatch, capsys):
+    monkeypatch.setattr(pin, "possible", lambda: False)
+    pin.in_force.cache_clear()
+    assert not pin.in_force()
+    pin.in_force.cache_clear()
+    pin.main()
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [f"export {name}=1" for name in pin.ONE_THREAD]
+    assert "not pinned" in told.err
