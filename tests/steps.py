@@ -156,7 +156,7 @@ def sweep():
 def curves():
     """An image network on every grid, and with flipped bits."""
     settings = {"seed": 0, "network_epochs": 2, "network_learning_rate": 0.01}
-    found = precision.measure_batch("small_cnn", range(1), {"t0_qat": methods.t0_qat()}, settings)
+    found = precision.measure_batch("digits_small_cnn", range(1), {"t0_qat": methods.t0_qat()}, settings)
     return [list(measured) for measured in found.values()]
 
 

@@ -18,7 +18,7 @@ def run(folder, make: str) -> subprocess.CompletedProcess:
     """.ci/run in an empty folder where every tool is there and `make` is this script."""
     (folder / ".ci").mkdir()
     shutil.copy(ROOT / ".ci/run", folder / ".ci/run")
-    for tool in ("make", "pdftotext", "chromium"):
+    for tool in ("make", "pdftotext", "chromium", "qemu-x86_64"):
         (folder / tool).write_text(make)
         (folder / tool).chmod(0o755)
     command = ["bash", ".ci/run"]

@@ -12,12 +12,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from rattler import MatchSpec
 
-from t0qat import lock
+from t0qat import lock, pin
 
 ROOT = Path(__file__).parents[1]
 LINES = (ROOT / "requirements.lock").read_text().splitlines()
 PINS = dict(line.split("==") for line in LINES if not line.startswith("#"))
-CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+WHOLE = yaml.safe_load((ROOT / "environment.yml").read_text())
+CONDA = WHOLE["dependencies"]
 
 
 def test_the_lock_pins_every_package_exactly_without_hashes_or_local_labels():
@@ -29,7 +30,7 @@ def test_the_lock_pins_every_package_exactly_without_hashes_or_local_labels():
 
 def test_what_is_installed_here_is_what_the_lock_says():
     installed = {canonicalize_name(d.metadata["Name"]): d.version.split("+")[0] for d in distributions()}
-    wrong = {name: installed.get(name) for name, pin in PINS.items() if installed.get(name) != pin}
+    wrong = {name: installed.get(name) for name, exact in PINS.items() if installed.get(name) != exact}
     assert not wrong
 
 
@@ -47,6 +48,7 @@ def test_environment_yml_lists_the_direct_dependencies_at_the_locked_versions():
     direct = {lock.CONDA_NAMES.get(name, name): PINS[name] for name in lock.direct_dependencies()}
     assert {name: version.removeprefix("==").rstrip(".*") for name, version in names.items()} == direct
     assert CONDA[-1] == {"pip": ["--editable ."]}
+    assert WHOLE["variables"] == pin.KERNELS | pin.ONE_THREAD
 
 
 def test_a_report_of_pip_becomes_pins_that_hold_for_every_build_of_torch():

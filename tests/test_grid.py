@@ -19,7 +19,7 @@ import psutil
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from t0qat import grid, places, progress, theory
+from t0qat import grid, pin, places, progress, theory
 from t0qat.grid import Cell, GridError
 from t0qat.streams import stream
 
@@ -372,14 +372,14 @@ def wait(ready, process, seconds: float = 600) -> None:
 
 
 @contextlib.contextmanager
-def cluster(tmp_path, workers: int = 2, threads: int = 1, path: str | None = None):
+def cluster(tmp_path, workers: int = 2, threads: int = 1, path: str | None = None, **more: str):
     """A real scheduler on a free port and workers, each a process: (address, workers)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    env = environment(tmp_path) | ({"PYTHONPATH": path} if path else {})
+    env = environment(tmp_path, **more) | ({"PYTHONPATH": path} if path else {})
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
     scheduler = subprocess.Popen([*dask, "--port", str(port), "--no-dashboard"], env=env, **quiet)
     one = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-dashboard", "--no-nanny"]
@@ -498,6 +498,16 @@ def test_workers_with_other_sources_versions_or_threads_are_refused(toys, tmp_pa
         here = grid.versions()
         monkeypatch.setattr(grid, "versions", lambda: here | {"torch": "9.9"})
         assert f"differs in torch ({here['torch']}, here 9.9)" in refused()
+    assert calls(toys) == 0
+
+
+@pytest.mark.skipif(not pin.possible(), reason="this processor cannot be pinned")
+def test_a_worker_that_is_not_pinned_as_we_are_is_refused(toys, tmp_path, monkeypatch):
+    others = {"MKL_CBWR": "AUTO"} if pin.in_force() else pin.settings()
+    with cluster(tmp_path, workers=1, **others) as (address, _):
+        monkeypatch.setenv("CLUSTER", address)
+        with pytest.raises(GridError, match=r"differs in pin \((not )?in force, here (not )?in force\)"):
+            grid.run(draws(toys, 2), "draws")
     assert calls(toys) == 0
 
 

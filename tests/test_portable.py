@@ -19,7 +19,9 @@ COMMITTED = json.loads((HERE / "steps.json").read_text())
 EMULATOR = "qemu-x86_64"
 pytestmark = [
     pytest.mark.portable,
-    pytest.mark.skipif(not pin.possible(), reason="this processor cannot be pinned: other bits, no rule"),
+    pytest.mark.skipif(
+        not pin.possible(), reason="this processor cannot be pinned: other bits, no rule"
+    ),
 ]
 
 

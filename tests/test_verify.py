@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from conftest import ROOT, Project, copy, with_toys
 
-from t0qat import places, results, verify
+from t0qat import pin, places, receipts, results, verify
 from t0qat.notebooks import Notebook
 
 
@@ -51,7 +51,8 @@ def edit(project: Project, file: str, row: str, new: str) -> None:
 
 
 @pytest.mark.chain
-def test_verify_holds_on_this_machine_to_the_last_digit_and_touches_nothing(mine):
+@pytest.mark.skipif(not pin.possible(), reason="this processor cannot be pinned")
+def test_verify_holds_to_the_last_digit_under_the_pin_and_touches_nothing(mine):
     before = mine.files("paper", "figures", "notebooks")
     done = mine.run("verify")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
@@ -245,7 +246,8 @@ def test_another_text_is_named_by_both_digests_and_what_was_read_on_it_is_not_co
     run = places.Run("verify", "paper", tmp_path / "build/verify")
     file, follows = "paper/results/language_text.csv", "paper/results/claims.csv"
     monkeypatch.setitem(places.RUNS, "paper", places.Run("paper", "paper", tmp_path))
-    receipt = {"versions": {"python": "3.11.7"}, "machine": {}, "inputs": {}}
+    machine = {"pinned": True, "device": "cpu"}
+    receipt = {"versions": {"python": "3.11.7"}, "machine": machine, "inputs": {}}
 
     def notebook(name, output, **more):
         for home in (tmp_path, run.home):
@@ -271,3 +273,28 @@ def test_another_text_is_named_by_both_digests_and_what_was_read_on_it_is_not_co
     assert second == "claims differs in language_text.csv"
     (sentence,) = [s for s in verify.rule(False, [], "paper", found) if old in s]
     assert new in sentence and "Run but not compared" in sentence
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({}, True),
+        ({"pinned": False}, False),  # in both: nobody knows
+        ({"device": "cuda"}, False),
+        ({"builds": {"torch": "0"}}, False),  # here alone
+        ({"libc": "glibc 2.41"}, False),
+    ],
+)
+def test_digits_are_compared_only_where_what_makes_them_is_the_same(
+    tmp_path, monkeypatch, changed, same
+):
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    run = places.Run("verify", "paper", tmp_path / "build/verify")
+    monkeypatch.setitem(places.RUNS, "paper", places.Run("paper", "paper", tmp_path))
+    machine = receipts.machine() | {"pinned": True}
+    both = {key: value for key, value in changed.items() if key in ("pinned", "device")}
+    for home, here in ((tmp_path, machine | both), (run.home, machine | changed)):
+        receipt = {"versions": {}, "machine": here, "inputs": {}, "outputs": {"a": "0"}}
+        places.write(home / "paper/results/toy.json", json.dumps(receipt))
+    notebook = Notebook(tmp_path / "toy.ipynb", {}, ("a",), 1, {"paper": {}})
+    assert verify.same_machine([notebook], run) is same
