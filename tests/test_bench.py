@@ -2,6 +2,7 @@
 
 import sys
 
+import pandas as pd
 import pytest
 import torch
 from joblib.externals.loky import get_reusable_executor
@@ -85,15 +86,26 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
     monkeypatch.setattr(bench, "NETWORKS", bench.NETWORKS | few)
     tiny = {"model": "small_gpt2", "methods": "t0_qat", "steps": 1, "context": 8, "bits": "2"}
     monkeypatch.setattr(bench, "LANGUAGE", bench.LANGUAGE | tiny)
+    monkeypatch.setattr(bench, "pin_costs", lambda: pd.Series({"linear": 1.0, "language": 1.5}))
     bench.main()
     *lines, last = capsys.readouterr().out.splitlines()
     name, *ratios = last.split()
     assert name == "bench:"
     values = {key: float(value) for key, value in (ratio.split("=") for ratio in ratios)}
-    assert list(values) == ["unique", "shared", "floor", "vision", "language"]
+    assert list(values) == ["unique", "shared", "floor", "vision", "language", "pin"]
+    assert values["pin"] == 1.5  # of the costliest
     assert all(value > 0 for name, value in values.items() if name != "floor")  # that rounds to 0 here
     assert any(line.startswith(REGISTRY["sam"].label) for line in lines)
     assert len(bench.vision_cells()) == 2 * len(
         arms.arms("digits", "mlp", "", (8, 4, 3, 2), "t0_qat, random_bits")
     )
     assert len(bench.language_cells()) == 2 * 2  # plain and T0-QAT, two replicates each
+
+
+def test_the_steps_that_the_pin_is_timed_on_run(monkeypatch):
+    monkeypatch.setattr(bench, "REPLICATES", range(2))
+    monkeypatch.setattr(bench, "BATCH", 2000)
+    monkeypatch.setattr(bench, "FORWARDS", 1)
+    times = bench.plain_steps()
+    assert list(times) == ["linear", "vision", "language"]
+    assert all(time > 0 for time in times.values())

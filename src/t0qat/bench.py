@@ -3,23 +3,39 @@
 The engine against the paper's own loop, one thread each. Cells of the vision and of the language
 benchmark by the grid, in processes of one thread, against a plain loop with torch's default threads. A
 training step of every method, and the exported integer model, against plain training and the float
-model, one thread each.
+model, one thread each. Three steps in processes with the pin against processes without it.
 """
 
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from t0qat import export, grid, language, linear, tasks, training, vision
+from t0qat import (
+    export,
+    fine_tuning,
+    grid,
+    language,
+    language_models,
+    linear,
+    pin,
+    tasks,
+    training,
+    vision,
+)
 from t0qat.arms import FLOAT
 from t0qat.constants import FEATURES, SAMPLES, XI, XI_SCALING, reported_evaluation_noise
 from t0qat.methods import REGISTRY, additive_noise
@@ -204,13 +220,63 @@ def integer_models() -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+@linear.one_thread()
+def plain_steps() -> dict[str, float]:
+    """Seconds of the linear engine on one batch, and of an epoch of a vision and a language model."""
+    inputs, target = map(torch.from_numpy, tasks.digits(0)[:2])
+    images = {"loss": F.cross_entropy, "batch_size": BATCH}
+    tokens = torch.from_numpy(stream("data", 0).integers(0, 96, (16 * FORWARDS, 65)))
+    text = {"loss": fine_tuning.mean_loss, "batch_size": 16}
+    networks = {
+        "vision": (small_cnn(stream("initialization", 0)), inputs, target, images),
+        "language": (
+            language_models.small("small_llama", 96, 64, stream("initialization", 0)),
+            tokens[:, :-1],
+            tokens[:, 1:],
+            text,
+        ),
+    }
+
+    def epoch(name: str) -> None:
+        net, inputs, target, how = networks[name]
+        draws, order = stream("training_noise", 0), stream("batch_order", 0)
+        plain = REGISTRY["no_noise"].objective()
+        training.train(net, inputs, target, plain, draws, epochs=1, order=order, **how)
+
+    works = {"linear": partial(engine, SCALES[-1:])} | {name: partial(epoch, name) for name in networks}
+    for work in works.values():
+        work()
+    return {name: statistics.median(seconds(work) for _ in range(3)) for name, work in works.items()}
+
+
+def pin_costs() -> pd.Series:
+    """How many times as long each of plain_steps takes with the pin: median ratio of processes."""
+
+    def measured(environment: dict[str, str]) -> pd.Series:
+        code = "import json; from t0qat import bench; print(json.dumps(bench.plain_steps()))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.PIPE
+        )
+        return pd.Series(json.loads(done.stdout))
+
+    free = {name: value for name, value in os.environ.items() if name not in pin.KERNELS}
+    rounds = [measured(free | pin.settings()) / measured(free) for _ in range(GRID_ROUNDS)]
+    return pd.DataFrame(rounds).median()
+
+
 def main() -> None:
-    """Print each round and two tables, then the ratios in one line."""
+    """Print each round and three tables, then the ratios in one line."""
     unique, shared, fraction = against_papers_loop()
+    torch.set_num_threads(joblib.cpu_count())  # torch's default where no pin holds it to one
     vision_faster, language_faster = map(against_plain_loop, (vision_cells(), language_cells()))
     print("\nA training step of small_cnn, plain training = 1:")
     print(step_costs().to_string(float_format="%.2f"))
     print("\nThe exported small_cnn, float model = 1; latency of one image and of all test images:")
     print(integer_models().to_string(float_format="%.3f"))
-    faster = f"vision={vision_faster:.2f} language={language_faster:.2f}"
+    costs = pin_costs()
+    print(
+        "\nThe linear engine, and a step of small_cnn and of small_llama, with the pin, without it = 1:"
+    )
+    print(costs.to_string(float_format="%.2f"))
+    faster = f"vision={vision_faster:.2f} language={language_faster:.2f} pin={costs.max():.2f}"
     print(f"\nbench: unique={unique:.0f} shared={shared:.0f} floor={fraction:.2f} {faster}")
