@@ -32,7 +32,7 @@ test: setup latex ## Tests, every notebook against its committed outputs, lint, 
 	@$(NBVAL) $$(ls -r notebooks/*.ipynb) # the last ones first: they take longest
 
 test-portable: setup latex ## Everything that computes, bit for bit on this processor and an emulated one
-	@$(VENV_PYTHON) -m pytest -m portable tests/test_portable.py
+	@$(VENV_PYTHON) -m pytest -m portable --numprocesses auto tests/test_portable.py
 
 test-chain: setup latex ## The whole chain in copies: verify, a changed number, the PDF's bytes
 	@$(VENV_PYTHON) -m pytest -m chain --numprocesses auto --dist loadfile $$(grep -l mark.chain tests/*.py)
