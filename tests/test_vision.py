@@ -611,7 +611,7 @@ def test_a_data_set_of_openml_in_its_own_format(tmp_path, monkeypatch):
     def offline(*_, **__):
         raise OSError("no route\nto host")
 
-    monkeypatch.setattr(images, "fetch_openml", offline)
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", offline)
     images.load.cache_clear()
     with pytest.raises(ParameterError, match="dataset = 'CIFAR_10': no images there") as caught:
         images.load("CIFAR_10")
