@@ -5,7 +5,7 @@ VENV_PYTHON := .venv/bin/python
 LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern poppler-utils
 # No cell of a grid is taken from a store, and no progress is shown: nbval would keep it as output.
 # Without the pin digits differ, and it is enough that every cell runs.
-NBVAL := rm -rf build/cells/notebook && TQDM_DISABLE=1 $(VENV_PYTHON) -m pytest $(if $(findstring MKL_CBWR,$(PIN)),--nbval,--nbval-lax) \
+NBVAL := rm -rf build/cells/outputs && T0QAT_RUN=outputs TQDM_DISABLE=1 $(VENV_PYTHON) -m pytest $(if $(findstring MKL_CBWR,$(PIN)),--nbval,--nbval-lax) \
   --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
   --numprocesses auto --dist loadscope --no-loadscope-reorder
 # The same bits on every x86-64 processor with AVX2: NAME=value, and for all that is started here.
@@ -14,13 +14,16 @@ $(foreach setting,$(PIN),$(eval export $(setting)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup latex paper smoke test test-portable test-chain test-faults test-browser lab site outputs bench verify status keep lock clean
+.PHONY: help setup latex paper run smoke test test-portable test-chain test-faults test-browser lab site outputs bench verify status keep lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 paper: setup latex ## Run what is not fresh at full size, then build paper/main.pdf [PARAMS=file] [CLUSTER=address]
 	@$(VENV_PYTHON) -m t0qat run --profile paper $(if $(PARAMS),--params "$(PARAMS)")
+
+run: setup ## One notebook with your parameters, into build/run: NOTEBOOK=06_language [PARAMS=file]
+	@$(VENV_PYTHON) -m t0qat one "$(NOTEBOOK)" $(if $(PARAMS),--params "$(PARAMS)")
 
 smoke: setup latex ## The whole chain, tiny, into build/smoke, marked as smoke [PARAMS=file]
 	@$(VENV_PYTHON) -m t0qat run --profile smoke $(if $(PARAMS),--params "$(PARAMS)")
@@ -51,8 +54,8 @@ site: setup ## Result, figures, claims and every notebook as pages, in build/sit
 	@$(VENV_PYTHON) -m t0qat site
 
 outputs: setup ## Run every notebook at its own defaults and keep the outputs in it, as they are committed
-	@rm -rf build/cells/notebook
-	@T0QAT_STATIC=1 $(VENV_PYTHON) -m nbconvert --to notebook --execute --inplace \
+	@rm -rf build/cells/outputs
+	@T0QAT_RUN=outputs T0QAT_STATIC=1 $(VENV_PYTHON) -m nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 
 bench: setup ## Speed and cost as ratios, both sides of each in one run

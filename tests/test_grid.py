@@ -160,9 +160,17 @@ def test_the_key_follows_function_arguments_code_and_versions(toys, monkeypatch,
         monkeypatch.undo()
 
 
-def test_each_run_has_a_store_of_its_own(toys, monkeypatch):
+def test_paper_notebooks_and_one_notebooks_runs_share_what_they_computed(toys, monkeypatch):
     cells = draws(toys, 1)
-    for count, name in enumerate(["paper", "verify", "smoke"], 1):
+    for name in ("paper", "run/06_language", ""):
+        monkeypatch.setenv(places.RUN, name)
+        assert grid.run(cells, "draws") == expected(1)
+    assert calls(toys) == 1
+
+
+def test_each_other_run_has_a_store_of_its_own(toys, monkeypatch):
+    cells = draws(toys, 1)
+    for count, name in enumerate(["paper", "verify", "smoke", "outputs"], 1):
         monkeypatch.setenv(places.RUN, name)
         grid.run(cells, "draws")
         grid.run(cells, "draws")
@@ -177,7 +185,7 @@ def test_verify_forgets_its_own_cells_only(monkeypatch, tmp_path):
     kept = [tmp_path / "cells" / name / "ab" / "c.json" for name in ("verify", "paper")]
     for path in kept:
         places.write(path, "{}")
-    verify._forget(places.Run("verify", "paper", tmp_path / "verify"))
+    verify._forget(places.Run("verify", "paper", tmp_path / "verify", "verify"))
     assert [path.exists() for path in kept] == [False, True]
 
 

@@ -245,3 +245,48 @@ def test_a_second_run_at_the_same_time_is_refused_and_names_the_first(toys):
         done = toys.run(*SMOKE)
     assert done.returncode == 1
     assert "process 4711" in done.stderr
+
+
+ANSWERING = """
+from IPython.display import Markdown
+from t0qat import places
+
+class report:
+    def publish(said):
+        read = (places.current().reads / "paper/results/toy.txt").read_text().split()
+        places.write(places.stage() / "paper/results/answering.txt", said)
+        return Markdown(f"{said}, and {read[-1]} elsewhere.")
+
+report.publish(f"{replicates} replicates")
+"""
+
+
+def test_one_notebook_runs_with_my_parameters_and_leaves_the_paper_alone(toys, tmp_path):
+    toys.notebook("02_answering", ANSWERING)
+    places_of = toys.root / "paper/results/toy.txt"
+    places_of.write_text("replicates\n41\n")
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[02_answering]\nreplicates = 9\n")
+    before = toys.files("paper", "notebooks", "figures")
+    done = toys.run("one", "02_answering", "--params", str(mine))
+    assert done.returncode == 0, done.stderr
+    assert ran(done) == ["02_answering"]
+    answer, _, *made = done.stdout.splitlines()
+    assert answer == "9 replicates, and 41 elsewhere."
+    assert [line.strip() for line in made[1:]] == [
+        "build/run/02_answering/paper/results/answering.txt",
+        "build/run/02_answering/notebooks/02_answering.ipynb",
+    ]
+    assert all((toys.root / line.strip()).is_file() for line in made[1:])
+    assert toys.files("paper", "notebooks", "figures") == before
+    again = toys.run("one", "02_answering", "--params", str(mine))
+    assert (ran(again), again.stdout) == ([], done.stdout)
+
+
+@pytest.mark.parametrize("name", ["", "06_langauge"])
+def test_one_notebook_that_is_not_there_is_one_line(toys, name):
+    done = toys.run("one", name)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"t0qat: NOTEBOOK = {name!r}: there is no such notebook; known are 01_toy"
+    )

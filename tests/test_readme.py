@@ -96,7 +96,7 @@ def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project
     assert ranked["mean"].is_monotonic_decreasing
     assert (ranked["mean"] > 0.5).all()
     assert set(every.split()) == {*methods.METHODS, "relative"}
-    kept = (project.root / "build/cells/notebook").rglob("*.json")
+    kept = (project.root / "build/cells/paper").rglob("*.json")
     assert len(list(kept)) == 3 * (4 * 2 + 5)  # all but those of the notebook's own method
 
 

@@ -136,7 +136,7 @@ def test_the_tolerance_follows_from_both_standard_errors(
     tmp_path, monkeypatch, rerun, profile, verdicts
 ):
     monkeypatch.setattr(places, "ROOT", _folder(tmp_path, "old", "0.5,0.402,0.598,100"))
-    run = places.Run("x", profile, _folder(tmp_path, "new", rerun))
+    run = places.Run("x", profile, _folder(tmp_path, "new", rerun), "x")
     assert [row.verdict for row in verify.compare(run, identical=False)] == verdicts
     if verdicts[0] != "equal":
         assert "DIFFERS" in [row.verdict for row in verify.compare(run, identical=True)]
@@ -211,7 +211,7 @@ def test_a_smoke_run_is_held_against_the_paper_where_only_sample_sizes_differ(tw
 
 def test_what_is_left_out_differs_in_a_parameter_or_follows_from_what_does(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "ROOT", tmp_path)
-    run = places.Run("verify-smoke", "smoke", tmp_path / "build/verify-smoke")
+    run = places.Run("verify-smoke", "smoke", tmp_path / "build/verify-smoke", "verify-smoke")
 
     def notebook(name: str, reads: str = "", **smoke) -> Notebook:
         output = f"paper/results/{name}.csv"
@@ -236,16 +236,18 @@ def test_what_is_left_out_differs_in_a_parameter_or_follows_from_what_does(tmp_p
         "reader differs in other.csv": ["reader"],
         "second differs in reader.csv": ["second"],
     }
-    assert verify.left_out(every, places.Run("verify", "paper", tmp_path / "build/verify")) == {}
+    assert (
+        verify.left_out(every, places.Run("verify", "paper", tmp_path / "build/verify", "verify")) == {}
+    )
 
 
 def test_another_text_is_named_by_both_digests_and_what_was_read_on_it_is_not_compared(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(places, "ROOT", tmp_path)
-    run = places.Run("verify", "paper", tmp_path / "build/verify")
+    run = places.Run("verify", "paper", tmp_path / "build/verify", "verify")
     file, follows = "paper/results/language_text.csv", "paper/results/claims.csv"
-    monkeypatch.setitem(places.RUNS, "paper", places.Run("paper", "paper", tmp_path))
+    monkeypatch.setitem(places.RUNS, "paper", places.Run("paper", "paper", tmp_path, "paper"))
     machine = {"pinned": True, "device": "cpu"}
     receipt = {"versions": {"python": "3.11.7"}, "machine": machine, "inputs": {}}
 
@@ -289,8 +291,8 @@ def test_digits_are_compared_only_where_what_makes_them_is_the_same(
     tmp_path, monkeypatch, changed, same
 ):
     monkeypatch.setattr(places, "ROOT", tmp_path)
-    run = places.Run("verify", "paper", tmp_path / "build/verify")
-    monkeypatch.setitem(places.RUNS, "paper", places.Run("paper", "paper", tmp_path))
+    run = places.Run("verify", "paper", tmp_path / "build/verify", "verify")
+    monkeypatch.setitem(places.RUNS, "paper", places.Run("paper", "paper", tmp_path, "paper"))
     machine = receipts.machine() | {"pinned": True}
     both = {key: value for key, value in changed.items() if key in ("pinned", "device")}
     for home, here in ((tmp_path, machine | both), (run.home, machine | changed)):

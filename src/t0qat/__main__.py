@@ -1,4 +1,4 @@
-"""What `make` calls: python -m t0qat run | status | verify | keep | site | bench | lock | pin."""
+"""What `make` calls: python -m t0qat run | one | status | verify | keep | site | bench | lock | pin."""
 
 import argparse
 import logging
@@ -23,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--profile", choices=places.PROFILES, default="paper")
         if name == "run":
             command.add_argument("--params", type=Path, help="a file of changed parameters")
+    one = commands.add_parser("one", help="run one notebook with your parameters, into build/run")
+    one.add_argument("notebook")
+    one.add_argument("--params", type=Path, help="a file of changed parameters")
     commands.add_parser("site", help="a static site in build/site")
     commands.add_parser("bench", help="speed and cost as ratios")
     commands.add_parser("lock", help="renew requirements.lock")
@@ -56,6 +59,11 @@ def _call(given: argparse.Namespace) -> int:
         from t0qat import pipeline
 
         pipeline.make(places.RUNS[given.profile], given.params)
+    elif given.command == "one":
+        from t0qat import pipeline
+
+        for line in pipeline.make_one(given.notebook, given.params):
+            print(line)
     elif given.command in ("status", "keep"):
         from t0qat import pipeline
 

@@ -127,7 +127,7 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
 
 
 def _path(key: str) -> Path:
-    return STORE / places.current().name / key[:2] / f"{key}.json"
+    return STORE / places.current().cells / key[:2] / f"{key}.json"
 
 
 def _stored(key: str) -> str | None:

@@ -29,10 +29,35 @@ def make(run: Run, params: Path | None = None) -> None:
         typeset.typeset(run_notebooks(run, params), run)
 
 
-def run_notebooks(run: Run, params: Path | None = None) -> list[Notebook]:
-    """Run what is not fresh and publish it; returns all notebooks, whose outputs are all as made."""
+def make_one(name: str, params: Path | None = None) -> Iterator[str]:
+    """Run one notebook at full size with a reader's parameters; yields its answer and where things lie."""
+    every = notebooks.load()
+    notebook = next((n for n in every if n.name == name), None)
+    if notebook is None:
+        known = ", ".join(n.name for n in every)
+        raise PipelineError(f"NOTEBOOK = {name!r}: there is no such notebook; known are {known}")
+    run = places.of_one(name)
+    with alone():
+        run_notebooks(run, params, only=name)
+    yield from _answers(executed(notebook, run))
+    yield "\nmade:"
+    for path in (*(run.home / output for output in notebook.outputs), executed(notebook, run)):
+        yield f"  {receipts.shown(path)}"
+
+
+def _answers(executed: Path) -> Iterator[str]:
+    """What a notebook shows as text where it publishes."""
+    for cell in json.loads(executed.read_bytes())["cells"]:
+        if "report.publish(" in "".join(cell["source"]):
+            for output in cell.get("outputs", []):
+                yield "".join(output.get("data", {}).get("text/markdown", ""))
+
+
+def run_notebooks(run: Run, params: Path | None = None, only: str | None = None) -> list[Notebook]:
+    """Run what is not fresh and publish it; returns the notebooks, whose outputs are all as made."""
     every = notebooks.load()
     changed = notebooks.changes(params, every)
+    every = [n for n in every if only in (None, n.name)]
     parameters = {n.name: n.parameters(run.profile, changed[n.name]) for n in every}
     for notebook in every:
         finish(notebook, run)

@@ -9,32 +9,50 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 PROFILES = ("paper", "smoke")
 STAGE = "T0QAT_STAGE"  # set by the pipeline for a notebook's kernel: where it may write
-RUN = "T0QAT_RUN"  # likewise: a name in RUNS
+RUN = "T0QAT_RUN"  # likewise: a name in RUNS, or that of a run of one notebook
 
 
 @dataclass(frozen=True)
 class Run:
-    """A way to run the notebooks: whose parameters, and the folder whose paper/ it fills."""
+    """A way to run notebooks: whose parameters, the folder whose paper/ it fills, which kept cells."""
 
     name: str
     profile: str
     home: Path
+    cells: str  # runs with the same word share what they have computed
+    one: bool = False  # runs one notebook alone
+
+    @property
+    def reads(self) -> Path:
+        """The folder below which a notebook finds what the others made."""
+        return ROOT if self.one else self.home
 
 
 RUNS = {
     run.name: run
     for run in (
-        Run("paper", "paper", ROOT),  # the only one that writes the project's own paper/ and figures/
-        Run("smoke", "smoke", BUILD / "smoke"),
-        Run("verify", "paper", BUILD / "verify"),
-        Run("verify-smoke", "smoke", BUILD / "verify-smoke"),
+        Run("paper", "paper", ROOT, "paper"),  # the only one that writes the project's own paper/
+        Run("smoke", "smoke", BUILD / "smoke", "smoke"),
+        Run("verify", "paper", BUILD / "verify", "verify"),
+        Run("verify-smoke", "smoke", BUILD / "verify-smoke", "verify-smoke"),
+        Run("outputs", "notebook", ROOT, "outputs"),  # makes or checks the committed notebooks' outputs
     )
 }
+ONE = "run/"  # begins the name of a run of one notebook
+
+
+def of_one(notebook: str) -> Run:
+    """A reader's run of this notebook alone."""
+    name = f"{ONE}{notebook}"
+    return Run(name, "paper", BUILD / name, "paper", one=True)
 
 
 def current() -> Run:
     """The run that this process belongs to; outside the pipeline, a reader's own, with no profile."""
-    return RUNS.get(os.environ.get(RUN), Run("notebook", "notebook", ROOT))
+    name = os.environ.get(RUN, "")
+    if name.startswith(ONE):
+        return of_one(name.removeprefix(ONE))
+    return RUNS.get(name, Run("notebook", "notebook", ROOT, "paper"))
 
 
 def stage() -> Path:
