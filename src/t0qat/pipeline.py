@@ -30,7 +30,7 @@ def make(run: Run, params: Path | None = None) -> None:
 
 
 def make_one(name: str, params: Path | None = None) -> Iterator[str]:
-    """Run one notebook at full size with a reader's parameters; yields its answer and where things lie."""
+    """Run one notebook with a reader's parameters; yields its answer, then where things lie."""
     every = notebooks.load()
     notebook = next((n for n in every if n.name == name), None)
     if notebook is None:
