@@ -63,6 +63,12 @@ def absmax_scale(weights: Tensor, grid: Grid) -> Tensor:
     return torch.where(scale > 0, scale, 1.0)
 
 
+# Starts of the search, in absmax steps: few bits want a wider or a much finer step than absmax; above 4
+# bits all is near it.
+FRACTIONS = torch.cat([torch.ones(1), torch.linspace(0.2, 1.5, 66)])
+TOGETHER = 2**18  # numbers at once, which stay in cache
+
+
 def mse_scale(weights: Tensor, grid: Grid) -> Tensor:
     """Step of least squared rounding error, among fractions of the absmax step, then refined.
 
@@ -70,23 +76,29 @@ def mse_scale(weights: Tensor, grid: Grid) -> Tensor:
     the error (Lloyd's iteration on a uniform grid). Shape (..., 1). Never worse than absmax_scale; the
     least possible up to about 4 bits for a handful of weights, near it beyond.
     """
+    rows = weights.reshape(-1, weights.shape[-1])
+    parts = rows.split(max(1, TOGETHER // (len(FRACTIONS) * rows.shape[1])))
+    return torch.cat([_best_step(part, grid) for part in parts]).view(*weights.shape[:-1], 1)
 
-    def error(scale):
-        return (weights - encode(weights, scale, grid) * scale).square().sum(-1, keepdim=True)
 
-    best = absmax_scale(weights, grid)
-    least = error(best)
-    # Few bits want a wider or a much finer step than absmax; above 4 bits all is near absmax.
-    for fraction in torch.linspace(0.2, 1.5, 66, dtype=weights.dtype).tolist():
-        scale = fraction * absmax_scale(weights, grid)
-        for _ in range(3):
-            codes = encode(weights, scale, grid)
-            solved = (weights * codes).sum(-1, keepdim=True) / codes.square().sum(-1, keepdim=True)
-            scale = torch.where(solved > 0, solved, scale)  # all codes 0: nothing to solve
-        missed = error(scale)
-        better = missed < least
-        best, least = torch.where(better, scale, best), torch.where(better, missed, least)
-    return best
+def _best_step(rows: Tensor, grid: Grid) -> Tensor:
+    """Of each of the rows (n, d), with all fractions side by side: (n, 1)."""
+    first = absmax_scale(rows, grid)
+    scale = FRACTIONS.to(rows)[:, None, None] * first
+    codes, spare = (rows.new_empty(len(scale), *rows.shape) for _ in range(2))
+
+    def total(a: Tensor, b: Tensor) -> Tensor:
+        return torch.mul(a, b, out=spare).sum(-1, keepdim=True)
+
+    def encoded() -> Tensor:
+        return torch.div(rows, scale, out=codes).round_().clamp_(*grid.codes)
+
+    for _ in range(3):
+        solved = total(rows, encoded()) / total(codes, codes)
+        solved = torch.where(solved > 0, solved, scale)  # all codes 0: nothing to solve
+        scale = torch.cat([first[None], solved[1:]])  # the first stays the absmax step
+    missed = encoded().mul_(scale).sub_(rows).square_().sum(-1, keepdim=True)
+    return scale.gather(0, missed.argmin(0, keepdim=True))[0]
 
 
 SCALES = {"absmax": absmax_scale, "mse": mse_scale}
