@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from t0qat import methods
-from t0qat.methods import HALF, METHODS, ON_NETWORKS, REGISTRY, VARIANTS, Method
+from t0qat.methods import METHODS, ON_NETWORKS, REGISTRY, VARIANTS, Method
 from t0qat.models import MODELS
 from t0qat.parameters import ParameterError
 
@@ -29,9 +31,8 @@ def model_label(model: str) -> str:
 
 
 def method_label(method: str) -> str:
-    """A method as figures and texts name it: `SAM (half epochs)`."""
-    shown = REGISTRY[method.removesuffix(HALF)].label
-    return f"{shown} (half epochs)" if method.endswith(HALF) else shown
+    """A method as figures and texts name it: `Random-bit STE`."""
+    return REGISTRY[method].label
 
 
 class Arm(NamedTuple):
@@ -39,31 +40,42 @@ class Arm(NamedTuple):
 
     dataset: str
     model: str
-    method: str  # a name in methods.REGISTRY, with HALF after it for half the epochs
+    method: str  # a name in methods.REGISTRY
     train_bits: int
 
     @property
     def registered(self) -> Method:
-        return REGISTRY[self.method.removesuffix(HALF)]
+        return REGISTRY[self.method]
 
-    def candidates(self, number: int, lowest: float, highest: float) -> list[tuple[float, float]]:
-        """(learning rate, strength): every value of the strength with equally many learning rates.
+    def candidates(self, rates: int, lowest: float, highest: float) -> list[tuple[float, float]]:
+        """(learning rate, strength): every value of the strength with every rate.
 
-        Rates are the middles, in logarithm, of equal parts of lowest ... highest. strength is nan where
-        the method has none. Raises ParameterError where the number cannot be had.
+        So many rates from lowest to highest, each the same multiple of the one before; of one, their
+        geometric mean. strength is nan where the method has none.
         """
-        values = self.registered.values or (math.nan,)
-        if number % len(values):
-            wrong = f"{self.method} has {len(values)} strengths; give a multiple of {len(values)}"
-            raise ParameterError(f"candidates = {number}: {wrong}")
-        rates = number // len(values)
-        ratio = highest / lowest
-        middles = [float(f"{lowest * ratio ** ((i + 0.5) / rates):.4g}") for i in range(rates)]
-        return [(rate, value) for value in values for rate in middles]
+        tried = np.geomspace(lowest, highest, rates) if rates > 1 else [math.sqrt(lowest * highest)]
+        tried = [float(f"{rate:.3g}") for rate in tried]
+        return [(rate, value) for value in self.registered.values or (math.nan,) for rate in tried]
 
-    def epochs(self, epochs: int) -> int:
-        """Half of them for the rows of matched compute."""
-        return max(1, epochs // 2) if self.method.endswith(HALF) else epochs
+    def training(self, learning_rate: float, strength: float) -> dict[str, Any]:
+        """What sets this training of the arm apart: arguments dataset, model, method, settings and rate.
+
+        Methods that train alike have one name here, that of the first in the registry, and all numbers
+        and words among its settings.
+        """
+        build, settings = preset(self.registered)
+        defaults = {p.name: p.default for p in inspect.signature(build).parameters.values()}
+        settings = {k: v for k, v in defaults.items() if isinstance(v, int | float | str)} | settings
+        settings |= {"bits": self.train_bits} if self.train_bits else {}
+        settings |= {self.registered.strength: strength} if self.registered.strength else {}
+        first = next(name for name in _in_order() if preset(REGISTRY[name])[0] is build)
+        own = {"dataset": self.dataset, "model": self.model, "method": first, "settings": settings}
+        return own | {"learning_rate": learning_rate}
+
+
+def _in_order() -> list[str]:
+    """Names of the registry, its parts in the order of their lines."""
+    return [name for part in REGISTRY.maps for name in part]
 
 
 def arms(dataset: str, names: str, few: str, widths: tuple[int, ...], chosen: str = "all") -> list[Arm]:
@@ -87,8 +99,6 @@ def arms(dataset: str, names: str, few: str, widths: tuple[int, ...], chosen: st
                 method = REGISTRY[name]
                 for bits in widths if method.for_bits else (NO_WIDTH,):
                     found.append(Arm(dataset, model, name, bits))
-                    if method.gradients > 1:
-                        found.append(Arm(dataset, model, name + HALF, bits))
     return found
 
 
@@ -105,6 +115,11 @@ def register(name: str, method: Method) -> None:
     """Let this process know a method by this name, in place of one that it knows by it."""
     part = next((part for part in REGISTRY.maps if name in part), ON_NETWORKS)
     part[name] = method
+
+
+def known(name: str) -> Callable[[], None]:
+    """What lets another process know a method as this one does."""
+    return functools.partial(register, name, REGISTRY[name])
 
 
 def is_importable(method: Method) -> bool:

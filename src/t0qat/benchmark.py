@@ -1,57 +1,66 @@
 """What all benchmarks share: arms tuned on replicates of their own, run on others, and compared.
 
-Values are compared by the metric that the caller names, and by whether less of it is better.
+An arm is judged by the scale rule that its method fixes beforehand (methods.Method.rule); what other
+rules give is reported beside it. Values are compared by the metric that the caller names, and by whether
+less of it is better.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from t0qat import grid, statistics
-from t0qat.arms import FLOAT, KEYS, Arm
-from t0qat.compare import Metric, differences, kept, over_bits, own_width, with_chosen
+from t0qat import grid, statistics, trained, tuning
+from t0qat.arms import FLOAT, KEYS, NO_WIDTH, Arm
+from t0qat.compare import OWN, Metric, differences, kept, over_bits, own_width, with_own_rule
+from t0qat.tuning import Rivals, Setting
 
-TUNING = 10**9  # the first replicate of tuning: no other use of replicates comes so far
 NUMBERS = ("eval_bits", "scale_rule", "metric", "value")
-Setting = tuple[float, float]  # learning rate, strength
 
 
 class Jobs(NamedTuple):
     """The cells of a benchmark, as far as they are known before it starts."""
 
-    arms: list[Arm]
-    candidates: list[list[Setting]]  # of each arm
-    shared: dict[str, Any]  # arguments of every cell
-    tuning_replicates: int
-    replicates: int
-    cell: Callable[..., grid.Cell]  # takes arm, learning rate, strength, replicate, part and `shared`
+    rivals: list[Rivals]  # arms that are tuned
+    train: Callable[..., grid.Training]  # of arm, learning rate, strength; replicate, part and `shared`
+    shared: dict[str, Any]  # arguments of every training
+    widths: tuple[int, ...]
+    replicates: dict[Arm, int]  # on how many each arm is tested
+    code: tuple = ()  # modules that the questions depend on
+    judged: Mapping[str, int] = MappingProxyType({})  # what trained.at_widths takes beside the widths
 
-    def tuning(self) -> list[tuple[dict, grid.Cell]]:
-        """Every arm's candidates on all tuning replicates, each cell with what it is."""
-        return [
-            (arm._asdict() | {"candidate": number, "replicate": i}, self.cell(arm, *tried, i, **own))
-            for arm, candidates in zip(self.arms, self.candidates, strict=True)
-            for number, tried in enumerate(candidates)
-            for i in range(TUNING, TUNING + self.tuning_replicates)
-            for own in [self.shared | {"part": "validation"}]
-        ]
+    def training(self, arm: Arm, setting: Setting, replicate: int, part: str) -> grid.Training:
+        return self.train(arm, *setting, replicate=replicate, part=part, **self.shared)
 
-    def final(self, chosen: list[Setting]) -> list[tuple[dict, grid.Cell]]:
-        """Every arm at its chosen candidate on all replicates."""
-        return [
-            (arm._asdict() | {"replicate": i}, self.cell(arm, *candidate, i, **self.shared, part="test"))
-            for arm, candidate in zip(self.arms, chosen, strict=True)
-            for i in range(self.replicates)
-        ]
+    def question(self, ask: Callable, training: grid.Training, arm: Arm, widths) -> grid.Cell:
+        own = {"widths": list(widths)} | dict(self.judged)
+        return trained.asked(ask, training, arm.method, *self.code, **own)
+
+    def criterion(self, arm: Arm, setting: Setting, replicate: int) -> grid.Cell:
+        """What tuning reads: the loss at the width that the arm trains for, or at every one."""
+        widths = (arm.train_bits,) if arm.train_bits != NO_WIDTH else self.widths
+        training = self.training(arm, setting, replicate, "validation")
+        return self.question(trained.criterion, training, arm, widths)
+
+    def tests(self, settings: dict[Arm, Setting]) -> list[tuple[dict, grid.Cell]]:
+        """Every arm at its setting on all its replicates, each cell with what it is."""
+        found = []
+        for arm, setting in settings.items():
+            for i in range(self.replicates[arm]):
+                training = self.training(arm, setting, i, "test")
+                cell = self.question(trained.at_widths, training, arm, self.widths)
+                found.append((arm._asdict() | {"replicate": i}, cell))
+        return found
 
 
 class Run(NamedTuple):
-    """What was measured: rows of KEYS, replicate, eval_bits, scale_rule, metric and value."""
+    """What was measured."""
 
-    tuning: pd.DataFrame  # one row a candidate
-    validation: pd.DataFrame  # of the chosen candidates, on what they were chosen on
-    test: pd.DataFrame
+    tuning: pd.DataFrame  # one row a candidate, see tuning.tune
+    losses: pd.DataFrame  # of the chosen candidates, on the replicates that they were chosen on
+    test: pd.DataFrame  # KEYS, replicate, eval_bits, scale_rule, metric and value
 
 
 def measured(
@@ -60,61 +69,43 @@ def measured(
     """What the cells give, one row a number: what the cell is, and the columns `numbers`."""
     found = grid.run([cell for _, cell in jobs], words)
     return pd.DataFrame(
-        label | dict(zip(numbers, row, strict=True))
+        label | dict(zip(numbers, row, strict=False))
         for (label, _), rows in zip(jobs, found, strict=True)
         for row in rows
     )
 
 
-def ranked(jobs: Jobs, tried: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """KEYS, learning_rate, strength, mean, ci_low, ci_high, n, gradients (of all n), chosen, candidate.
-
-    A candidate's score on a tuning replicate is its value at the best scale rule of each bit-width,
-    averaged over bit-widths: the arm's own, or all for an arm without one. mean: of these scores; the
-    best is chosen, of equals the first. strength is nan where the method has none.
-    """
-    one = [*KEYS, "candidate"]
-    values = tried[own_width(tried) & (tried.metric == metric.name) & (tried.eval_bits != FLOAT)]
-    best = values.groupby([*one, "replicate", "eval_bits"], sort=False)["value"].agg(metric.best)
-    scores = best.groupby([*one, "replicate"], sort=False).mean()
-    gradients = tried[tried.metric == "gradients"].groupby(one, sort=False)["value"].sum()
-    settings = dict(zip(jobs.arms, jobs.candidates, strict=True))
-    rows = []
-    for key, group in scores.groupby(one, sort=False):
-        rate, strength = settings[Arm(*key[:-1])][key[-1]]
-        row = {"learning_rate": rate, "strength": strength, "gradients": int(gradients[key])}
-        rows.append(dict(zip(one, key, strict=True)) | row | statistics.mean_interval(group))
-    table = pd.DataFrame(rows)
-    means = table["mean"].round(12).groupby([table[key] for key in KEYS], sort=False)
-    return table.assign(chosen=table.index.isin(means.agg(f"idx{metric.best}")).astype(int))
-
-
-def settings(tuning: pd.DataFrame) -> dict[Arm, Setting]:
-    """Each arm's chosen candidate, from what `ranked` gave."""
-    chosen = tuning[tuning.chosen == 1]
-    pairs = zip(chosen.learning_rate, chosen.strength, strict=True)
-    return {
-        Arm(*key): pair for key, pair in zip(chosen[KEYS].itertuples(index=False), pairs, strict=True)
-    }
+def tuned(jobs: Jobs) -> tuple[pd.DataFrame, pd.DataFrame, dict[Arm, Setting]]:
+    """As tuning.tune gives them: all candidates, what the chosen ones lost, and the chosen settings."""
+    table, losses = tuning.tune(jobs.rivals, jobs.criterion)
+    return table, losses, tuning.chosen(table)
 
 
 def files(name: str, run: Run, metric: Metric) -> dict[str, pd.DataFrame]:
     """Six results files: name, name_any and name_tuning of means, the other three of differences.
 
-    name: KEYS, eval_bits (FLOAT: not rounded), scale_rule (absmax, mse, learned, none, or chosen: the
-    one that validated best), metric (all that were measured), mean, ci_low, ci_high, n.
+    name: KEYS, eval_bits (FLOAT: not rounded), scale_rule (absmax, mse, learned, none, or own: the one
+    that the method fixes), metric (all that were measured), mean, ci_low, ci_high, n.
     name_any: KEYS, scale_rule, quantity (mean or worst over the bit-widths), mean, ci_low, ci_high, n.
-    name_paired: arms without a width and those trained for the width at hand, see `differences`.
+    name_paired, name_kept: arms without a width and those trained for the width at hand;
+    name_any_paired: all arms; each by its own rule, see `differences` and `kept`.
     """
-    test, known = (with_chosen(rows, run.validation, metric) for rows in (run.test, run.validation))
-    anywhere = over_bits(test, metric), over_bits(known, metric)
-    here = test[own_width(test)], known[own_width(known)]
+    test = with_own_rule(run.test, metric)
+    anywhere = over_bits(test, metric)
     everything = pd.concat([test, run.test[run.test.metric != metric.name]])
+    judged = test[own_width(test) & test.scale_rule.isin([OWN, "none"])]
+    lost = run.losses.assign(scale_rule=np.where(run.losses.eval_bits == FLOAT, "none", OWN))
+    # A mean over widths compares with arms that train once for all of them.
+    free = lost[(lost.train_bits == NO_WIDTH) & (lost.eval_bits != FLOAT)]
+    keys = [*KEYS, "replicate", "scale_rule"]
+    free = free.groupby(keys, sort=False)["loss"].agg(mean="mean", worst="max").reset_index()
+    free = free.melt(keys, var_name="quantity", value_name="loss")
+    own = anywhere[anywhere.scale_rule == OWN]
     return {
         name: statistics.means(everything, [*KEYS, "eval_bits", "scale_rule", "metric"]),
-        f"{name}_any": statistics.means(anywhere[0], [*KEYS, "scale_rule", "quantity"]),
-        f"{name}_kept": kept(here[0]),
-        f"{name}_paired": differences(*here, ["eval_bits", "scale_rule"], metric),
-        f"{name}_any_paired": differences(*anywhere, ["scale_rule", "quantity"], metric),
+        f"{name}_any": statistics.means(anywhere, [*KEYS, "scale_rule", "quantity"]),
+        f"{name}_kept": kept(judged),
+        f"{name}_paired": differences(judged, lost, ["eval_bits", "scale_rule"]),
+        f"{name}_any_paired": differences(own, free, ["scale_rule", "quantity"]),
         f"{name}_tuning": run.tuning,
     }

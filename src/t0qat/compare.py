@@ -11,7 +11,10 @@ import pandas as pd
 
 from t0qat import statistics
 from t0qat.arms import FLOAT, KEYS, NO_WIDTH, UNDER_TEST
+from t0qat.methods import REGISTRY
 from t0qat.quantizers import SCALES
+
+OWN = "own"  # the scale rule that a method is judged by, see methods.Method.rule
 
 
 class Metric(NamedTuple):
@@ -36,20 +39,17 @@ def own_width(rows: pd.DataFrame) -> pd.Series:
     return (rows.train_bits == NO_WIDTH) | (rows.train_bits == rows.eval_bits)
 
 
-def with_chosen(rows: pd.DataFrame, validation: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """The metric's rows, and again as scale rule "chosen": at the rule that validated best."""
-    at = [*KEYS, "eval_bits"]
-    known = validation[(validation.metric == metric.name) & (validation.eval_bits != FLOAT)]
-    means = known.groupby([*at, "scale_rule"], sort=False)["value"].mean().round(12)
-    best = means.groupby(at, sort=False).agg(f"idx{metric.best}")
-    best = pd.DataFrame(best.tolist(), columns=[*at, "scale_rule"])
+def with_own_rule(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """The metric's rows, and again as scale rule OWN: at the rule that the method fixes beforehand."""
     rows = rows[rows.metric == metric.name]
-    return pd.concat([rows, rows.merge(best).assign(scale_rule="chosen")], ignore_index=True)
+    places = zip(rows.method, rows.eval_bits, rows.train_bits, strict=True)
+    fixed = [REGISTRY[method].rule(bits, trained) for method, bits, trained in places]
+    return pd.concat([rows, rows[rows.scale_rule == fixed].assign(scale_rule=OWN)], ignore_index=True)
 
 
 def over_bits(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """Each network's mean and worst value over the evaluated bit-widths: quantity, value."""
-    rows = rows[rows.scale_rule.isin([*SCALES, "chosen"])]
+    rows = rows[rows.scale_rule.isin([*SCALES, OWN])]
     by = rows.groupby([*KEYS, "scale_rule", "replicate"], sort=False)["value"]
     wide = by.agg(mean="mean", worst=metric.worst).reset_index()
     keys = [*KEYS, "scale_rule", "replicate"]
@@ -59,9 +59,9 @@ def over_bits(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 def kept(rows: pd.DataFrame) -> pd.DataFrame:
     """Each arm at each bit-width minus plain training that is not rounded, replicate by replicate.
 
-    rows: as of Run.test, with the scale rule "chosen". Columns dataset, model, eval_bits, scale_rule,
-    method, train_bits, against (unrounded), other, other_bits, estimate, ci_low, ci_high, n, p_holm (of
-    no difference, paired t-test, Holm over all rows), detectable.
+    rows: as of Run.test, each by its own rule. Columns dataset, model, eval_bits, scale_rule, method,
+    train_bits, against (unrounded), other, other_bits, estimate, ci_low, ci_high, n, p_holm (of no
+    difference, paired t-test, Holm over all rows), detectable.
     """
     plain = rows[(rows.method == "no_noise") & (rows.eval_bits == FLOAT)]
     values = {
@@ -72,38 +72,39 @@ def kept(rows: pd.DataFrame) -> pd.DataFrame:
     for key, group in rows[rows.eval_bits != FLOAT].groupby(keys, sort=False):
         mine = group.set_index("replicate")["value"]
         names = {"against": "unrounded", "other": "no_noise", "other_bits": NO_WIDTH}
-        difference = _paired(mine, values[key[:2]][mine.index])
+        difference = _paired(mine, values[key[:2]])
         found.append(dict(zip(keys, key, strict=True)) | names | difference)
     return statistics.corrected(found)
 
 
-def _paired(first, second) -> dict[str, float]:
+def _paired(first: pd.Series, second: pd.Series) -> dict[str, float]:
+    """Of the replicates that both have."""
+    both = first.index.intersection(second.index)
+    first, second = first[both].to_numpy(), second[both].to_numpy()
     with warnings.catch_warnings():  # equal differences, as a few replicates may have
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
         return statistics.paired_difference(first, second)
 
 
-def differences(
-    rows: pd.DataFrame, known: pd.DataFrame, measure: list[str], metric: Metric
-) -> pd.DataFrame:
+def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> pd.DataFrame:
     """Each arm minus another on the same replicates: positive where `method` has more of the metric.
 
-    rows: KEYS, the columns of `measure`, replicate and value; known: the same from validation. Columns
-    dataset, model, *measure, method, train_bits, against (plain, random_bits or best_baseline), other,
-    other_bits, estimate, ci_low, ci_high, n, p_holm (paired t-test, Holm over all rows), detectable
-    (with 90 % power, uncorrected). best_baseline: the other arm, not in UNDER_TEST, that validated best.
+    rows: KEYS, the columns of `measure`, replicate and value; known: KEYS, those columns, and the loss
+    in tuning, of every arm that may be a rival there. Columns dataset, model, *measure, method,
+    train_bits, against (plain, random_bits or best_baseline), other, other_bits, estimate, ci_low,
+    ci_high, n, p_holm (paired t-test, Holm over all rows), detectable (with 90 % power, uncorrected).
+    best_baseline: the other arm, not in UNDER_TEST, of the least mean loss in tuning.
     """
     found, arm = [], ["method", "train_bits"]
-    choose = min if metric.less_is_better else max
     place = ["dataset", "model", *measure]
-    validated = known.groupby([*place, *arm], sort=False)["value"].mean().round(12)
+    lost = known.groupby([*place, *arm], sort=False)["loss"].mean().round(12)
     for where, group in rows.groupby(place, sort=False):
         paired = group.set_index("replicate").sort_index().groupby(arm, sort=False)["value"]
-        values = {key: value.to_numpy() for key, value in paired}
-        baselines = [key for key in values if key[0] not in UNDER_TEST]
+        values = dict(iter(paired))
+        baselines = [key for key in values if key[0] not in UNDER_TEST and (*where, *key) in lost]
         for key, mine in values.items():
             rivals = [b for b in baselines if b != key]
-            best = choose(rivals, key=lambda b: validated[*where, *b], default=key)
+            best = min(rivals, key=lambda b: lost[*where, *b], default=key)
             others = {"plain": ("no_noise", 0), "random_bits": ("random_bits", 0), "best_baseline": best}
             for against, other in others.items():
                 if other != key and other in values:

@@ -1,6 +1,6 @@
-"""One language model of a benchmark: trained before, fine-tuned by a method, rounded, read, heard.
+"""One language model of a benchmark: trained before, fine-tuned by a method, opened for questions.
 
-This room holds what determines a cell's result, and nothing else: an edit here computes every cell anew.
+This room holds what determines the weights, and how they are judged: an edit here trains anew.
 """
 
 import math
@@ -16,29 +16,26 @@ from torch.nn.functional import cross_entropy
 from t0qat import (
     constants,
     corpora,
-    gptq,
     grid,
     language_models,
-    methods,
     places,
     products,
     quantizers,
-    rounding,
     streams,
+    trained,
     training,
-    trial,
 )
-from t0qat.arms import FLOAT, Arm, preset, sources
+from t0qat.arms import FLOAT, Arm, is_importable, known, preset, sources
 from t0qat.corpora import Corpus, Tokens, windows
-from t0qat.methods import REGISTRY, Method, Objective, Weights
+from t0qat.methods import REGISTRY, Objective, Weights
 from t0qat.parameters import ParameterError
-from t0qat.quantizers import SCALES, Grid
-from t0qat.rounding import ROUNDINGS, Codes, rounded
+from t0qat.quantizers import Grid
+from t0qat.rounding import Codes, rounded
 from t0qat.streams import stream
+from t0qat.trained import Trained
 
 CALIBRATION = 32  # windows of the training part, for roundings that look at inputs
 TOGETHER = 64  # windows a forward pass of evaluation
-LARGEST = torch.finfo(torch.float32).max
 WORST = 100.0  # bits a character: as much as counts, and what a loss that is no number counts as
 GROUPS = "_groups"  # ends the name of a model whose blocks share a step in groups, not in channels
 EVERYTHING = "_everything"  # ends the name of a model whose embeddings and head are rounded too
@@ -95,7 +92,7 @@ def numbered(text: str, tokens: Tokens, corpus: Corpus, model: str) -> Tensor:
     return ids
 
 
-def trained(
+def learn(
     net: nn.Module,
     tokens: Tensor,
     objective: Objective,
@@ -157,7 +154,7 @@ def pretrain(
 ) -> str:
     """One cell: a model of language_models.SMALL trained plainly from nothing; what `packed` gives."""
     start = setting(corpus, model, context, "validation", replicate, seed, device)
-    trained(
+    learn(
         start.net,
         start.training,
         REGISTRY["no_noise"].objective(),
@@ -173,17 +170,17 @@ def pretrain(
     return language_models.packed(start.net)
 
 
-class Tuned(NamedTuple):
-    """A model after fine-tuning."""
+def begun(corpus: str, model: str, start: str, context: int, part: str, replicate: int, seed: int,
+          device: str) -> Setting:  # fmt: skip
+    """What fine-tuning begins with, laid out. start: what `pretrain` gave; "" for a checkpoint."""
+    name, shape = layout(model)
+    found = setting(corpus, name, context, part, replicate, seed, device)
+    if name in language_models.SMALL:
+        language_models.unpacked(start, found.net)
+    return found._replace(net=language_models.laid_out(found.net, **shape))
 
-    net: nn.Module
-    extra: Weights  # what the method trained beside the network's weights
-    registered: Method
-    setting: Setting
-    calibration: Tensor  # token numbers (n, context)
 
-
-def fine_tuned(
+def fit(
     *,
     corpus: str,
     model: str,
@@ -199,18 +196,14 @@ def fine_tuned(
     replicate: int,
     seed: int,
     device: str,
-) -> Tuned:
-    """start: what `pretrain` gave; "" for a checkpoint. settings: all that the method takes."""
-    name, shape = layout(model)
-    begun = setting(corpus, name, context, part, replicate, seed, device)
-    if name in language_models.SMALL:
-        language_models.unpacked(start, begun.net)
-    net = language_models.laid_out(begun.net, **shape)
+) -> Weights:
+    """A training of the grid. start: as in `begun`. settings: all that the method takes."""
+    found = begun(corpus, model, start, context, part, replicate, seed, device)
     registered = REGISTRY[method]
     objective = registered._replace(build=preset(registered)[0]).objective(**settings)
-    extra = trained(
-        net,
-        begun.training,
+    extra = learn(
+        found.net,
+        found.training,
         objective,
         "batch_order",
         context=context,
@@ -221,60 +214,63 @@ def fine_tuned(
         replicate=replicate,
         seed=seed,
     )
-    calibration = windows(begun.training, context, context, "the training part")[:CALIBRATION, :-1]
-    return Tuned(net, extra, registered, begun, calibration)
+    return trained.packed(found.net, extra)
 
 
-def fine_tune_and_round(
-    *, widths: list[int], blocks: int, block_windows: int, **arguments
-) -> list[list]:
-    """One cell: numbers [bits, scale rule, metric, value, block], for FLOAT and each of the widths.
+def opened(
+    weights: Weights,
+    *,
+    corpus: str,
+    model: str,
+    start: str,
+    context: int,
+    method: str,
+    settings: dict[str, Any],
+    steps: int,
+    part: str,
+    replicate: int,
+    seed: int,
+    device: str,
+    **_: Any,
+) -> Trained:
+    """The model of `fit`, judged on the other text by (blocks, block_windows).
 
-    arguments: as of `fine_tuned`. Metrics: bits_per_character, of each block of the scored text (its
-    number is the last number of the row); and of the whole, with block -1: perplexity (of a token),
-    weight_norm (2-norm of all quantized weights, at most LARGEST) and gradients (evaluations on one
-    batch). A block is block_windows windows that follow one another;
-    blocks lie evenly over the part.
+    A block is so many windows that follow one another; blocks lie evenly over the part. Scores, each
+    with a third number: bits_per_character of each block, with its number; and perplexity (of a token)
+    of the whole, with -1. The loss is the mean over blocks of bits per character.
     """
-    tuned = fine_tuned(**arguments)
-    begun = tuned.setting
-    shown = f"corpus = {arguments['corpus']!r}, {arguments['part']} part"
-    rows = windows(begun.scored, arguments["context"], arguments["context"], shown)
-    if len(rows) < blocks:
-        raise ParameterError(f"{shown}: {len(rows)} contexts are too few for {blocks} blocks")
-    parts = [block[:block_windows] for block in rows.tensor_split(blocks)]
-    weights = methods.quantized(dict(tuned.net.named_parameters())).values()
-    norm = torch.cat([w.detach().flatten() for w in weights]).norm().nan_to_num(LARGEST, LARGEST).item()
-    found = scores(tuned.net, parts, begun.tokens_per_character, FLOAT, "none")
-    found.append([FLOAT, "none", "weight_norm", norm, -1])
-    found.append([FLOAT, "none", "gradients", tuned.registered.gradients * arguments["steps"], -1])
-    for bits in widths:
-        for rule, how in trial.rules(tuned.registered, bits, arguments["settings"].get("bits")).items():
-            codes = codes_of(tuned, bits, rule, how)
-            net = rounded(tuned.net, codes)
-            found += scores(net, parts, begun.tokens_per_character, bits, rule)
-    return found
+    found = begun(corpus, model, start, context, part, replicate, seed, device)
+    extra = trained.unpacked(weights, found.net)
+    found.net.eval()
+    calibration = windows(found.training, context, context, "the training part")[:CALIBRATION, :-1]
+    shown = f"corpus = {corpus!r}, {part} part"
+    rows = windows(found.scored, context, context, shown)
+
+    def scores(net: nn.Module, codes: Codes | None, on: Grid | None, *, blocks: int, block_windows: int):
+        if len(rows) < blocks:
+            raise ParameterError(f"{shown}: {len(rows)} contexts are too few for {blocks} blocks")
+        parts = [block[:block_windows] for block in rows.tensor_split(blocks)]
+        return scored(net, parts, found.tokens_per_character)
+
+    def loss(net: nn.Module, **judged: int) -> float:
+        return np.mean([row[1] for row in scores(net, None, None, **judged)[:-1]]).item()
+
+    gradients = REGISTRY[method].gradients * steps
+    bits = settings.get("bits")
+    return Trained(found.net, extra, bits, calibration, gradients, scores, loss, found)
 
 
-def codes_of(tuned: Tuned, bits: int, rule: str, how: str) -> Codes:
-    """Codes and steps of the quantized weights by trial.rules' rule and rounding."""
-    on = Grid(bits, scale=rule if rule in SCALES else "absmax")
-    return ROUNDINGS[how](tuned.net, on, tuned.extra, tuned.calibration)
-
-
-def scores(
-    net: nn.Module, parts: list[Tensor], per_character: float, bits: int, rule: str
-) -> list[list]:
-    """The rows bits_per_character of each block, and perplexity of all."""
+def scored(net: nn.Module, parts: list[Tensor], per_character: float) -> list[list]:
+    """Rows [metric, value, block]: bits_per_character of each of the parts, and perplexity of all."""
     sizes = [len(part) for part in parts]
     nats = [block.mean().item() for block in losses(net, torch.cat(parts)).split(sizes)]
     most = WORST * math.log(2) / per_character
     nats = [min(value, most) if math.isfinite(value) else most for value in nats]
     found = [
-        [bits, rule, "bits_per_character", value / math.log(2) * per_character, block]
+        ["bits_per_character", value / math.log(2) * per_character, block]
         for block, value in enumerate(nats)
     ]
-    return [*found, [bits, rule, "perplexity", math.exp(np.average(nats, weights=sizes)), -1]]
+    return [*found, ["perplexity", math.exp(np.average(nats, weights=sizes)), -1]]
 
 
 @torch.no_grad()
@@ -288,23 +284,30 @@ def losses(net: nn.Module, rows: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def fine_tune_and_write(*, widths: list[int], rule: str, length: int, **arguments) -> list[list]:
-    """One cell: [bits, text], `length` tokens that the model writes after the start of the scored part.
+def write(
+    tuned: Trained,
+    *,
+    method: str,
+    widths: list[int],
+    rule: str,
+    length: int,
+    context: int,
+    replicate: int,
+    seed: int,
+) -> list[list]:
+    """Rows [bits, text]: `length` tokens that the model writes after the start of the scored part.
 
     For FLOAT and each of the widths, rounded by this scale rule; every width draws the same numbers.
     """
-    tuned = fine_tuned(**arguments)
-    begun = tuned.setting
-    prompt = begun.scored[: arguments["context"]]
+    prompt = tuned.begun.scored[:context]
     found = []
     for bits in (FLOAT, *widths):
         net = tuned.net
         if bits != FLOAT:
-            how = trial.rules(tuned.registered, bits, arguments["settings"].get("bits"))[rule]
-            net = rounded(net, codes_of(tuned, bits, rule, how))
-        draws = stream("evaluation_noise", arguments["replicate"], arguments["seed"])
-        ids = written(net, prompt, length, arguments["context"], draws)
-        found.append([bits, begun.tokens.decode(ids.tolist())])
+            net = rounded(net, trained.codes_of(tuned, method, bits, rule))
+        draws = stream("evaluation_noise", replicate, seed)
+        ids = written(net, prompt, length, context, draws)
+        found.append([bits, tuned.begun.tokens.decode(ids.tolist())])
     return found
 
 
@@ -321,7 +324,7 @@ def written(
     return ids[len(prompt) :]
 
 
-# What every cell depends on, beside the functions of its own method.
+# What every training depends on, beside the functions of its own method.
 CODE = (
     sys.modules[__name__],
     constants,
@@ -329,10 +332,10 @@ CODE = (
     language_models,
     products,
     quantizers,
-    rounding,
     streams,
+    trained.packed,
+    trained.unpacked,
     training,
-    trial.rules,
 )
 
 
@@ -350,28 +353,24 @@ def pretraining_cell(corpus: str, model: str, replicate: int, **shared) -> grid.
     return grid.Cell(pretrain, shared | own, tuple(code))
 
 
-def cell(
+def train(
     arm: Arm,
     learning_rate: float,
     strength: float,
-    replicate: int,
-    part: str,
     *,
     starts: dict[tuple[str, int], str],
-    function=fine_tune_and_round,
-    **shared,
-) -> grid.Cell:
-    """Fine-tune the arm with these on this replicate; shared: the arguments that all cells share.
+    **shared: Any,
+) -> grid.Training:
+    """The fine-tuning of this arm with these. shared: the other arguments of `fit`.
 
     starts: what `pretrain` gave for each (model, replicate); "" for a checkpoint. It is an argument of
-    the cell, so that a cell runs anywhere by itself, and again where what it starts from has changed.
+    the training, so that a cell runs anywhere by itself, and again where what it starts from has
+    changed. Weights of the test part are kept, where what they depend on can be seen.
     """
     name, _ = layout(arm.model)
-    method = arm.registered
-    settings = preset(method)[1] | ({"bits": arm.train_bits} if arm.train_bits else {})
-    settings |= {method.strength: strength} if method.strength else {}
-    own = {"corpus": arm.dataset, "model": arm.model, "method": arm.method, "settings": settings}
-    own |= {"learning_rate": learning_rate, "replicate": replicate, "part": part}
-    own |= {"start": starts.get((name, replicate), "")}
-    code = *CODE, *sources(method), *([gptq] if method.rounding == "gptq" else [])
-    return grid.Cell(function, shared | own, (*code, *_files(arm.dataset, name)))
+    own = arm.training(learning_rate, strength)
+    own["corpus"] = own.pop("dataset")
+    own |= {"start": starts.get((name, shared["replicate"]), "")}
+    kept = shared["part"] == "test" and is_importable(arm.registered)
+    code = (*CODE, *sources(arm.registered), *_files(arm.dataset, name))
+    return grid.Training(fit, shared | own, code, known(own["method"]), kept, opened)

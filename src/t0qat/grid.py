@@ -2,8 +2,9 @@
 
 A cell is a module-level function, its arguments and the code that determines its result. The result is
 kept in build/cells under a hash of these and of the versions, so that what ended before a kill is not
-computed again, and a change runs only the cells that it may change. Each run of the pipeline has a
-store of its own: `make verify` takes nothing from what `make paper` kept.
+computed again, and a change runs only the cells that it may change. A cell may ask something of a
+training, which is then made once, whoever asks first, its weights kept in build/weights. Each run of
+the pipeline has stores of its own: `make verify` takes nothing from what `make paper` kept.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from typing import Any
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from t0qat import linear, pin, places, progress, receipts
+from t0qat import linear, pin, places, progress, receipts, weights
 
 STORE = places.BUILD / "cells"
 CLUSTER = "CLUSTER"  # environment variable: the address of a dask scheduler, such as tcp://host:8786
@@ -35,6 +36,7 @@ DEATHS = 2  # of worker processes here, after which a run ends: one may be chanc
 PATIENCE = 10  # seconds until a scheduler must have answered
 AGAIN = "the cells that ended are kept, and the same command goes on from there"
 
+Job = dict[str, "Cell"]  # by key; what one process computes in one go
 Done = tuple[str, str | None, str, str]  # key, result as JSON or None, what went wrong, traceback
 
 
@@ -43,8 +45,8 @@ class GridError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One call of a grid. Arguments and result are JSON values; 1 and 1.0 are different ones."""
+class Call:
+    """A function, its arguments, which are JSON values (1 and 1.0 are different ones), and its code."""
 
     function: Callable[..., Any]  # on the top level of a module
     arguments: dict[str, Any]
@@ -62,6 +64,31 @@ class Cell:
         name = f"{self.function.__module__}.{self.function.__qualname__}"
         what = [name, self.arguments, code(self.function, *self.code), versions()]
         return _sha(_json(what, f"{self}: its arguments", sort_keys=True))
+
+    def made(self, *first: Any) -> Any:
+        """What the function gives of `first` and the arguments, as JSON hands them on."""
+        return self.function(*first, **json.loads(json.dumps(self.arguments)))
+
+
+@dataclass(frozen=True)
+class Training(Call):
+    """A call that gives weights, name -> tensor. opened(weights, **arguments) is what cells get of it.
+
+    `code` names what both depend on. Only with `kept` do the weights outlive the cells that ask at once.
+    """
+
+    opened: Callable[..., Any] = dict
+
+
+@dataclass(frozen=True)
+class Cell(Call):
+    """A call whose result is JSON. With `reads` it gets, unchanged, what that training opens."""
+
+    reads: Training | None = None
+
+    @property
+    def key(self) -> str:
+        return _sha(super().key + self.reads.key) if self.reads else super().key
 
 
 @functools.cache
@@ -140,23 +167,55 @@ def _stored(key: str) -> str | None:
         return None
 
 
-def _compute(cell: Cell, key: str) -> Done:
+def _jobs(cells: dict[str, Cell]) -> list[Job]:
+    """Cells that read one training are one job, so that it is made once."""
+    jobs: dict[str, Job] = {}
+    for key, cell in cells.items():
+        jobs.setdefault(cell.reads.key if cell.reads else key, {})[key] = cell
+    return list(jobs.values())
+
+
+def _compute(job: Job, store: str) -> list[Done]:
+    """What the cells give, up to the first that fails."""
+    done = []
+    opened = functools.cache(lambda: _opened(next(iter(job.values())).reads, store))
+    for key, cell in job.items():
+        done.append(_done(cell, key, opened))
+        if done[-1][1] is None:
+            break
+    return done
+
+
+def _done(cell: Cell, key: str, opened: Callable[[], Any]) -> Done:
     try:
         if cell.key != key:  # a process that loaded its modules before an edit, or after one
             raise GridError("sources changed since processes started: restart the kernel or the workers")
-        if cell.before:
-            cell.before()
         with linear.one_thread():
-            result = cell.function(**json.loads(json.dumps(cell.arguments)))
+            if cell.before:
+                cell.before()
+            result = cell.made(opened()) if cell.reads else cell.made()
         return key, _json(result, "its result"), "", ""
     except Exception as error:
         said = [type(error).__name__, *str(error).splitlines()[:1]]  # MemoryError often says nothing
         return key, None, ": ".join(said), traceback.format_exc()
 
 
+def _opened(training: Training, store: str) -> Any:
+    if training.before:
+        training.before()
+    found = weights.kept(store, training.key) if training.kept else None
+    if found is None:
+        found = training.made()
+        if training.kept:
+            weights.keep(store, training.key, found)
+    return training.opened(found, **json.loads(json.dumps(training.arguments)))
+
+
 def _here(cells: dict[str, Cell]) -> Iterator[Done]:
-    if min(len(cells), joblib.cpu_count()) < 2:
-        yield from (_compute(cell, key) for key, cell in cells.items())
+    jobs, store = _jobs(cells), places.current().cells
+    if min(len(jobs), joblib.cpu_count()) < 2:
+        for job in jobs:
+            yield from _compute(job, store)
         return
     left = dict(cells)
     for deaths in range(1, DEATHS + 1):
@@ -175,15 +234,17 @@ def _in_pool(cells: dict[str, Cell]) -> Iterator[Done]:
     pool = joblib.Parallel(
         n_jobs=joblib.cpu_count(), backend="loky", return_as="generator_unordered", batch_size=1
     )
-    jobs = (joblib.delayed(_in_worker)(cell, key, os.getpid()) for key, cell in cells.items())
+    store, parent = places.current().cells, os.getpid()
+    jobs = (joblib.delayed(_in_worker)(job, store, parent) for job in _jobs(cells))
     with warnings.catch_warnings(), contextlib.closing(pool(jobs)) as work:
         warnings.filterwarnings("ignore", ".* tasks (have been|which were)")  # closed early, on purpose
-        yield from work
+        for done in work:
+            yield from done
 
 
-def _in_worker(cell: Cell, key: str, parent: int) -> Done:
+def _in_worker(job: Job, store: str, parent: int) -> list[Done]:
     _end_with(parent)
-    return _compute(cell, key)
+    return _compute(job, store)
 
 
 @functools.cache
@@ -209,13 +270,13 @@ def _on_cluster(address: str, cells: dict[str, Cell]) -> Iterator[Done]:
         ) from None
     with client:
         _refuse_unequal(client, address)
-        futures = client.map(_compute, list(cells.values()), list(cells), pure=False)
+        futures = client.map(_compute, _jobs(cells), store=places.current().cells, pure=False)
         for future in as_completed(futures, loop=client.loop):
             try:  # not by its status: a result that a dead worker held is being computed again
-                result = future.result()
+                done = future.result()
             except (CancelledError, KilledWorker, OSError):
                 raise GridError(f"{CLUSTER} = {address}: workers or scheduler died; {AGAIN}") from None
-            yield result
+            yield from done
 
 
 def _refuse_unequal(client, address: str) -> None:

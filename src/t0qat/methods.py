@@ -303,11 +303,16 @@ class Method(NamedTuple):
     strength: str = ""  # the setting that is its own to tune, if it has one
     values: tuple[float, ...] = ()  # what to tune it over
     rounding: str = "nearest"  # a name in rounding.ROUNDINGS: what else may round its weights
+    scale: str = "mse"  # the scale rule that it is judged by; "absmax" where training rounds by that
 
     @property
     def for_bits(self) -> bool:
         """Whether it trains for one bit-width, its setting `bits`."""
         return "bits" in inspect.signature(self.build).parameters
+
+    def rule(self, bits: int, train_bits: int | None) -> str:
+        """The scale rule that it is judged by at these bits: steps that it learned for them, if any."""
+        return "learned" if self.rounding == "learned" and bits == train_bits else self.scale
 
     def objective(self, **settings) -> Objective:
         """The method with these settings, for training.train."""
@@ -329,18 +334,17 @@ XI_SCALINGS = (10.0, 30.0, 100.0, 300.0, 1000.0)  # noise from 0.0013 to 0.13
 ON_NETWORKS = {
     "t0_qat_tuned": Method("T0-QAT, tuned", t0_qat, 1, "xi_scaling", XI_SCALINGS),
     "gptq": Method("GPTQ", no_noise, rounding="gptq"),
-    "ste": Method("STE", ste),
+    "ste": Method("STE", ste, scale="absmax"),
     "lsq": Method("LSQ", lsq, 1, "step_rate", (0.001, 0.01, 0.1, 0.3, 1.0), "learned"),
-    "parq": Method("PARQ", parq, 1, "steepness", (1.0, 3.0, 10.0, 30.0, 100.0)),
+    "parq": Method("PARQ", parq, 1, "steepness", (1.0, 3.0, 10.0, 30.0, 100.0), scale="absmax"),
     "matched_noise": Method("Matched noise", matched_noise),
     "diffq": Method("DiffQ", diffq),
     "two_point_noise": Method("NSO", two_point_noise, 2, "sigma", tuple(XI * v for v in XI_SCALINGS)),
     "sam": Method("SAM", sam, 2, "rho", (0.01, 0.03, 0.1, 0.3, 1.0)),
     "kure": Method("KURE", kure, 1, "strength", (0.03, 0.1, 0.3, 1.0, 3.0)),
-    "random_bits": Method("Random-bit STE", random_bits),
+    "random_bits": Method("Random-bit STE", random_bits, scale="absmax"),
 }
 REGISTRY = ChainMap(METHODS, VARIANTS, ON_NETWORKS)  # every method there is
-HALF = "_half"  # ends the name of a two-gradient method's row with half the epochs
 
 
 def build(**settings: float) -> dict[str, View]:

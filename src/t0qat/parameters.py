@@ -95,9 +95,8 @@ RULES = {
     "error_rate": number(1e-9, 0.5),
     "grid_range": choice("narrow", "full"),
     "grid_scale": choice("absmax", "mse"),
-    "replicates_networks": whole(2, 100_000),
+    "network_replicates": whole(2, 100_000),
     "network_epochs": whole(1, 1_000_000),
-    "network_learning_rate": number(1e-12, 10),
     "points": whole(2, 1000),
     "tuning_points": whole(2, 1000),
     "calibration_replicates": whole(2, 10_000_000),
@@ -108,15 +107,18 @@ RULES = {
     "dataset": pattern(
         r"[A-Za-z]\w*|[^\n]+\.npz", "'digits', a name on OpenML, or the path of an .npz file"
     ),
-    "readers": pattern(r"[a-z_]+(, *[a-z_]+)*", "mlp, small_cnn, or both with a comma"),
+    "networks_read": pattern(r"([a-z0-9_]+(, *[a-z0-9_]+)*)?", "names of networks, with commas, or ''"),
     "models": pattern(r"[a-z_]+(, *[a-z_]+)*", MODEL_LIST),
     "few_models": pattern(r"([a-z_]+(, *[a-z_]+)*)?", f"{MODEL_LIST}, or ''"),
     "methods": pattern(
         r"[a-zA-Z]\w*(, *[a-zA-Z]\w*)*",
         "names of training methods, with commas, such as 'ste, lsq', or 'all'",
     ),
-    "tuning_replicates": whole(2, 100_000),
-    "candidates": whole(1, 1000),
+    "few_replicates": whole(2, 10_000_000),
+    "trained_bits": words(bit_list, "bit-widths from 1 to 16, each once, such as '4, 3, 2'"),
+    "trainings": whole(1, 1_000_000),
+    "tuning_starts": whole(1, 100_000),
+    "rates": whole(1, 1000),
     "lowest_rate": number(1e-12, 10),
     "highest_rate": number(1e-12, 10),
     "batch_size": whole(1, 1_000_000),
@@ -138,7 +140,7 @@ RULES = {
     "block_windows": whole(1, 100_000),
 }
 # More of these measure the same thing more precisely; any other parameter changes what is measured.
-SAMPLE_SIZES = {"replicates", "replicates_networks", "calibration_replicates", "tuning_replicates"}
+SAMPLE_SIZES = {"replicates", "network_replicates", "few_replicates", "calibration_replicates"}
 SAMPLE_SIZES |= {"draws", "networks", "noise_pairs", "probes"}
 
 

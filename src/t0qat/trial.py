@@ -1,8 +1,9 @@
-"""One network of a benchmark on images: trained by a method, rounded to every width, exported, read.
+"""One network of the benchmark on images: trained by a method, then opened for questions.
 
-This room holds what determines a cell's result, and nothing else: an edit here computes every cell anew.
+This room holds what determines the weights, and how they are judged: an edit here trains anew.
 """
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,32 +12,37 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from t0qat import (
-    constants,
-    export,
-    gptq,
-    grid,
-    images,
-    methods,
-    models,
-    quantizers,
-    rounding,
-    streams,
-    tasks,
-    training,
-)
-from t0qat.arms import FLOAT, Arm, preset, sources
-from t0qat.methods import HALF, REGISTRY, Method
+from t0qat import constants, export, grid, images, models, quantizers, streams, tasks, trained, training
+from t0qat.arms import Arm, is_importable, known, preset, sources
+from t0qat.methods import REGISTRY, Weights
 from t0qat.models import MODELS
-from t0qat.quantizers import SCALES, Grid
-from t0qat.rounding import ROUNDINGS, rounded
+from t0qat.quantizers import Grid
+from t0qat.rounding import Codes
 from t0qat.streams import stream
+from t0qat.trained import Trained
 
 CALIBRATION = 256  # images of the training part, for roundings that look at inputs
 TOGETHER = 1024  # images a forward pass of evaluation
 
 
-def train_and_round(
+def parts(dataset: str, part: str, replicate: int, seed: int, device: str) -> list[Tensor]:
+    """Inputs and target to train on, then those to judge by.
+
+    part: "test", or "validation", which never sees the test part.
+    """
+    data = images.load(dataset).split(replicate, seed)
+    data = data if part == "test" else tasks.held_out_quarter(data, replicate, seed)
+    return [torch.from_numpy(array).to(device) for array in data]
+
+
+def built(dataset: str, model: str, replicate: int, seed: int, device: str) -> nn.Module:
+    """The network before training."""
+    source = images.load(dataset)
+    draws = stream("initialization", replicate, seed)
+    return MODELS[model](draws, source.shape, source.classes).to(device)
+
+
+def fit(
     *,
     dataset: str,
     model: str,
@@ -46,26 +52,14 @@ def train_and_round(
     epochs: int,
     batch_size: int,
     schedule: str,
-    widths: list[int],
     part: str,
     replicate: int,
     seed: int,
     device: str,
-) -> list[list]:
-    """One cell: numbers [bits, scale rule, metric, value], for FLOAT and each of the widths.
-
-    settings: all that the method takes, bits among them if it trains for a width. part: "test", or
-    "validation", which never sees the test part. Metrics: accuracy (share named rightly), differing
-    (images that the exported integer codes name otherwise than the fake-quantized weights), bytes (of
-    all that is exported); of training: gradients (evaluations on one batch), weight_norm (2-norm of all
-    quantized weights).
-    """
-    source = images.load(dataset)
-    data = source.split(replicate, seed)
-    data = data if part == "test" else tasks.held_out_quarter(data, replicate, seed)
-    inputs, target, other_inputs, other_target = (torch.from_numpy(a).to(device) for a in data)
-    net = MODELS[model](stream("initialization", replicate, seed), source.shape, source.classes)
-    net = net.to(device)
+) -> Weights:
+    """A training of the grid. settings: all that the method takes, bits among them if it has them."""
+    inputs, target, _, _ = parts(dataset, part, replicate, seed, device)
+    net = built(dataset, model, replicate, seed, device)
     registered = REGISTRY[method]
     objective = registered._replace(build=preset(registered)[0]).objective(**settings)
     extra = objective.extra(dict(net.named_parameters()))
@@ -83,31 +77,52 @@ def train_and_round(
         schedule=schedule,
         extra=extra,
     )
+    return trained.packed(net, extra)
+
+
+def opened(
+    weights: Weights,
+    *,
+    dataset: str,
+    model: str,
+    method: str,
+    settings: dict[str, Any],
+    epochs: int,
+    batch_size: int,
+    part: str,
+    replicate: int,
+    seed: int,
+    device: str,
+    **_: Any,
+) -> Trained:
+    """The network of `fit`, judged on the other images.
+
+    Scores: accuracy (share named rightly) and loss (mean cross entropy in nats, at most that of a guess
+    among the classes); of exported integers: differing (images that they name otherwise than the
+    fake-quantized weights) and bytes (of all that is exported).
+    """
+    inputs, _, others, target = parts(dataset, part, replicate, seed, device)
+    net = built(dataset, model, replicate, seed, device)
+    extra = trained.unpacked(weights, net)
     net.eval()
-    answers = named(net, other_inputs)
-    weights = methods.quantized(dict(net.named_parameters())).values()
-    found = [
-        [FLOAT, "none", "accuracy", share(answers == other_target)],
-        [FLOAT, "none", "bytes", sum(t.nbytes for t in net.state_dict().values())],
-        [FLOAT, "none", "weight_norm", torch.cat([w.detach().flatten() for w in weights]).norm().item()],
-        [
-            FLOAT,
-            "none",
-            "gradients",
-            registered.gradients * training_steps(len(inputs), epochs, batch_size),
-        ],
-    ]
-    for bits in widths:
-        for rule, how in rules(registered, bits, settings.get("bits")).items():
-            on = Grid(bits, scale=rule if rule in SCALES else "absmax")
-            codes = ROUNDINGS[how](net, on, extra, inputs[:CALIBRATION])
-            answers = named(rounded(net, codes), other_inputs)
-            exported = export.export(net, codes, on)
-            differing = named(export.runnable(exported, net), other_inputs) != answers
-            found.append([bits, rule, "accuracy", share(answers == other_target)])
-            found.append([bits, rule, "differing", differing.sum().item()])
-            found.append([bits, rule, "bytes", exported.total_bytes])
-    return found
+    most = math.log(images.load(dataset).classes)
+
+    def loss(net: nn.Module) -> float:
+        return at_most(cross_entropy(outputs(net, others), target).item(), most)
+
+    def scores(seen: nn.Module, codes: Codes | None, on: Grid | None) -> list[list]:
+        logits = outputs(seen, others)
+        answers = logits.argmax(1)
+        found = [["accuracy", share(answers == target)]]
+        found += [["loss", at_most(cross_entropy(logits, target).item(), most)]]
+        if codes is None:
+            return [*found, ["bytes", sum(t.nbytes for t in seen.state_dict().values())]]
+        model = export.export(net, codes, on)
+        differing = outputs(export.runnable(model, net), others).argmax(1) != answers
+        return [*found, ["differing", differing.sum().item()], ["bytes", model.total_bytes]]
+
+    gradients = REGISTRY[method].gradients * training_steps(len(inputs), epochs, batch_size)
+    return Trained(net, extra, settings.get("bits"), inputs[:CALIBRATION], gradients, scores, loss)
 
 
 def training_steps(images: int, epochs: int, batch_size: int) -> int:
@@ -115,24 +130,22 @@ def training_steps(images: int, epochs: int, batch_size: int) -> int:
     return epochs * max(1, round(images / batch_size))
 
 
-def rules(method: Method, bits: int, train_bits: int | None) -> dict[str, str]:
-    """Scale rule -> rounding: both of SCALES, and learned steps where these bits learned them."""
-    learned = method.rounding == "learned"
-    found = dict.fromkeys(SCALES, "nearest" if learned else method.rounding)
-    return found | ({"learned": "learned"} if learned and bits == train_bits else {})
-
-
 @torch.no_grad()
-def named(net: nn.Module, inputs: Tensor) -> Tensor:
-    """The class of each image: that of the largest output."""
-    return torch.cat([net(part).argmax(1) for part in inputs.split(TOGETHER)])
+def outputs(net: nn.Module, inputs: Tensor) -> Tensor:
+    """(images, classes)."""
+    return torch.cat([net(part) for part in inputs.split(TOGETHER)])
+
+
+def at_most(value: float, most: float) -> float:
+    """The value; `most` where it is more, or no number."""
+    return min(value, most) if math.isfinite(value) else most
 
 
 def share(events: Tensor) -> float:
     return events.double().mean().item()
 
 
-# What every cell depends on, beside the functions of its own method.
+# What every training depends on, beside the functions of its own method.
 CODE = (
     sys.modules[__name__],
     constants,
@@ -140,23 +153,23 @@ CODE = (
     images,
     models,
     quantizers,
-    rounding,
     streams,
     tasks,
+    trained.packed,
+    trained.unpacked,
     training,
 )
 
 
-def cell(
-    arm: Arm, learning_rate: float, strength: float, replicate: int, part: str, **shared
-) -> grid.Cell:
-    """Train the arm with these on this replicate; shared: the arguments that all cells share."""
-    method = arm.registered
-    settings = preset(method)[1] | ({"bits": arm.train_bits} if arm.train_bits else {})
-    settings |= {method.strength: strength} if method.strength else {}
-    own = {"dataset": arm.dataset, "model": arm.model, "method": arm.method.removesuffix(HALF)}
-    own |= {"settings": settings, "learning_rate": learning_rate, "replicate": replicate}
-    own |= {"part": part, "epochs": arm.epochs(shared["epochs"])}
+def train(arm: Arm, learning_rate: float, strength: float, **shared: Any) -> grid.Training:
+    """The training of this arm with these. shared: the other arguments of `fit`.
+
+    epochs are those of a method with one gradient evaluation a step; one with two gets half of them.
+    Weights of the test part are kept, where what they depend on can be seen.
+    """
+    own = arm.training(learning_rate, strength)
+    own |= {"epochs": max(1, shared["epochs"] // arm.registered.gradients)}
     files = [Path(arm.dataset)] if arm.dataset.endswith(".npz") else []
-    code = *CODE, *sources(method), *([gptq] if method.rounding == "gptq" else []), *files
-    return grid.Cell(train_and_round, shared | own, tuple(code))
+    kept = shared["part"] == "test" and is_importable(arm.registered)
+    code = (*CODE, *sources(arm.registered), *files)
+    return grid.Training(fit, shared | own, code, known(own["method"]), kept, opened)
