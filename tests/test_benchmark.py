@@ -53,7 +53,7 @@ def test_the_fewest_are_chosen_and_the_most_are_worst_where_less_is_better():
     rule = rule.groupby("scale_rule").value.mean().idxmin()
     at = {"method": "t0_qat", "eval_bits": 2, "metric": "score"}
     rows = files["a"].set_index([*at, "scale_rule"])["mean"]
-    assert rows[*at.values(), "chosen"] == rows[*at.values(), rule]
+    assert rows[*at.values(), "own"] == rows[*at.values(), rule]
     scored = test.query("method == 't0_qat' and scale_rule == 'mse' and metric == 'score'")
     worst = scored.groupby("replicate").value.max().mean()
     found = files["a_any"].query("method == 't0_qat' and scale_rule == 'mse' and quantity == 'worst'")

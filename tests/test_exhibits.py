@@ -239,7 +239,7 @@ def language_rows(
         "language_blocks": [
             {k: v for k, v in row.items() if k != "metric"}
             for row in tables["language"]
-            if row["metric"] == "bits_per_character" and row["scale_rule"] != "chosen"
+            if row["metric"] == "bits_per_character" and row["scale_rule"] != "own"
         ],
         "language_text": [
             {
@@ -276,7 +276,7 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
             ]
 
         for width in (FLOAT, *bits):
-            rules = ["none"] if width == FLOAT else ["absmax", "mse", "chosen"]
+            rules = ["none"] if width == FLOAT else ["absmax", "mse", "own"]
             rules += ["learned"] * (arm.method == "lsq" and arm.train_bits == width)
             for rule in rules:
                 at = {"eval_bits": width, "scale_rule": rule}
@@ -289,7 +289,7 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
                         kept = {"against": "unrounded", "other": "no_noise", "other_bits": 0}
                         tables[file + "_kept"].append(difference(**keys, **at, **kept))
         for quantity in ("mean", "worst"):
-            at = {"scale_rule": "chosen", "quantity": quantity}
+            at = {"scale_rule": "own", "quantity": quantity}
             tables[file + "_any"].append(loss(**keys, **at))
             tables[file + "_any_paired"] += pairs(bits[-1], **at)
     return tables
@@ -540,7 +540,7 @@ def test_the_readme_says_what_to_use_and_counts_verdicts():
     for lead, width, best, *others in use:
         model = lead.split(",")[0].lower().replace(" ", "_").replace("-", "") if lead else model
         file, metric, times = files["CNN" if "cnn" in model else "small"]
-        here = {"model": model, "eval_bits": int(width.removeprefix("INT")), "scale_rule": "chosen"}
+        here = {"model": model, "eval_bits": int(width.removeprefix("INT")), "scale_rule": "own"}
         select = " and ".join(f"{key} == {value!r}" for key, value in here.items())
         arm = tables[f"{file}_paired"].query(
             f"{select} and method == 't0_qat' and against == 'best_baseline'"

@@ -27,7 +27,7 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
     """Bits per character as a user reads them: at the own width and the chosen rule, or unrounded."""
     table = table[table.metric == "bits_per_character"]
     table = table[table.train_bits.isin([0]) | (table.train_bits == table.eval_bits)]
-    return table[table.scale_rule == np.where(table.eval_bits == 32, "none", "chosen")]
+    return table[table.scale_rule == np.where(table.eval_bits == 32, "none", "own")]
 
 
 def column(tables, model: str, bits: int) -> dict[str, str]:
@@ -43,7 +43,7 @@ def test_the_least_bits_are_bold_and_less_than_the_reference_is_never_marked_as_
     rows = scores(tables["language"]).query("model == 'small_llama' and eval_bits == 2")
     pairs = tables["language_paired"]
     mine = (pairs.model == "small_llama") & (pairs.eval_bits == 2) & (pairs.against == "best_baseline")
-    mine &= pairs.scale_rule == "chosen"
+    mine &= pairs.scale_rule == "own"
     for method, estimate, p in (
         ("ste", -0.5, 0.001), ("diffq", 0.5, 0.001), ("gptq", 0.5, 0.06), ("t0_qat", 0.5, 0.049)
     ):  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_model_keeps_its_score_where_the_whole_interval_is_within_the_margin(t
     kept = tables["language_kept"]
     kept[["ci_low", "ci_high"]] = -1.0, 1.0
     mine = (kept.method == "t0_qat_tuned") & (kept.model == "small_llama") & (kept.eval_bits == 4)
-    kept.loc[mine & (kept.scale_rule == "chosen"), "ci_high"] = high
+    kept.loc[mine & (kept.scale_rule == "own"), "ci_high"] = high
     macros = language.language(tables)[1]
     both = f"at no width on the {GPT} and the {LLAMA}"
     assert macros["LanguageKeptTuned"] == (
@@ -93,7 +93,7 @@ def test_a_model_keeps_its_score_where_the_whole_interval_is_within_the_margin(t
 
 def test_fewer_bits_are_a_gain_and_are_called_lower(tables):
     pairs, anywhere = tables["language_paired"], tables["language_any_paired"]
-    mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain") & (pairs.scale_rule == "chosen")
+    mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain") & (pairs.scale_rule == "own")
     pairs.loc[mine, ["estimate", "p_holm"]] = -0.1, 0.01
     pairs.loc[mine & (pairs.model == "small_llama") & (pairs.eval_bits == 2), "estimate"] = 0.1
     pairs.loc[mine & (pairs.model == "small_gpt2") & (pairs.eval_bits == 2), "p_holm"] = 0.2
@@ -205,7 +205,7 @@ def test_each_layout_stands_with_its_own_models(tables):
 
 def test_pairs_of_the_other_layouts_are_counted_by_the_corrected_tests(tables):
     pairs = tables["language_paired"]
-    mine = (pairs.method == "t0_qat") & (pairs.against == "plain") & (pairs.scale_rule == "chosen")
+    mine = (pairs.method == "t0_qat") & (pairs.against == "plain") & (pairs.scale_rule == "own")
     pairs.loc[mine, ["estimate", "p_holm"]] = 0.3, 0.01
     pairs.loc[mine & (pairs.model == "small_gpt2_groups") & (pairs.eval_bits == 4), "p_holm"] = 0.05
     pairs.loc[mine & (pairs.model == "small_llama_groups") & (pairs.eval_bits == 4), "estimate"] = -0.3

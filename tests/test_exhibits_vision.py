@@ -67,7 +67,7 @@ def test_each_accuracy_is_that_of_the_arm_trained_for_the_width_or_for_none(tabl
             if fixed and bits == 32:
                 assert cell == "--"
                 continue
-            rule = "none" if bits == 32 else "chosen"
+            rule = "none" if bits == 32 else "own"
             row = only(accuracies, **mine, train_bits=bits * fixed, eval_bits=bits, scale_rule=rule)
             expected = 100 * row["mean"], 50 * (row.ci_high - row.ci_low)
             assert numbers(cell) == pytest.approx(expected, abs=0.06)
@@ -85,7 +85,7 @@ def test_marks_follow_the_corrected_tests_against_the_reference(tables):
     body, macros = vision.vision(tables)
     rows = rows_of(body)[1:18]  # of the small CNN
     accuracies = tables["vision"].query(
-        "model == 'small_cnn' and metric == 'accuracy' and scale_rule == 'chosen' and eval_bits == 4"
+        "model == 'small_cnn' and metric == 'accuracy' and scale_rule == 'own' and eval_bits == 4"
         " and train_bits in (0, 4)"
     )
     cells = dict(zip(accuracies.method, (row[2] for row in rows), strict=True))
@@ -100,7 +100,7 @@ def test_marks_follow_the_corrected_tests_against_the_reference(tables):
                 model="small_cnn",
                 method=method,
                 eval_bits=4,
-                scale_rule="chosen",
+                scale_rule="own",
                 against="best_baseline",
             )
             assert (r"\circ" in cell) == (row.estimate >= 0 or row.p_holm >= 0.05), method
@@ -118,7 +118,7 @@ def test_the_highest_means_are_named_with_their_intervals(tables):
     table = tables["vision"]
     table.loc[
         (table.model == "deep_cnn") & (table.method == "kure") & (table.eval_bits == 2)
-        & (table.scale_rule == "chosen"),
+        & (table.scale_rule == "own"),
         ["mean", "ci_low", "ci_high"],
     ] = [0.987, 0.981, 0.993]  # fmt: skip
     said = vision.vision(tables)[1]["VisionBest"]
@@ -170,9 +170,9 @@ def test_stars_of_the_differences_mark_what_is_decided(tables):
 def test_accuracy_is_kept_where_the_whole_interval_is_within_the_margin(tables, low, keeps):
     kept = tables["vision_kept"]
     kept["ci_low"] = -1.0
-    kept.loc[kept.scale_rule != "chosen", "ci_low"] = 0.1  # at the other rules all would
+    kept.loc[kept.scale_rule != "own", "ci_low"] = 0.1  # at the other rules all would
     mine = (kept.method == "t0_qat_tuned") & (kept.model == "deep_cnn") & (kept.eval_bits == 4)
-    kept.loc[mine & (kept.scale_rule == "chosen"), "ci_low"] = low
+    kept.loc[mine & (kept.scale_rule == "own"), "ci_low"] = low
     macros = vision.vision(tables)[1]
     both = f"at no width on the {SMALL} and the {DEEP}"
     assert macros["VisionKeptTuned"] == (
@@ -186,7 +186,7 @@ def test_accuracy_is_kept_where_the_whole_interval_is_within_the_margin(tables, 
 
 def test_where_tuned_noise_gains_and_loses_is_what_the_corrected_tests_say(tables):
     pairs = tables["vision_paired"]
-    mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain") & (pairs.scale_rule == "chosen")
+    mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain") & (pairs.scale_rule == "own")
     pairs.loc[mine, ["estimate", "p_holm"]] = 0.1, 0.01
     pairs.loc[mine & (pairs.model == "deep_cnn") & (pairs.eval_bits == 2), "estimate"] = -0.1
     pairs.loc[mine & (pairs.model == "small_cnn") & (pairs.eval_bits == 2), "p_holm"] = 0.2

@@ -24,7 +24,7 @@ def made_up(models: str, few: str, widths: tuple[int, ...]) -> pd.DataFrame:
     """Rows as of vision.tables: accuracies from 0.08 to 0.995, no two alike, in no order."""
     rows = []
     for arm in arms.arms("digits", models, few, widths):
-        measured = [(bits, rule) for bits in widths for rule in ("absmax", "mse", "chosen")]
+        measured = [(bits, rule) for bits in widths for rule in ("absmax", "mse", "own")]
         measured += [(32, "none")] + [(arm.train_bits, "learned")] * (arm.method == "lsq")
         for bits, rule in measured:
             row = arm._asdict() | {"eval_bits": bits, "scale_rule": rule, "n": 20}
@@ -45,7 +45,7 @@ def percent(
 ) -> list[float]:
     """mean, ci_low and ci_high of one accuracy, within 0 and 100; no rule: as a user reads it."""
     where = ["model", "method", "train_bits", "eval_bits", "scale_rule", "metric"]
-    rule = rule or ("none" if bits == 32 else "chosen")
+    rule = rule or ("none" if bits == 32 else "own")
     key = (model, method, trained, bits, rule, "accuracy")
     (row,) = (100 * table.set_index(where).sort_index().loc[[key], ["mean", "ci_low", "ci_high"]]).values
     return [min(max(float(value), 0), 100) for value in row]
@@ -314,7 +314,7 @@ def written(models: str, widths: tuple[int, ...]) -> pd.DataFrame:
 
 
 def bits_of(table, model, method, trained, bits) -> list[float]:
-    rule = "none" if bits == 32 else "chosen"
+    rule = "none" if bits == 32 else "own"
     (row,) = table[
         (table.model == model) & (table.method == method) & (table.train_bits == trained)
         & (table.eval_bits == bits) & (table.scale_rule == rule) & (table.metric == "bits_per_character")

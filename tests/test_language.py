@@ -583,7 +583,7 @@ def test_the_tables_come_back_from_their_files_and_follow_from_the_models(run, t
     per = scored.groupby([*KEYS, *at, "replicate"]).value.mean()
     table = made["language"]
     for row in table[
-        (table.metric == "bits_per_character") & (table.scale_rule != "chosen")
+        (table.metric == "bits_per_character") & (table.scale_rule != "own")
     ].itertuples():
         values = per[tuple(getattr(row, key) for key in [*KEYS, *at])]
         low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
@@ -614,7 +614,7 @@ def test_the_tables_come_back_from_their_files_and_follow_from_the_models(run, t
     assert set(samples.eval_bits) == {32, 4, 2}
     assert {len(json.loads(text)) for text in samples.text} == {4 * CONTEXT}
     assert (
-        made["language"].query("scale_rule == 'chosen'").groupby(KEYS).eval_bits.nunique() == 2
+        made["language"].query("scale_rule == 'own'").groupby(KEYS).eval_bits.nunique() == 2
     ).all()
 
 

@@ -418,7 +418,7 @@ def test_the_chosen_rule_is_the_one_that_validated_best():
         ("ste", 2, "learned"): [0.7, 0.4],
     }
     rows = compare.with_chosen(synthetic_rows(test), synthetic_rows(known), vision.ACCURACY)
-    assert rows[rows.scale_rule == "chosen"].value.tolist() == [0.1, 0.2]  # mse, the first of equals
+    assert rows[rows.scale_rule == "own"].value.tolist() == [0.1, 0.2]  # mse, the first of equals
     assert len(rows) == 8
 
 

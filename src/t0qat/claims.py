@@ -117,7 +117,7 @@ def _accuracy(model: str, method: str, against: str, words: str, value: float = 
         f" {model_label(model)}",
         "vision_any_paired",
         {"dataset": "digits", "model": model, "method": method, "against": against}
-        | {"scale_rule": "chosen", "quantity": "mean"},
+        | {"scale_rule": "own", "quantity": "mean"},
         "above",
         value,
     )
@@ -133,7 +133,7 @@ def _accuracy_at(
         f"accuracy {at}, {TRAINED[method]} minus {words}, {margin}, {model_label(model)}",
         file,
         {"dataset": "digits", "model": model, "method": method, "against": against}
-        | {"eval_bits": bits, "scale_rule": "chosen" if bits < 32 else "none"},
+        | {"eval_bits": bits, "scale_rule": "own" if bits < 32 else "none"},
         "above",
         -ACCURACY_MARGIN,
     )
@@ -152,7 +152,7 @@ def _bits(model: str, method: str, against: str, words: str, value: float = 0.0)
         f" {model_label(model)}",
         "language_any_paired",
         {"dataset": "pydoc_topics", "model": model, "method": method, "against": against}
-        | {"scale_rule": "chosen", "quantity": "mean"},
+        | {"scale_rule": "own", "quantity": "mean"},
         "below",
         value,
     )
@@ -168,7 +168,7 @@ def _bits_at(
         f" {model_label(model)}",
         file,
         {"dataset": "pydoc_topics", "model": model, "method": method, "against": against}
-        | {"eval_bits": bits, "scale_rule": "chosen" if bits < 32 else "none"},
+        | {"eval_bits": bits, "scale_rule": "own" if bits < 32 else "none"},
         "below",
         BITS_MARGIN,
     )

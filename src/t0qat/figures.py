@@ -19,10 +19,10 @@ from t0qat.exhibits.language import without_ending
 from t0qat.exhibits.theory import NETWORK_LABELS, at_fitted_noise
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
 from t0qat.experiments import QUANTITIES, Losses
-from t0qat.methods import METHODS, NAMED, REGISTRY, VARIANTS
-from t0qat.precision import SUBJECTS
+from t0qat.methods import METHODS, REGISTRY
+from t0qat.tasks import IMAGES, TASKS
 
-COLUMN = 3.4  # inches
+COLUMN, TEXT = 3.4, 6.2  # inches
 # Line styles and shades differ as well as hues, so that nothing hangs on colour. Hues after Okabe
 # and Ito's palette for colour blindness.
 STYLES = [
@@ -56,7 +56,7 @@ FONT = {
 
 def style(method: str) -> dict:
     """The line of one method, the same in every figure."""
-    return STYLES[[*METHODS, *VARIANTS].index(method) % len(STYLES)]
+    return STYLES[[name for part in REGISTRY.maps for name in part].index(method) % len(STYLES)]
 
 
 def density(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -235,16 +235,22 @@ def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> 
     """
     with mpl.rc_context(FONT):
         datasets = curves.dataset.unique()
+        across = 1 if len(datasets) <= 3 else 2
+        down = -(-len(datasets) // across)
         figure, axes = plt.subplots(
-            2 * len(datasets), 1, figsize=(COLUMN, 1.85 * len(datasets)), sharex=True,
-            layout="constrained", height_ratios=[1, 2.6] * len(datasets),
+            2 * down, across, figsize=(COLUMN if across == 1 else TEXT, 1.85 * down), sharex=True,
+            layout="constrained", height_ratios=[1, 2.6] * down, squeeze=False,
         )  # fmt: skip
-        for dataset, rail, panel in zip(datasets, axes[::2], axes[1::2], strict=True):
+        pairs = list(zip(axes[::2].flat, axes[1::2].flat, strict=True))
+        for rail, panel in pairs[len(datasets) :]:
+            rail.set_axis_off()
+            panel.set_axis_off()
+        for dataset, (rail, panel) in zip(datasets, pairs, strict=False):
             part, marks = (table[table.dataset == dataset] for table in (curves, knees))
             for i, (method, mine) in enumerate(part.groupby("method", sort=False)):
                 line = style(method)
                 panel.plot(
-                    mine.bits, mine["mean"], label=NAMED[method].label,
+                    mine.bits, mine["mean"], label=method_label(method),
                     markersize=4, markevery=(i % 2, 2), **line,
                 )  # fmt: skip
                 level = full[(full.dataset == dataset) & (full.method == method)]["mean"].iloc[0]
@@ -265,15 +271,25 @@ def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> 
             rail.spines[["left", "bottom"]].set_visible(False)
             rail.tick_params(bottom=False)
             rail.set_title(DATASET_LABELS.get(dataset, dataset), loc="left")
-            panel.set(yscale="log", ylabel=SUBJECTS[dataset].metric)
+            panel.set(yscale="log", ylabel=_loss(dataset))
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             panel.yaxis.set_minor_formatter("")
-        axes[0].set_title("filled: knee, open: step = xi", loc="right", fontsize=7)
-        axes[-1].set(xlabel="Bits of every weight", xticks=range(2, 18, 2), xlim=(0.5, 17.5))
-        axes[1].legend(frameon=False, loc="center right")
+        pairs[0][0].set_title("filled: knee, open: step = xi", loc="right", fontsize=7)
+        for panel in axes[-1]:
+            panel.set(xlabel="Bits of every weight", xticks=range(2, 18, 2), xlim=(0.5, 17.5))
+        most = max((panel for _, panel in pairs), key=lambda panel: len(panel.lines))
+        handles, labels = most.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3 * across, frameon=False)
         plt.close(figure)
     return figure
+
+
+def _loss(dataset: str) -> str:
+    """What precision.curves measures on these data."""
+    if dataset in TASKS:
+        return "Unexplained variance"
+    return "Cross entropy (nats)" if dataset.partition("_")[0] in IMAGES else "Bits per character"
 
 
 def scale(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
@@ -405,7 +421,7 @@ def _whiskers(rows: pd.DataFrame) -> list[pd.Series]:
 
 def _read(rows: pd.DataFrame) -> pd.DataFrame:
     """Those not rounded, and those at the scale rule that validated best."""
-    return rows[rows.scale_rule == np.where(rows.eval_bits == FLOAT, "none", "chosen")]
+    return rows[rows.scale_rule == np.where(rows.eval_bits == FLOAT, "none", "own")]
 
 
 def _widths(rows: pd.DataFrame) -> list[int]:

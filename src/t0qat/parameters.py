@@ -107,7 +107,7 @@ RULES = {
     "dataset": pattern(
         r"[A-Za-z]\w*|[^\n]+\.npz", "'digits', a name on OpenML, or the path of an .npz file"
     ),
-    "networks_read": pattern(r"([a-z0-9_]+(, *[a-z0-9_]+)*)?", "names of networks, with commas, or ''"),
+    "readers": pattern(r"([a-z0-9_]+(, *[a-z0-9_]+)*)?", "names of networks, with commas, or ''"),
     "models": pattern(r"[a-z_]+(, *[a-z_]+)*", MODEL_LIST),
     "few_models": pattern(r"([a-z_]+(, *[a-z_]+)*)?", f"{MODEL_LIST}, or ''"),
     "methods": pattern(

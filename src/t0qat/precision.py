@@ -1,9 +1,11 @@
 """The metric of a trained model against the bits of its weights: curves, knees, flipped low bits.
 
 The metric is a loss, so lower is better. Regression: mean squared error on the test part over the
-variance of its target, the share that stays unexplained. Images: the share of wrong test images.
-Every weight is quantized, one step an output channel; biases stay in full precision. To add a task,
-write a function of (replicates, views, settings) that trains it and add its line to SUBJECTS.
+variance of its target, the share that stays unexplained. Images: mean cross entropy in nats, at most
+that of a guess. Text: bits per character. Every weight is quantized, one step an output channel; biases
+stay in full precision. Linear layers are trained here, many at once; networks are those that the
+benchmarks train (rooms `vision`, `language`), asked. To add a regression task, add its line to
+tasks.TASKS.
 """
 
 import sys
@@ -14,50 +16,56 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from t0qat import (
     constants,
+    corpora,
     grid,
+    language,
     linear,
     methods,
-    models,
     quantizers,
     statistics,
     streams,
     tasks,
-    training,
+    trained,
+    tuning,
+    vision,
 )
 from t0qat.arms import listed
+from t0qat.benchmark import Jobs, tuned
 from t0qat.constants import FEATURES, XI, XI_SCALING
 from t0qat.experiments import Cell
+from t0qat.language_models import SMALL
 from t0qat.methods import View
+from t0qat.models import MODELS
 from t0qat.parameters import checked
 from t0qat.quantizers import CODES, SCALES, Grid, quantize
-from t0qat.streams import stream
-from t0qat.tasks import IMAGES, TASKS, Data
+from t0qat.rounding import rounded
+from t0qat.tasks import TASKS
 
 # What the cells of this module's grid depend on.
-CODE = sys.modules[__name__], constants, linear, methods, models, quantizers, streams, tasks, training
+CODE = sys.modules[__name__], constants, linear, methods, quantizers, streams, tasks
 BITS = range(1, 17)
 CURVES = {  # (range, scale) -> its grids, bits rising
     (r, s): [Grid(b, r, s) for b in BITS if (r, b) != ("narrow", 1)] for r in CODES for s in SCALES
 }
-KNEE_MARGIN = 0.01  # of the metric: a hundredth of the variance, or one image in a hundred
+GRIDS = [grid for curve in CURVES.values() for grid in curve]
+# What rounding may add to the metric and count as nothing: a hundredth of the variance; nats; bits.
+MARGIN, NETWORK_MARGIN = 0.01, 0.02
 FLIPS = {Grid(8): (1, 2, 3), Grid(4): (1, 2)}  # grid -> how many of the lowest bits are flipped
 
 
-class Trained(NamedTuple):
-    """One method's models of several replicates, as something that can be asked for its metric."""
+class Layers(NamedTuple):
+    """One method's linear layers of several replicates, which can be asked for their metric."""
 
-    weights: list[Tensor]  # one a layer: (replicates, output channels, inputs)
-    metric: Callable[[list[Tensor]], np.ndarray]  # of weights like these: (replicates,), float64
+    weights: Tensor  # (replicates, 1 output channel, inputs)
+    metric: Callable[[Tensor], np.ndarray]  # of weights like these: (replicates,), float64
 
 
 def linear_layer(dataset: str, replicates: range, views: dict[str, View], settings: dict) -> dict:
-    """The paper's layer of ten weights on a regression task: method -> Trained, one channel."""
+    """The paper's layer of ten weights on a regression task: method -> Layers."""
     options = {k: settings[k] for k in ("target", "target_noise") if dataset == "synthetic"}
     seed, shape = settings["seed"], (settings["epochs"], FEATURES + 1)
     train, test = linear.moments(TASKS[dataset](i, seed, **options) for i in replicates)
@@ -66,83 +74,25 @@ def linear_layer(dataset: str, replicates: range, views: dict[str, View], settin
     trained = {}
     for method, view in views.items():
         v = linear.train(train, start, view, noise, settings["learning_rate"]).double()
-        metric = partial(unexplained, test, v[-1:])
-        trained[method] = Trained([v[:-1].T[:, None].contiguous()], metric)
+        trained[method] = Layers(v[:-1].T[:, None].contiguous(), partial(unexplained, test, v[-1:]))
     return trained
 
 
-def unexplained(test: linear.Moments, bias: Tensor, weights: list[Tensor]) -> np.ndarray:
+def unexplained(test: linear.Moments, bias: Tensor, weights: Tensor) -> np.ndarray:
     """Mean squared error over the variance of the target: (replicates,)."""
-    return (test.loss(torch.cat([weights[0][:, 0].T, bias])) / test.variance).numpy()
+    return (test.loss(torch.cat([weights[:, 0].T, bias])) / test.variance).numpy()
 
 
-def network(
-    dataset: str,
-    build: Callable[[np.random.Generator], nn.Module],
-    replicates: range,
-    views: dict[str, View],
-    settings: dict,
-) -> dict:
-    """A network trained with cross-entropy on all images at once: method -> Trained."""
-    seed = settings["seed"]
-    data = [IMAGES[dataset](i, seed) for i in replicates]
-    trained = {}
-    for method, view in views.items():
-        nets = [
-            training.train(
-                build(stream("initialization", i, seed)),
-                torch.from_numpy(part.inputs),
-                torch.from_numpy(part.target),
-                view,
-                methods.noise_from(stream("training_noise", i, seed)),
-                epochs=settings["network_epochs"],
-                learning_rate=settings["network_learning_rate"],
-                loss=cross_entropy,
-            ).requires_grad_(False)
-            for i, part in zip(replicates, data, strict=True)
-        ]
-        layers = zip(
-            *([p.flatten(1) for p in net.parameters() if p.ndim > 1] for net in nets), strict=True
-        )
-        trained[method] = Trained([*map(torch.stack, layers)], partial(share_wrong, nets, data))
-    return trained
-
-
-def share_wrong(nets: list[nn.Module], data: list[Data], weights: list[Tensor]) -> np.ndarray:
-    """Share of test images that each net, with these weights and its own biases, names wrongly."""
-    names = {name: p.shape for name, p in nets[0].named_parameters() if p.ndim > 1}
-    shares = []
-    for i, (net, part) in enumerate(zip(nets, data, strict=True)):
-        seen = {name: w[i].view(names[name]) for name, w in zip(names, weights, strict=True)}
-        answers = functional_call(net, seen, torch.from_numpy(part.test_inputs)).argmax(1)
-        shares.append(np.mean(answers.numpy() != part.test_target))
-    return np.array(shares)
-
-
-class Subject(NamedTuple):
-    """What is trained on a data set, and how it is shared out to processes."""
-
-    train: Callable[[range, dict[str, View], dict[str, Any]], dict[str, Trained]]
-    metric: str  # what its metric is, as figures call it
-    number: str  # the parameter that says how many replicates
-    batch: int  # replicates a process takes at once
-
-
-SUBJECTS = {
-    name: Subject(partial(linear_layer, name), "Unexplained variance", "replicates", 250)
-    for name in TASKS
-}
-# Networks that read the digits, by the data set under which their results stand.
-READERS = {"mlp": "digits", "small_cnn": "digits_small_cnn"}
-SUBJECTS |= {
-    dataset: Subject(
-        partial(network, "digits", models.MODELS[model]),
-        "Share of wrong images",
-        "replicates_networks",
-        2,
-    )
-    for model, dataset in READERS.items()
-}
+BATCH = 250  # linear layers that a process trains at once
+METRICS = dict.fromkeys(TASKS, "Unexplained variance")  # dataset -> its metric, as figures call it
+# Networks that can be asked: name -> the data set under which their results stand, plain for the MLP.
+IMAGE_READERS = {model: "digits" if model == "mlp" else f"digits_{model}" for model in MODELS}
+TEXT_READERS = {model: f"{corpora.DEFAULT}_{model}" for model in SMALL}
+READERS = IMAGE_READERS | TEXT_READERS
+METRICS |= dict.fromkeys(IMAGE_READERS.values(), "Cross entropy, nats")
+METRICS |= dict.fromkeys(TEXT_READERS.values(), "Bits per character")
+ASKED = ("standard_qat", "t0_qat", "no_noise", "xi_alone", "t0_qat_tuned")  # methods, of networks
+JUDGED = {"blocks": 16, "block_windows": 4}  # what language models read: half of their benchmark's text
 
 
 class Measured(NamedTuple):
@@ -163,33 +113,49 @@ def flip(codes: Tensor, bits: int) -> Tensor:
     return (codes.int() ^ (2**bits - 1)).to(codes)
 
 
-def measure(trained: Trained, grid: Grid) -> Measured:
+def measure(layers: Layers, grid: Grid) -> Measured:
     """The metric on a grid, as it is and with flipped bits, and the grid's step."""
-    codes, steps = zip(*(quantize(w, grid) for w in trained.weights), strict=True)
-
-    def metric(codes):
-        return trained.metric([code * step for code, step in zip(codes, steps, strict=True)])
-
-    log_step = torch.cat([step.flatten(1) for step in steps], 1).double().log2().mean(1).numpy()
-    flipped = [metric([flip(code, k) for code in codes]) for k in FLIPS.get(grid, ())]
+    codes, step = quantize(layers.weights, grid)
+    log_step = step.flatten(1).double().log2().mean(1).numpy()
+    flipped = [layers.metric(flip(codes, k) * step) for k in FLIPS.get(grid, ())]
     flipped = np.reshape(flipped, (-1, len(log_step)))
-    return Measured(trained.metric(trained.weights), metric(codes), log_step, flipped)
+    return Measured(layers.metric(layers.weights), layers.metric(codes * step), log_step, flipped)
+
+
+def every_grid(network: trained.Trained, *, method: str, **judged: int) -> list[list]:
+    """What a network is asked: rows [full precision, metric, log2 of the step, metrics with flips].
+
+    One row for each grid of CURVES, in its order; each is what Measured has of one replicate.
+    """
+    weights = methods.quantized(dict(network.net.named_parameters()))
+    full, found = network.loss(network.net, **judged), []
+    for on in GRIDS:
+        codes = {name: quantize(w.detach().flatten(1), on) for name, w in weights.items()}
+
+        def metric(bits: int = 0, codes=codes) -> float:
+            seen = {name: (flip(c, bits) if bits else c, step) for name, (c, step) in codes.items()}
+            return network.loss(rounded(network.net, seen), **judged)
+
+        steps = torch.cat([step.flatten() for _, step in codes.values()]).double()
+        flipped = [metric(bits) for bits in FLIPS.get(on, ())]
+        found.append([full, metric(), steps.log2().mean().item(), flipped])
+    return found
 
 
 @linear.one_thread()
 def measure_batch(dataset: str, replicates: range, views: dict[str, View], settings: dict) -> dict:
-    """Train one batch of replicates and measure it on every grid: Cell -> Measured."""
-    trained = SUBJECTS[dataset].train(replicates, views, settings)
-    grids = [grid for curve in CURVES.values() for grid in curve]
-    return {Cell(dataset, m, grid): measure(t, grid) for m, t in trained.items() for grid in grids}
+    """Train linear layers of some replicates and measure them on every grid: Cell -> Measured."""
+    trained = linear_layer(dataset, replicates, views, settings)
+    return {Cell(dataset, m, grid): measure(t, grid) for m, t in trained.items() for grid in GRIDS}
 
 
 @checked
 def curves(
     *,
     replicates: int,
-    replicates_networks: int,
-    readers: str = ", ".join(READERS),
+    network_replicates: int,
+    few_replicates: int,
+    readers: str = ", ".join(["mlp", "small_cnn", *SMALL]),
     seed: int = 0,
     target: str = "sum",
     target_noise: float = 0.1,
@@ -197,27 +163,56 @@ def curves(
     baseline_noise: float = 0.4,
     epochs: int = 300,
     learning_rate: float = 0.005,
-    network_epochs: int = 100,
-    network_learning_rate: float = 0.01,
+    network_epochs: int = 8,
+    trainings: int = 40,
+    pretraining_steps: int = 1000,
+    steps: int = 64,
+    device: str = "auto",
 ) -> dict[Cell, Measured]:
     """Every subject, method and variant on every grid of 1 to 16 bits, in one process a processor core.
 
-    readers: names in READERS, with commas.
+    readers: names in READERS, with commas. Of networks, image models have network_replicates, or
+    few_replicates where vision.LOUD says so, and language models have few_replicates; network_epochs,
+    trainings, pretraining_steps and steps are what vision.plan and language.plan call epochs and so on.
 
     All methods of a replicate share data, initialization and training draws. A replicate's numbers do
     not depend on the number of processes. Raises ParameterError before computing.
     """
     settings = dict(locals())
-    left_out = {*READERS.values()} - {READERS[name] for name in listed("readers", readers, READERS)}
+    names = listed("readers", readers, READERS)
+    wanted = ", ".join(method for method in ASKED if method != "no_noise")
+    plans = {}
+    if images := [name for name in names if name in IMAGE_READERS]:
+        plans["images"] = vision.plan(
+            replicates=network_replicates, few_replicates=few_replicates, models=", ".join(images),
+            few_models="", methods=wanted, epochs=network_epochs, trainings=trainings, seed=seed,
+            device=device,
+        )  # fmt: skip
+    if texts := [name for name in names if name in TEXT_READERS]:
+        wanted = ", ".join(method for method in ASKED if method in language.METHODS)
+        plans["texts"] = language.plan(
+            replicates=few_replicates, model=", ".join(texts), variants="", methods=wanted,
+            pretraining_steps=pretraining_steps, steps=steps, trainings=trainings, seed=seed,
+            device=device,
+        )  # fmt: skip
+    cells = _linear_layers(settings)
+    if "images" in plans:
+        cells |= _networks(plans["images"], {})
+    if "texts" in plans:
+        cells |= _networks(plans["texts"].begun(), JUDGED)
+    return cells
+
+
+def _linear_layers(settings: dict[str, Any]) -> dict[Cell, Measured]:
+    count = settings["replicates"]
     batches = [
-        {"dataset": dataset, "first": i, "stop": min(i + subject.batch, settings[subject.number])}
-        for dataset, subject in SUBJECTS.items()
-        if dataset not in left_out
-        for i in range(0, settings[subject.number], subject.batch)
+        {"dataset": dataset, "first": i, "stop": min(i + BATCH, count)}
+        for dataset in TASKS
+        for i in range(0, count, BATCH)
     ]
-    # More replicates and networks change none of the others.
-    numbers = {"readers", *(subject.number for subject in SUBJECTS.values())}
-    settings = {name: value for name, value in settings.items() if name not in numbers}
+    # More replicates change none of the others.
+    used = ("seed", "target", "target_noise", "xi_scaling", "baseline_noise", "epochs", "learning_rate")
+    settings = {name: settings[name] for name in used}
     parts = {}
     for rows in grid.run(
         [grid.Cell(_batch, b | {"settings": settings}, CODE) for b in batches], "batches"
@@ -229,6 +224,36 @@ def curves(
         for cell, p in parts.items()
     }
     return {cell: Measured(*m, flips.reshape(-1, len(m[0]))) for cell, (*m, flips) in joined.items()}
+
+
+def _networks(jobs: Jobs, judged: dict[str, int]) -> dict[Cell, Measured]:
+    """The benchmark's trained networks, tuned as there, each asked on every grid."""
+    _, _, settings = tuned(jobs)
+    asked = [
+        (
+            arm,
+            trained.asked(
+                every_grid,
+                jobs.training(arm, setting, i, "test"),
+                arm.method,
+                sys.modules[__name__],
+                **judged,
+            ),
+        )
+        for arm, setting in settings.items()
+        for i in range(jobs.replicates[arm])
+    ]
+    found: dict[tuning.Arm, list] = {}
+    for (arm, _), rows in zip(asked, grid.run([cell for _, cell in asked], "networks"), strict=True):
+        found.setdefault(arm, []).append(rows)
+    return {
+        Cell(READERS[arm.model], arm.method, on): Measured(
+            *(np.array([rows[place][column] for rows in replicates]) for column in range(3)),
+            np.array([rows[place][3] for rows in replicates]).T.reshape(-1, len(replicates)),
+        )
+        for arm, replicates in found.items()
+        for place, on in enumerate(GRIDS)
+    }
 
 
 def _batch(dataset: str, first: int, stop: int, settings: dict) -> list[list]:
@@ -264,13 +289,13 @@ def full_precision(cells: dict[Cell, Measured]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def knee(excess: np.ndarray) -> np.ndarray:
-    """Fewest bits from which on the metric exceeds full precision by at most KNEE_MARGIN: (replicates,).
+def knee(excess: np.ndarray, margin: float = MARGIN) -> np.ndarray:
+    """Fewest bits from which on the metric exceeds full precision by at most the margin: (replicates,).
 
     excess: (replicates, widths), metric minus that of full precision, bits rising to BITS[-1]. Where the
     widest grid exceeds it too: BITS[-1] + 1.
     """
-    from_the_widest = np.cumprod(excess[:, ::-1] <= KNEE_MARGIN, axis=1)
+    from_the_widest = np.cumprod(excess[:, ::-1] <= margin, axis=1)
     return BITS[-1] + 1 - from_the_widest.sum(1)
 
 
@@ -298,7 +323,9 @@ def knees(cells: dict[Cell, Measured]) -> pd.DataFrame:
     for dataset, method in dict.fromkeys(cell[:2] for cell in cells):
         for (codes, scale), grids in CURVES.items():
             curve = [cells[Cell(dataset, method, grid)] for grid in grids]
-            fall = knee(np.stack([point.metric - point.full_precision for point in curve], -1))
+            margin = MARGIN if dataset in TASKS else NETWORK_MARGIN
+            excess = np.stack([point.metric - point.full_precision for point in curve], -1)
+            fall = knee(excess, margin)
             at_xi = bits_of_step(np.stack([point.log_step for point in curve], -1), XI)
             values = {"knee": fall, "xi_bits": at_xi, "difference": at_xi - fall}
             values["distance"] = np.abs(values["difference"])
@@ -338,7 +365,9 @@ def flips(cells: dict[Cell, Measured], method: str = "t0_qat") -> pd.DataFrame:
     added, rows = added_by_flips(cells), []
     for (cell, k), theirs in added.items():
         if cell.method != method:
-            pair = added[cell._replace(method=method), k], theirs
+            mine = added[cell._replace(method=method), k]
+            n = min(len(mine), len(theirs))  # the first replicates, which both have
+            pair = mine[:n], theirs[:n]
             rows.append(
                 {"dataset": cell.dataset, "bits": cell.grid.bits, "flipped": k}
                 | {"method": method, "other": cell.method}

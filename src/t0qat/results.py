@@ -8,7 +8,7 @@ import pandas as pd
 
 from t0qat import places
 from t0qat.constants import CONSTANTS
-from t0qat.methods import HALF, REGISTRY
+from t0qat.methods import REGISTRY
 from t0qat.models import MODELS
 from t0qat.quantizers import CODES, SCALES
 from t0qat.tasks import IMAGES, TASKS
@@ -16,10 +16,10 @@ from t0qat.tasks import IMAGES, TASKS
 # Losses are mean squared errors: of the synthetic target in its own units, of the diabetes target
 # in units of its variance. Intervals are 95 %.
 COLUMNS = {
-    "method": "a name in methods.REGISTRY; with _half after it, trained for half the epochs",
+    "method": "a name in methods.REGISTRY",
     "other": "the method it is compared with",
     "dataset": "a name in tasks.TASKS or tasks.IMAGES, or what images.load or corpora.load takes;"
-    " with _ and a name in models.MODELS: that network's, in place of the one with a hidden layer",
+    " with _ and the name of a model: that model's, on images in place of the one with a hidden layer",
     "quantity": "what the row is about",
     "range": "integer codes used: full or narrow",
     "scale": "rule for the grid's step: absmax or mse",
@@ -63,8 +63,8 @@ COLUMNS = {
     "model": "a name in models.MODELS, or what language.plan takes, with its variant as ending",
     "train_bits": "bit-width that the method trained for; 0: none in particular",
     "eval_bits": "bit-width of the weights that are read; 32: not rounded",
-    "scale_rule": "for the grid's step: absmax, mse, learned, chosen (validated best), or none",
-    "metric": "as of trial.train_and_round or fine_tuning.fine_tune_and_round",
+    "scale_rule": "for the grid's step: absmax, mse, learned, own (that the method fixes), or none",
+    "metric": "as of trained.at_widths",
     "against": "plain, random_bits, best_baseline, or unrounded (plain training, not rounded)",
     "other_bits": "bit-width that `other` trained for; 0: none in particular",
     "learning_rate": "at the start of training",
@@ -84,7 +84,7 @@ COLUMNS = {
 NAMES = {
     "method": REGISTRY,
     "other": REGISTRY,
-    "dataset": {*TASKS, *IMAGES, *(f"{images}_{model}" for images in IMAGES for model in MODELS)},
+    "dataset": {*TASKS, *IMAGES},
     "range": CODES,
     "scale": SCALES,
     "quantity": None,
@@ -97,14 +97,14 @@ NAMES = {
     "other_arm": None,
     "constant": CONSTANTS,
     "model": MODELS,
-    "scale_rule": {*SCALES, "learned", "chosen", "none"},
+    "scale_rule": {*SCALES, "learned", "own", "none"},
     "metric": None,
     "against": None,
     "target": {"sum", "normal"},
 }
 PROSE = {"claim", "statistic", "verdict", "sha256", "python", "text"}
 # Names that a reader may give, beside those of a registry.
-ANY_NAME = {"vision": {"dataset"}, "language": {"dataset", "model"}}
+ANY_NAME = {"vision": {"dataset"}, "language": {"dataset", "model"}, "precision": {"dataset"}}
 # Numbers that were set, not measured: they say which row it is.
 SETTINGS = {"bits", "flipped", "factor", "xi_scaling", "target_noise", "baseline_noise"}
 SETTINGS |= {"evaluation_noise", "noise_scale", "reduction", "epoch", "train_bits", "eval_bits"}
@@ -114,8 +114,8 @@ CHOICES = {"chosen", "other", "other_bits"}
 MAY_BE_EMPTY = {
     "table1": {"reported", "reported_percentile"},  # where the paper has no number
     "calibration_verdicts": {"p_holm"},  # where there was nothing to test
-    "vision_tuning": {"strength"},  # of methods that have none
-    "language_tuning": {"strength"},
+    "vision_tuning": {"strength", "ci_low", "ci_high"},  # of methods that have none; of one replicate
+    "language_tuning": {"strength", "ci_low", "ci_high"},
     # where unmeasured
     "claims": {"estimate", "ci_low", "ci_high", "n", "value", "p_holm", "detectable"},
 }
@@ -220,7 +220,7 @@ def _fits(file: str, column: str, cell: str) -> bool:
     if column in NAMES:
         if column in ANY_NAME.get(file.partition("_")[0], ()):
             return bool(cell.strip())
-        return cell.removesuffix(HALF) in NAMES[column] if NAMES[column] else cell.isidentifier()
+        return cell in NAMES[column] if NAMES[column] else cell.isidentifier()
     if cell == "":
         return column in MAY_BE_EMPTY.get(file, ())
     if column == "bits":

@@ -68,7 +68,8 @@ def plan(
     rivals, tested = [], {}
     for arm in found:
         loud = arm.method in LOUD
-        candidates = arm.candidates(min(rates, LOUD_RATES) if loud else rates, lowest_rate, highest_rate)
+        candidates = arm.candidates(rates, lowest_rate, highest_rate)
+        candidates = candidates[:LOUD_RATES] if loud else candidates
         rounds = [(len(candidates), LOUD_REPLICATES)] if loud else halving(len(candidates), trainings)
         rivals.append(Rivals(arm, candidates, rounds))
         tested[arm] = min(few_replicates, replicates) if loud or arm.model in few else replicates

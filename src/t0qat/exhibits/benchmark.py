@@ -1,6 +1,6 @@
 """Tables and words that the benchmarks of image networks and of language models share.
 
-Values are at the scale rule that validated best ("chosen") unless said otherwise. Every phrase lists the
+Values are at the scale rule that each method fixes ("own") unless said otherwise. Every phrase lists the
 models of the run, whichever they are.
 """
 
@@ -25,13 +25,12 @@ from t0qat.exhibits.words import (
     with_interval,
 )
 from t0qat.latex import escape, scientific, tabular
-from t0qat.methods import HALF
 from t0qat.statistics import LEVEL
 
 # Methods whose training forward adds noise, and those whose training rounds; all others do neither.
 PLACEBO = "xi_alone"  # noise too, but too small to count as such
 NOISE = ("standard_qat", "t0_qat", "t0_qat_tuned", "matched_noise", "diffq")
-NOISE += ("two_point_noise", "two_point_noise" + HALF)
+NOISE += ("two_point_noise",)
 ROUNDS = ("ste", "lsq", "parq", "random_bits")
 UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": PLACEBO}
 AGAINST = {"Plain": "plain", "Random": "random_bits", "Best": "best_baseline"}
@@ -71,8 +70,8 @@ class Benchmark(NamedTuple):
         return results[self.file + ending]
 
     def values(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The metric at the chosen rule and before rounding, of arms without a width or at their own."""
-        rows = table[(table.metric == self.metric.name) & table.scale_rule.isin(["chosen", "none"])]
+        """The metric at the own rule and before rounding, of arms without a width or at their own."""
+        rows = table[(table.metric == self.metric.name) & table.scale_rule.isin(["own", "none"])]
         return rows[own_width(rows)]
 
     def best(self, rows: Iterable[Row]) -> Row:
@@ -121,7 +120,7 @@ def grouped(models: Iterable[str], show) -> str:
 
 
 def reference(rivals: Rivals) -> tuple[str, int]:
-    """The arm that is not under test and validated best there."""
+    """The arm that is not under test and lost least in tuning."""
     row = rivals["t0_qat", NO_WIDTH]
     return row["other"], row["other_bits"]
 
@@ -141,9 +140,9 @@ def columns(b: Benchmark, results: Results, model: str) -> dict[str, tuple[dict[
     rows, scores = rows[rows.model == model], scores[scores.model == model]
     shown = {"Float": (rows, "_paired", {"eval_bits": FLOAT, "scale_rule": "none"})}
     for bits in widths_of(rows):
-        shown[width(bits)] = rows, "_paired", {"eval_bits": bits, "scale_rule": "chosen"}
+        shown[width(bits)] = rows, "_paired", {"eval_bits": bits, "scale_rule": "own"}
     for quantity in ("mean", "worst"):
-        place = {"scale_rule": "chosen", "quantity": quantity}
+        place = {"scale_rule": "own", "quantity": quantity}
         shown[quantity.capitalize()] = scores, "_any_paired", place
     found = {}
     for header, (table, file, place) in shown.items():
@@ -191,8 +190,10 @@ def size(b: Benchmark, results: Results) -> dict[str, str]:
     here = b.table(results, "_paired")
     compared = len(here) + len(b.table(results, "_any_paired"))
     # Of the smallest p-value, which Holm's method multiplies by the number of its family.
-    threshold = stats.t.isf((1 - LEVEL) / len(here) / 2, here.n.min() - 1)
-    seen = b.times * here[(here.scale_rule == "chosen") & (here.detectable > 0)].detectable
+    threshold = stats.t.isf((1 - LEVEL) / len(here) / 2, here.n.max() - 1)
+    each = tried.groupby(KEYS, sort=False)["n"].agg(["size", "max", "sum"])
+    full = each[each["sum"] == each["sum"].max()]
+    seen = b.times * here[(here.scale_rule == "own") & (here.detectable > 0)].detectable
 
     def at_an_end(setting):
         """How many arms chose the least or the greatest of more than two values."""
@@ -203,16 +204,20 @@ def size(b: Benchmark, results: Results) -> dict[str, str]:
         )
 
     return {
-        "Replicates": count(table.n.iloc[0]),
+        "Replicates": count(table.n.max()),
+        "FewReplicates": count(table.n.min()),
         "Arms": str(len(arms)),
         "Networks": count(arms.n.sum()),
-        "TuningReplicates": count(tried.n.iloc[0]),
-        "Candidates": listed(map(str, sorted({*tried.groupby(KEYS).size()}))),
+        "TuningLeast": count(full["max"].min()),
+        "TuningMost": count(full["max"].max()),
+        "TuningEach": count(full["sum"].max()),
+        "Candidates": listed(map(count, sorted({*full["size"]})), last=" or "),
+        "Rates": listed(f"{rate:g}" for rate in sorted({*tried.learning_rate})),
         "TuningNetworks": count(tried.n.sum()),
         "EdgeRate": at_an_end("learning_rate"),
         "EdgeStrength": at_an_end("strength"),
         "Full": listed(f"the {network(model)}" for model in b.full(table)),
-        "Methods": str(table.method.str.removesuffix(HALF).nunique()),
+        "Methods": str(table.method.nunique()),
         "Widths": listed(map(width, widths_of(table))),
         "Lowest": width(min(widths_of(table))),
         "Comparisons": count(compared),
@@ -265,7 +270,7 @@ def ranking(b: Benchmark, results: Results) -> dict[str, str]:
 def keeping(b: Benchmark, results: Results) -> dict[str, str]:
     """Who stays within the margin of plain training that is not rounded, by uncorrected intervals."""
     rows = b.table(results, "_kept")
-    rows = rows[(rows.scale_rule == "chosen") & own_width(rows)]
+    rows = rows[(rows.scale_rule == "own") & own_width(rows)]
     worst_end = rows.ci_low if b.sign > 0 else -rows.ci_high
     rows = rows.assign(keeps=worst_end > -b.margin)
     models = b.full(b.table(results))
@@ -303,16 +308,12 @@ def noise(b: Benchmark, results: Results) -> dict[str, str]:
     chosen = tried[tried.chosen == 1].set_index("model").strength
 
     def spread(model):
-        def at(rule):
-            row = one(pairs, model=model, eval_bits=min(widths_of(table)), scale_rule=rule,
-                      method=PLACEBO, against="plain")  # fmt: skip
-            return f"{b.times * standard_error(row) * row['n'] ** 0.5:.2g}"
-
-        return f"{at('absmax')} (absmax) and {at('mse')} (MSE)"
+        row = one(pairs, model=model, eval_bits=min(widths_of(table)), method=PLACEBO, against="plain")
+        return f"{b.times * standard_error(row) * row['n'] ** 0.5:.2g}"
 
     def decided(sign):
         rows = pairs[(pairs.method == "t0_qat_tuned") & (pairs.against == "plain")]
-        rows = rows[(rows.scale_rule == "chosen") & (rows.p_holm < 0.05) & (sign * rows.estimate > 0)]
+        rows = rows[(rows.scale_rule == "own") & (rows.p_holm < 0.05) & (sign * rows.estimate > 0)]
 
         def on(model):
             found = rows[rows.model == model].eval_bits
@@ -321,7 +322,7 @@ def noise(b: Benchmark, results: Results) -> dict[str, str]:
         return grouped(models, on)
 
     def foremost(which):
-        rows = scores[(scores.scale_rule == "chosen") & which]
+        rows = scores[(scores.scale_rule == "own") & which]
 
         def on(model):
             here = rows_of(rows, model=model, quantity="mean")
@@ -353,7 +354,7 @@ def noise(b: Benchmark, results: Results) -> dict[str, str]:
 def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
     """T0-QAT as published, tuned and at scaling 1, against three others, over the bit-widths."""
     pairs = b.table(results, "_any_paired")
-    pairs = pairs[pairs.scale_rule == "chosen"]
+    pairs = pairs[pairs.scale_rule == "own"]
     models = b.full(b.table(results))
 
     def against(rival: str, **which) -> list[str]:

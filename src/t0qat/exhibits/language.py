@@ -164,9 +164,7 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
 
 def _against_plain(pairs: pd.DataFrame) -> str:
     """In how many pairs each method is told apart from plain fine-tuning, after correction."""
-    rows = pairs[
-        (pairs.eval_bits != FLOAT) & (pairs.against == "plain") & (pairs.scale_rule == "chosen")
-    ]
+    rows = pairs[(pairs.eval_bits != FLOAT) & (pairs.against == "plain") & (pairs.scale_rule == "own")]
     shown, never = [], []
     for method, mine in rows.groupby("method", sort=False):
         found = [corrected_direction(row) for row in rows_of(mine)]

@@ -1,5 +1,6 @@
 """Table and macros of the metric against bits."""
 
+from t0qat.arms import method_label
 from t0qat.exhibits.words import (
     DATASET_LABELS,
     Results,
@@ -11,7 +12,6 @@ from t0qat.exhibits.words import (
     with_interval,
 )
 from t0qat.latex import escape, scientific, tabular
-from t0qat.methods import NAMED
 
 
 def precision(results: Results) -> tuple[str, dict[str, str]]:
@@ -23,7 +23,7 @@ def precision(results: Results) -> tuple[str, dict[str, str]]:
         first = i == 0 or row["dataset"] != full.dataset[i - 1]
         breaks += [len(rows)] * (first and i > 0)
         data = DATASET_LABELS.get(row["dataset"], escape(row["dataset"]))
-        lead = [data if first else "", escape(NAMED[row["method"]].label), plus_minus(row)]
+        lead = [data if first else "", escape(method_label(row["method"])), plus_minus(row)]
         keys = {"dataset": row["dataset"], "method": row["method"]}
         for quantity, label in (("knee", "knee"), ("xi_bits", r"step $=\xi$")):
             cells = [

@@ -51,7 +51,7 @@ def _more_of_size(table: pd.DataFrame) -> dict[str, str]:
     own = IMAGES.values(table[table.model.isin(full)])
     wide = own.ci_high - own.ci_low > 2 * WIDE
     checked = table[table.metric == "differing"]
-    checked = checked[checked.scale_rule != "chosen"]
+    checked = checked[checked.scale_rule != "own"]
     return {
         "Few": listed(f"the {network(m)}" for m in table.model.unique() if m not in full),
         "Wide": f"{wide.sum()} of {len(wide)}",

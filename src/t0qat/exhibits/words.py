@@ -17,7 +17,10 @@ QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized",
 
 
 DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes", "digits": "Digits"}
-DATASET_LABELS["digits_small_cnn"] = "Digits (small CNN)"
+DATASET_LABELS |= {"digits_small_cnn": "Digits (small CNN)", "digits_deep_cnn": "Digits (deep CNN)"}
+DATASET_LABELS |= {"digits_residual_cnn": "Digits (residual CNN)"}
+DATASET_LABELS |= {"pydoc_topics_small_gpt2": "Text (small GPT-2)"}
+DATASET_LABELS |= {"pydoc_topics_small_llama": "Text (small Llama)"}
 
 
 def estimate(mean: float, low: float, high: float, most: int = 99) -> tuple[str, str, str]:
