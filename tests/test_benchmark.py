@@ -4,27 +4,39 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from t0qat import benchmark, compare
+from t0qat import benchmark, grid, tuning
 from t0qat.arms import KEYS, Arm
 from t0qat.benchmark import Run
 from t0qat.compare import Metric
+from t0qat.parameters import ParameterError
+from t0qat.tuning import FIRST, Rivals, halving
 
 MORE, LESS = Metric("score", less_is_better=False), Metric("score", less_is_better=True)
 ARMS = [("no_noise", 0), ("random_bits", 0), ("ste", 4), ("ste", 2), ("t0_qat", 0)]
 
 
-def rows_of(seed: int, replicates: int, candidates: int = 0) -> pd.DataFrame:
+def rows_of(seed: int, replicates: int) -> pd.DataFrame:
     """A value an arm, replicate, width and rule; no two alike."""
     draws = np.random.default_rng(seed)
     return pd.DataFrame(
         {"dataset": "d", "model": "m", "method": method, "train_bits": bits, "replicate": i}
         | {"eval_bits": width, "scale_rule": rule, "metric": metric, "value": draws.normal()}
-        | ({"candidate": number} if candidates else {})
         for method, bits in ARMS
-        for number in range(max(candidates, 1))
         for i in range(replicates)
         for width, rule in [(32, "none"), *((w, r) for w in (4, 2) for r in ("absmax", "mse"))]
         for metric in ("score", "gradients")
+    )
+
+
+def losses_of(seed: int, replicates: int) -> pd.DataFrame:
+    """A loss in tuning of each arm, before rounding and at the widths that it is meant for."""
+    draws = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {"dataset": "d", "model": "m", "method": method, "train_bits": bits, "replicate": FIRST + i}
+        | {"eval_bits": width, "loss": draws.normal()}
+        for method, bits in ARMS
+        for i in range(replicates)
+        for width in (32, *((bits,) if bits else (4, 2)))
     )
 
 
@@ -33,9 +45,9 @@ def mirrored(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_where_less_is_better_everything_is_as_of_the_negated_values():
-    test, known, tuning = rows_of(1, 4), rows_of(2, 3), pd.DataFrame({"x": [1.0]})
-    more = benchmark.files("a", Run(tuning, known, test), MORE)
-    less = benchmark.files("a", Run(tuning, mirrored(known), mirrored(test)), LESS)
+    test, losses, tried = rows_of(1, 4), losses_of(2, 3), pd.DataFrame({"x": [1.0]})
+    more = benchmark.files("a", Run(tried, losses, test), MORE)
+    less = benchmark.files("a", Run(tried, losses, mirrored(test)), LESS)
     assert set(more) == {f"a{end}" for end in ("", "_any", "_kept", "_paired", "_any_paired", "_tuning")}
     for name in set(more) - {"a_tuning"}:
         number = "mean" if "mean" in more[name] else "estimate"
@@ -46,55 +58,87 @@ def test_where_less_is_better_everything_is_as_of_the_negated_values():
         pd.testing.assert_frame_equal(turned, more[name])
 
 
-def test_the_fewest_are_chosen_and_the_most_are_worst_where_less_is_better():
-    test, known = rows_of(1, 4), rows_of(2, 3)
-    files = benchmark.files("a", Run(pd.DataFrame(), known, test), LESS)
-    rule = known.query("method == 't0_qat' and eval_bits == 2 and metric == 'score'")
-    rule = rule.groupby("scale_rule").value.mean().idxmin()
+def test_the_worst_is_the_most_where_less_is_better_and_rivals_lost_least_in_tuning():
+    test, losses = rows_of(1, 4), losses_of(2, 3)
+    files = benchmark.files("a", Run(pd.DataFrame(), losses, test), LESS)
     at = {"method": "t0_qat", "eval_bits": 2, "metric": "score"}
     rows = files["a"].set_index([*at, "scale_rule"])["mean"]
-    assert rows[*at.values(), "own"] == rows[*at.values(), rule]
+    assert rows[*at.values(), "own"] == rows[*at.values(), "mse"]
     scored = test.query("method == 't0_qat' and scale_rule == 'mse' and metric == 'score'")
     worst = scored.groupby("replicate").value.max().mean()
     found = files["a_any"].query("method == 't0_qat' and scale_rule == 'mse' and quantity == 'worst'")
     assert found["mean"].item() == pytest.approx(worst)
-    validated = known.query("scale_rule == 'mse' and eval_bits == 2 and metric == 'score'")
-    validated = validated[validated.train_bits.isin([0, 2]) & (validated.method != "t0_qat")]
-    best = validated.groupby("method").value.mean().idxmin()
-    pair = files["a_paired"].query(
-        "method == 't0_qat' and scale_rule == 'mse' and eval_bits == 2 and against == 'best_baseline'"
-    )
-    assert pair.other.item() == best
+    others = losses[losses.method != "t0_qat"]
+    best = others[others.eval_bits == 2].groupby("method").loss.mean().idxmin()
+    pairs = files["a_paired"].query("method == 't0_qat' and against == 'best_baseline'")
+    assert pairs[pairs.eval_bits == 2].other.item() == best
+    assert {*files["a_paired"].scale_rule} == {"own", "none"}
+    # Over widths, the rivals are those that train once for all.
+    free = others[(others.train_bits == 0) & (others.eval_bits != 32)]
+    for quantity, how in (("mean", "mean"), ("worst", "max")):
+        lost = free.groupby(["method", "replicate"]).loss.agg(how).groupby("method").mean()
+        pair = files["a_any_paired"].query("method == 't0_qat' and against == 'best_baseline'")
+        assert pair[pair.quantity == quantity].other.item() == lost.idxmin()
 
 
-@pytest.mark.parametrize(("metric", "choose"), [(MORE, max), (LESS, min)])
-def test_the_candidate_of_the_best_score_is_chosen(metric, choose):
-    tried = rows_of(3, 2, candidates=3)
-    settings = [[(0.1 * (k + 1), float(k)) for k in range(3)] for _ in ARMS]
-    jobs = benchmark.Jobs([Arm("d", "m", *arm) for arm in ARMS], settings, {}, 2, 1, None)
-    table = benchmark.ranked(jobs, tried, metric)
-    assert len(table) == 15 and (table.groupby(KEYS).chosen.sum() == 1).all()
-    for (_, _, method, bits), group in table.groupby(KEYS, sort=False):
-        scores = []
-        for candidate in range(3):
-            mine = tried[(tried.method == method) & (tried.train_bits == bits)]
-            mine = mine[(mine.candidate == candidate) & (mine.metric == "score")]
-            widths = [bits] if bits else [4, 2]
-            per = [
-                [choose(mine[(mine.replicate == i) & (mine.eval_bits == w)].value) for w in widths]
-                for i in (0, 1)
-            ]
-            scores.append(np.mean(per))
-        assert group["mean"].tolist() == pytest.approx(scores)
-        best = scores.index(choose(scores))
-        assert benchmark.settings(table)["d", "m", method, bits] == settings[0][best]
+def test_rounds_take_the_trainings_and_keep_a_quarter():
+    assert halving(20, 40) == [(20, 1), (5, 3), (2, 8)]
+    assert halving(4, 40) == [(4, 5), (2, 15)]
+    assert halving(2, 40) == [(2, 20)] and halving(1, 7) == [(1, 7)]
+    assert halving(5, 5) == [(5, 1)]
+    with pytest.raises(ParameterError, match="trainings = 3: fewer than 4 candidates"):
+        halving(4, 3)
 
 
-def test_of_equal_candidates_the_first_is_chosen_either_way():
-    tried = rows_of(3, 2, candidates=3).assign(value=0.1 + 0.2)
-    jobs = benchmark.Jobs([Arm("d", "m", *arm) for arm in ARMS], [[(1.0, 0.0)] * 3] * 5, {}, 2, 1, None)
-    for metric in (MORE, LESS):
-        table = benchmark.ranked(jobs, tried, metric)
-        assert table[table.chosen == 1].candidate.tolist() == [0] * 5
-        rows = compare.with_chosen(tried, tried, metric)
-        assert len(rows) == len(tried) / 2 * (1 + 2 / 5)  # of the rules, one again
+@pytest.mark.parametrize("candidates", [1, 2, 3, 4, 5, 9, 12, 20, 25, 64])
+def test_rounds_never_take_more_and_leave_less_than_one_more_round_of_the_last(candidates):
+    for trainings in range(candidates, 200):
+        rounds = halving(candidates, trainings)
+        before = [0, *(seen for _, seen in rounds)]
+        spent = sum(size * (seen - b) for (size, seen), b in zip(rounds, before, strict=False))
+        assert trainings - min(2, candidates) < spent <= trainings
+        sizes, seen = zip(*rounds, strict=True)
+        assert sizes[0] == candidates and [*seen] == sorted({*seen})
+
+
+def loss_of(arm: str, candidate: int, replicate: int) -> list[list]:
+    """What a toy training is asked: candidate 2 is best, but looks bad on the first replicate."""
+    quality = {2: 0.1}.get(candidate, 0.2 + 0.1 * candidate)
+    unlucky = 0.15 * (candidate == 2 and replicate == FIRST)
+    wave = 0.01 * (replicate - FIRST)
+    losses = {4: quality + unlucky + wave, 2: quality + wave}
+    rows = [[bits, "mse", "loss", loss] for bits, loss in losses.items()]
+    return [[32, "none", "loss", -5.0], [32, "none", "gradients", 7], *rows]
+
+
+def test_halving_finds_the_best_on_shared_replicates_and_counts_what_it_took(monkeypatch):
+    asked = []
+
+    def run(cells, words):
+        asked.extend(cells)
+        return [loss_of(*cell) for cell in cells]
+
+    monkeypatch.setattr(grid, "run", run)
+    arms = [Arm("d", "m", "kure", 0), Arm("d", "m", "no_noise", 0)]
+    many = [(0.1, float(k)) for k in range(20)]
+    rivals = [Rivals(arms[0], many, halving(20, 40)), Rivals(arms[1], many[:4], halving(4, 40))]
+    table, losses = tuning.tune(rivals, lambda arm, setting, i: (arm.method, int(setting[1]), i))
+    assert len(asked) == len({*asked}) == 80
+    by_arm = table.groupby("method")
+    assert by_arm.n.sum().to_dict() == {"kure": 40, "no_noise": 40}
+    assert by_arm.gradients.sum().to_dict() == {"kure": 280, "no_noise": 280}
+    assert tuning.chosen(table) == {arms[0]: (0.1, 2.0), arms[1]: (0.1, 2.0)}
+    best = table[(table.method == "kure") & (table.chosen == 1)].iloc[0]
+    scores = [np.mean([loss for _, _, m, loss in loss_of("", 2, FIRST + i)[2:]]) for i in range(8)]
+    assert best["mean"] == pytest.approx(np.mean(scores)) and best.n == 8
+    assert table[table.n == 1][["ci_low", "ci_high"]].isna().all(axis=None)
+    assert losses.groupby("method").size().to_dict() == {"kure": 3 * 8, "no_noise": 3 * 15}
+    assert losses[losses.eval_bits == 4].iloc[0].loss == pytest.approx(0.25)
+
+
+def test_of_equal_candidates_the_first_is_chosen(monkeypatch):
+    rows = [[4, "mse", "loss", 0.1 + 0.2], [32, "none", "gradients", 1]]
+    monkeypatch.setattr(grid, "run", lambda cells, words: [rows for _ in cells])
+    arm = Arm("d", "m", "no_noise", 0)
+    table, _ = tuning.tune([Rivals(arm, [(0.1, 1.0), (0.2, 1.0)], [(2, 3)])], lambda *_: None)
+    assert table.chosen.tolist() == [1, 0] and (table.groupby(KEYS).chosen.sum() == 1).all()

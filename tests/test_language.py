@@ -14,7 +14,17 @@ from scipy import stats
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from t0qat import corpora, fine_tuning, language, language_models, linear, methods, places, results
+from t0qat import (
+    corpora,
+    fine_tuning,
+    language,
+    language_models,
+    linear,
+    methods,
+    places,
+    results,
+    trained,
+)
 from t0qat.arms import KEYS, Arm
 from t0qat.fine_tuning import WORST
 from t0qat.language_models import SMALL, laid_out, library, packed, small, unpacked
@@ -25,7 +35,8 @@ from t0qat.streams import stream
 
 CONTEXT = 16
 SHARED = {"context": CONTEXT, "steps": 3, "batch_size": 4, "schedule": "cosine", "seed": 0}
-SHARED |= {"device": "cpu", "widths": [4, 2], "blocks": 3, "block_windows": 5}
+SHARED |= {"device": "cpu"}
+JUDGED = {"widths": [4, 2], "blocks": 3, "block_windows": 5}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,14 +65,19 @@ def net_of(name, **layout):
 IDS = torch.from_numpy(stream("data", 0).integers(50, size=(8, CONTEXT)))
 
 
-def compute(corpus, model="small_llama", method="no_noise", bits=0, **other):
-    """What a cell gives, in this process, from an untrained start."""
+def fine_tuning_of(corpus, model="small_llama", method="no_noise", bits=0, **other):
+    """A training from an untrained start."""
     replicate, rate = other.pop("replicate", 0), other.pop("rate", 0.002)
-    part, strength = other.pop("part", "test"), other.pop("strength", math.nan)
-    arm = Arm(corpus, model, method, bits)
-    settings = SHARED | {"starts": other.pop("starts", untrained(corpus, model, replicate))} | other
-    cell = fine_tuning.cell(arm, rate, strength, replicate, part, **settings)
-    return cell.function(**json.loads(json.dumps(cell.arguments)))
+    strength = other.pop("strength", math.nan)
+    starts = other.pop("starts", None) or untrained(corpus, model, replicate)
+    own = SHARED | {"part": "test", "replicate": replicate, "starts": starts} | other
+    return fine_tuning.train(Arm(corpus, model, method, bits), rate, strength, **own)
+
+
+def compute(corpus, model="small_llama", method="no_noise", bits=0, judged=JUDGED, **other):
+    """What a model is asked, in this process."""
+    made = fine_tuning_of(corpus, model, method, bits, **other)
+    return trained.at_widths(made.opened(made.made(), **made.arguments), method=method, **judged)
 
 
 def untrained(corpus, model, replicate):
@@ -75,7 +91,7 @@ def untrained(corpus, model, replicate):
 def means(rows, metric="bits_per_character"):
     """(bits, scale rule) -> mean over blocks."""
     found = {}
-    for bits, rule, name, value, _ in rows:
+    for bits, rule, name, value, *_ in rows:
         if name == metric:
             found.setdefault((bits, rule), []).append(value)
     return {key: np.mean(values) for key, values in found.items()}
@@ -194,7 +210,7 @@ def test_a_cell_is_a_plain_loop_over_transformers_own_model(corpus):
     start = fine_tuning.pretraining_cell(
         corpus, "small_gpt2", 2, pretraining_steps=6, pretraining_rate=0.003, **arguments
     )
-    start = start.function(**start.arguments)
+    start = start.made()
     mine = unpacked(start, small("small_gpt2", len(alphabet), CONTEXT, stream("initialization", 0)))
     ids = torch.tensor([test[:CONTEXT]])
     torch.testing.assert_close(mine(ids), net(ids).logits, rtol=1e-3, atol=1e-3)
@@ -292,10 +308,10 @@ def test_ste_trains_what_is_read(name, layout):
 @pytest.mark.parametrize("model", language_models.SMALL)
 def test_gptq_rounds_the_blocks_only_and_errs_less_than_plain_rounding(model, group):
     net = net_of(model, group=group)
-    tuned = fine_tuning.Tuned(net, {}, methods.REGISTRY["gptq"], None, IDS)
+    tuned = trained.Trained(net, {}, None, IDS, 0, None, None)
     exact, errors = net(IDS), {}
-    for how in ("gptq", "nearest"):
-        codes = fine_tuning.codes_of(tuned, 3, "absmax", how)
+    for how, method in (("gptq", "gptq"), ("nearest", "no_noise")):
+        codes = trained.codes_of(tuned, method, 3, "absmax")
         assert set(codes) == set(methods.quantized(dict(net.named_parameters())))
         errors[how] = (rounded(net, codes)(IDS) - exact).square().mean().item()
     assert errors["gptq"] < 0.9 * errors["nearest"]
@@ -372,16 +388,27 @@ def test_written_text_follows_the_models_chances_and_only_its_draws():
 
 
 def test_samples_are_the_same_twice_and_differ_by_bits(corpus):
-    shared = {k: v for k, v in SHARED.items() if k not in ("blocks", "block_windows")}
-    shared |= {"function": fine_tuning.fine_tune_and_write, "rule": "mse", "length": 40}
-    starts = untrained(corpus, "small_gpt2", 0)
-    cell = fine_tuning.cell(
-        Arm(corpus, "small_gpt2", "no_noise", 0), 0.01, 0.0, 0, "test", starts=starts, **shared
+    made = fine_tuning_of(corpus, "small_gpt2", rate=0.01)
+    how = {"method": "no_noise", "widths": [4, 2], "rule": "mse", "length": 40, "context": CONTEXT}
+    weights = made.made()
+    found, again = (
+        fine_tuning.write(made.opened(weights, **made.arguments), replicate=0, seed=0, **how)
+        for _ in range(2)
     )
-    found = cell.function(**cell.arguments)
     assert [bits for bits, _ in found] == [32, 4, 2] and all(len(text) == 40 for _, text in found)
-    assert found == cell.function(**cell.arguments)
+    assert found == again
     assert found[0][1] != found[2][1] and set(found[2][1]) <= set(corpora.load(corpus).text)
+
+
+def test_tuning_compares_bits_per_character_after_rounding_by_the_own_rule(corpus):
+    for method, rule in (("no_noise", "mse"), ("random_bits", "absmax")):
+        made = fine_tuning_of(corpus, method=method)
+        opened = made.opened(made.made(), **made.arguments)
+        rows = trained.criterion(opened, method=method, **JUDGED)
+        every = means(trained.at_widths(opened, method=method, **JUDGED))
+        places = {(32, "none"), (4, rule), (2, rule)}
+        expected = {place: value for place, value in every.items() if place in places}
+        assert means(rows, "loss") == pytest.approx(expected)
 
 
 def test_a_loss_that_is_no_number_counts_as_the_worst():
@@ -390,9 +417,9 @@ def test_a_loss_that_is_no_number_counts_as_the_worst():
             return torch.full((*ids.shape, 5), math.nan)
 
     rows = torch.zeros(4, 9, dtype=torch.int64)
-    found = fine_tuning.scores(Broken(), [rows[:2], rows[2:]], 0.5, 2, "mse")
-    assert [row[3] for row in found[:2]] == pytest.approx([WORST, WORST])
-    assert found[2][3] == pytest.approx(2 ** (WORST / 0.5)) and json.dumps(found, allow_nan=False)
+    found = fine_tuning.scored(Broken(), [rows[:2], rows[2:]], 0.5)
+    assert [row[1] for row in found[:2]] == pytest.approx([WORST, WORST])
+    assert found[2][1] == pytest.approx(2 ** (WORST / 0.5)) and json.dumps(found, allow_nan=False)
 
 
 def tokenizer_of(text, limit=None):
@@ -433,7 +460,8 @@ def test_a_checkpoint_with_its_own_tokenizer_is_scored_in_characters(tmp_path, c
     text = corpora.load(corpus)
     tokenizer = tokenizer_of(text.text)
     model = save(tmp_path / "mine", len(tokenizer), tokenizer)
-    found = means(compute(corpus, str(tmp_path / "mine"), rate=1e-12, blocks=1, block_windows=1000))
+    judged = JUDGED | {"blocks": 1, "block_windows": 1000}
+    found = means(compute(corpus, str(tmp_path / "mine"), rate=1e-12, judged=judged))
     ids = tokenizer(text.test)["input_ids"]
     rows = torch.tensor([ids[i : i + 17] for i in range(0, len(ids) - 16, 16)])
     with torch.no_grad():
@@ -452,7 +480,7 @@ def test_a_model_that_accelerate_laid_out_trains_to_the_same_weights(tmp_path, c
 
     tokenizer = tokenizer_of(corpora.load(corpus).text)
     save(tmp_path / "mine", len(tokenizer), tokenizer)
-    trained = []
+    found = []
     for spread in (False, True):
         net, _ = language_models.checkpoint(str(tmp_path / "mine"), CONTEXT)
         if spread:
@@ -463,9 +491,9 @@ def test_a_model_that_accelerate_laid_out_trains_to_the_same_weights(tmp_path, c
         tokens = torch.arange(200) % 40
         options = {"context": CONTEXT, "steps": 3, "batch_size": 4, "learning_rate": 0.01}
         options |= {"schedule": "constant", "replicate": 0, "seed": 0}
-        fine_tuning.trained(net, tokens, methods.ste(bits=3), "batch_order", **options)
-        trained.append(packed(net))
-    assert trained[0] == trained[1]
+        fine_tuning.learn(net, tokens, methods.ste(bits=3), "batch_order", **options)
+        found.append(packed(net))
+    assert found[0] == found[1]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -524,10 +552,8 @@ def test_a_cell_follows_its_start_its_text_and_its_checkpoint(tmp_path, monkeypa
 
     def key(model="small_gpt2", start="AAAA"):
         fine_tuning.grid._source.cache_clear()
-        cell = fine_tuning.cell(
-            Arm("a.txt", model, "ste", 4), 0.1, 0.0, 0, "test", starts={(model, 0): start}, **SHARED
-        )
-        return cell.key
+        made = fine_tuning_of("a.txt", model, "ste", 4, starts={(model, 0): start})
+        return trained.asked(trained.at_widths, made, "ste", **JUDGED).key
 
     first, own = key(), key("model")
     assert key() == first and key(start="AAAB") != first
@@ -538,9 +564,10 @@ def test_a_cell_follows_its_start_its_text_and_its_checkpoint(tmp_path, monkeypa
     fine_tuning.grid._source.cache_clear()
 
 
-TINY = {"replicates": 3, "tuning_replicates": 2, "model": "small_gpt2", "variants": "groups"}
+TINY = {"replicates": 3, "model": "small_gpt2", "variants": "groups", "trained_bits": "4, 2"}
 TINY |= {"bits": "4, 2", "context": CONTEXT, "batch_size": 4, "pretraining_steps": 5, "steps": 3}
-TINY |= {"blocks": 3, "block_windows": 5, "candidates": 2, "device": "cpu"}
+TINY |= {"blocks": 3, "block_windows": 5, "trainings": 4, "tuning_starts": 1, "rates": 2}
+TINY |= {"lowest_rate": 0.0005, "highest_rate": 0.005, "device": "cpu"}
 
 
 def smaller(patch):
@@ -552,6 +579,7 @@ def smaller(patch):
 def run(corpus, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(language.grid, "STORE", tmp_path_factory.mktemp("cells"))
+        patch.setattr(language.grid.weights, "FOLDER", tmp_path_factory.mktemp("weights"))
         patch.setattr(language.grid.joblib, "cpu_count", lambda: 1)
         smaller(patch)
         patch.setattr(language, "METHODS", ("no_noise", "t0_qat", "ste"))
@@ -564,12 +592,11 @@ def test_the_smallest_validation_loss_is_chosen_and_variants_take_it(run, corpus
     for _, group in table.groupby(KEYS):
         assert group.chosen.idxmax() == group["mean"].idxmin()
         assert (group.ci_low < group["mean"]).all() and (group["mean"] < group.ci_high).all()
-    scored = run.validation[run.validation.metric == "bits_per_character"]
-    assert set(scored.model) == {"small_gpt2", "small_gpt2_groups"}
-    ste = scored[(scored.model == "small_gpt2") & (scored.train_bits == 2) & (scored.eval_bits == 2)]
-    best = ste.groupby(["replicate", "scale_rule"]).value.mean().groupby("replicate").min()
+    assert set(run.losses.model) == {"small_gpt2", "small_gpt2_groups"}
+    ste = run.losses[(run.losses.train_bits == 2) & (run.losses.eval_bits == 2)]
     row = table[(table.method == "ste") & (table.train_bits == 2) & (table.chosen == 1)]
-    assert row["mean"].item() == pytest.approx(best.mean()) and len(best) == 2
+    for _, lost in ste.groupby("model"):
+        assert row["mean"].item() == pytest.approx(lost.loss.mean()) and len(lost) == 2
 
 
 def test_the_tables_come_back_from_their_files_and_follow_from_the_models(run, tmp_path):
@@ -582,16 +609,14 @@ def test_the_tables_come_back_from_their_files_and_follow_from_the_models(run, t
     at = ["eval_bits", "scale_rule"]
     per = scored.groupby([*KEYS, *at, "replicate"]).value.mean()
     table = made["language"]
-    for row in table[
-        (table.metric == "bits_per_character") & (table.scale_rule != "own")
-    ].itertuples():
+    for row in table[(table.metric == "bits_per_character") & (table.scale_rule != "own")].itertuples():
         values = per[tuple(getattr(row, key) for key in [*KEYS, *at])]
         low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
         assert [row.mean, row.ci_low, row.ci_high] == pytest.approx([np.mean(values), low, high])
-    for row in made["language_paired"].query("scale_rule == 'mse'").itertuples():
+    for row in made["language_paired"].query("scale_rule == 'own'").itertuples():
         place = row.dataset, row.model
         mine, other = (
-            per[(*place, *arm, row.eval_bits, row.scale_rule)].to_numpy()
+            per[(*place, *arm, row.eval_bits, "absmax" if arm[0] == "ste" else "mse")].to_numpy()
             for arm in ((row.method, row.train_bits), (row.other, row.other_bits))
         )
         assert row.estimate == pytest.approx(np.mean(mine - other))
@@ -613,9 +638,7 @@ def test_the_tables_come_back_from_their_files_and_follow_from_the_models(run, t
     samples = made["language_samples"]
     assert set(samples.eval_bits) == {32, 4, 2}
     assert {len(json.loads(text)) for text in samples.text} == {4 * CONTEXT}
-    assert (
-        made["language"].query("scale_rule == 'own'").groupby(KEYS).eval_bits.nunique() == 2
-    ).all()
+    assert (made["language"].query("scale_rule == 'own'").groupby(KEYS).eval_bits.nunique() == 2).all()
 
 
 def test_the_text_is_named_by_its_digest(run, corpus):
@@ -625,16 +648,24 @@ def test_the_text_is_named_by_its_digest(run, corpus):
     assert row.dataset == corpus and row.python == sys.version.split()[0]
 
 
-def test_the_best_baseline_is_the_one_with_fewest_validated_bits(run):
-    known = run.validation[run.validation.metric == "bits_per_character"]
-    known = known.query("model == 'small_gpt2' and eval_bits == 2 and scale_rule == 'mse'")
-    known = known[known.train_bits.isin([0, 2]) & (known.method != "t0_qat")]
-    best = known.groupby(["method", "train_bits"]).value.mean().idxmin()
+def test_the_best_baseline_is_the_one_that_needed_fewest_bits_in_tuning(run):
+    known = run.losses.query("model == 'small_gpt2' and eval_bits == 2 and method != 't0_qat'")
+    best = known.groupby(["method", "train_bits"]).loss.mean().idxmin()
     paired = language.tables(run)["language_paired"].query(
-        "model == 'small_gpt2' and eval_bits == 2 and scale_rule == 'mse' and method == 't0_qat'"
-        " and against == 'best_baseline'"
+        "eval_bits == 2 and method == 't0_qat' and against == 'best_baseline'"
     )
+    assert {*paired.model} == {"small_gpt2"}  # groups are tried on some methods only
     assert (paired.other.item(), paired.other_bits.item()) == best
+
+
+def test_tuning_goes_on_from_a_few_starts_with_windows_of_their_own(corpus, monkeypatch):
+    tiny = TINY | {"corpus": corpus, "trainings": 10, "tuning_starts": 2, "variants": ""}
+    planned = language.plan(**tiny)
+    first = language.FIRST
+    begins = planned.begins()
+    assert [begins[i] - i for i in range(3)] == [0, 0, 0]
+    assert [begins[first + i] - first for i in range(5)] == [0, 1, 0, 1, 0]
+    assert {i for _, i in planned.starts()} == {0, 1, 2, first, first + 1}
 
 
 def test_what_ended_is_not_computed_again(run, corpus, tmp_path, monkeypatch):
@@ -654,7 +685,8 @@ def test_what_ended_is_not_computed_again(run, corpus, tmp_path, monkeypatch):
 def test_named_methods_run_with_plain_fine_tuning_on_models_and_variants(corpus):
     named = "ste, gptq"
     planned = language.plan(**TINY | {"corpus": corpus, "methods": named})
-    assert [arm[2:] for arm in planned.arms] == [("no_noise", 0), ("gptq", 0), ("ste", 4), ("ste", 2)]
+    arms = [("no_noise", 0), ("gptq", 0), ("ste", 4), ("ste", 2)]
+    assert [one.arm[2:] for one in planned.jobs.rivals] == arms
     assert {arm[1:3] for arm in planned.variants} == {
         ("small_gpt2_groups", "no_noise"), ("small_gpt2_groups", "gptq"), ("small_gpt2_groups", "ste")
     }  # fmt: skip
@@ -673,7 +705,8 @@ def test_named_methods_run_with_plain_fine_tuning_on_models_and_variants(corpus)
         ({"model": "../elsewhere"}, "model = '../elsewhere': allowed is"),
         ({"variants": "rows"}, "variants = 'rows'"),
         ({"methods": "ste, sam"}, "methods: 'sam' is unknown or twice"),
-        ({"candidates": 3}, "candidates = 3: "),
+        ({"trainings": 1}, "trainings = 1: fewer than"),
+        ({"trained_bits": "3"}, "trained_bits = '3': allowed are those of bits"),
         ({"lowest_rate": 0.5}, "lowest_rate = 0.5: "),
         ({"corpus": "nowhere.txt"}, "corpus = 'nowhere.txt': "),
         ({"context": 5000}, "tokens are fewer than one context of 5000"),

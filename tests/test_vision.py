@@ -17,7 +17,22 @@ from sklearn.datasets import load_digits
 from statsmodels.stats.power import TTestPower
 from torch.nn.functional import cross_entropy
 
-from t0qat import arms, benchmark, compare, export, images, linear, methods, models, tasks, trial, vision
+from t0qat import (
+    arms,
+    benchmark,
+    compare,
+    export,
+    grid,
+    images,
+    linear,
+    methods,
+    models,
+    tasks,
+    trained,
+    trial,
+    tuning,
+    vision,
+)
 from t0qat.arms import KEYS, Arm
 from t0qat.methods import REGISTRY
 from t0qat.parameters import ParameterError
@@ -26,7 +41,7 @@ from t0qat.rounding import ROUNDINGS, rounded
 from t0qat.streams import stream
 
 SHARED = {"epochs": 1, "batch_size": 128, "schedule": "cosine", "seed": 0, "device": "cpu"}
-SHARED |= {"widths": [4, 2]}
+WIDTHS = [4, 2]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,13 +51,19 @@ def one_thread():
         yield
 
 
-def compute(model="mlp", method="no_noise", bits=0, *, replicate=0, part="test", rate=0.01, **other):
-    """What a cell gives, in this process."""
+def training(model="mlp", method="no_noise", bits=0, *, replicate=0, part="test", rate=0.01, **other):
     strength = other.pop("strength", None)
-    cell = trial.cell(
-        Arm("digits", model, method, bits), rate, strength, replicate, part, **SHARED | other
-    )
-    return by_metric(cell.function(**json.loads(json.dumps(cell.arguments))))
+    arm = Arm(other.pop("dataset", "digits"), model, method, bits)
+    return trial.train(arm, rate, strength, replicate=replicate, part=part, **SHARED | other)
+
+
+def compute(model="mlp", method="no_noise", bits=0, *, ask=trained.at_widths, **other):
+    """What a training is asked, in this process."""
+    return by_metric(asked(training(model, method, bits, **other), method, ask))
+
+
+def asked(made, method, ask=trained.at_widths, widths=WIDTHS):
+    return ask(made.opened(made.made(), **made.arguments), method=method, widths=widths)
 
 
 def by_metric(numbers):
@@ -155,33 +176,55 @@ def test_xi_alone_is_t0_qat_at_scaling_one_and_barely_moves_a_weight():
     assert loud["weight_norm"][0][2] != norm
 
 
-def test_half_the_epochs_match_the_gradients_of_plain_training():
-    full, half, plain = (
-        compute(method=m, epochs=4, strength=0.1)["gradients"][0][2]
-        for m in ("sam", "sam_half", "no_noise")
-    )
-    assert half == plain == full / 2
+def test_two_gradients_a_step_take_half_the_epochs():
+    sam, plain = training(method="sam", epochs=4, strength=0.1), training(epochs=4)
+    assert (sam.arguments["epochs"], plain.arguments["epochs"]) == (2, 4)
+    spent = [by_metric(asked(made, "sam"))["gradients"] for made in (sam, plain)]
+    assert spent[0] == spent[1] == [[32, "none", 44]]
 
 
-def test_every_method_is_an_arm_and_all_have_the_same_number_of_candidates():
+def test_methods_that_train_alike_are_one_training_with_all_its_settings_named():
+    assert training(method="gptq").key == training().key
+    alone, tuned = training(method="xi_alone"), training(method="t0_qat_tuned", strength=1.0)
+    assert alone.key == tuned.key != training(method="t0_qat").key
+    assert tuned.arguments["settings"] == {"xi_scaling": 1.0}
+    assert training(method="ste", bits=2).arguments["settings"] == {"bits": 2}
+    assert training(method="lsq", bits=2, strength=0.3).arguments["settings"] == {
+        "bits": 2,
+        "step_rate": 0.3,
+    }
+
+
+def test_every_method_is_an_arm_and_tries_every_rate_with_every_strength():
     found = arms.arms("digits", "small_cnn", "mlp, residual_cnn", (8, 3))
     methods_of = {m: {a.method for a in found if a.model == m} for m in ("small_cnn", "mlp")}
-    assert methods_of["small_cnn"] == set(REGISTRY) | {"sam_half", "two_point_noise_half"}
+    assert methods_of["small_cnn"] == set(REGISTRY)
     assert len(methods_of["mlp"]) >= 6 and {"no_noise", "t0_qat", "random_bits"} <= methods_of["mlp"]
     for arm in found:
         assert arm.train_bits in ((8, 3) if arm.registered.for_bits else (0,))
-        tried = arm.candidates(10, 0.001, 0.1)
-        assert len(tried) == len({*tried}) == 10 or arm.registered.values == ()
-        assert len(tried) == 10 and all(0.001 < rate < 0.1 for rate, _ in tried)
-    plain = Arm("digits", "mlp", "no_noise", 0).candidates(4, 0.01, 100.0)
-    assert [rate for rate, _ in plain] == pytest.approx([0.03162, 0.3162, 3.162, 31.62])
-    with pytest.raises(ParameterError, match=r"candidates = 7: .* has 5 strengths"):
-        Arm("digits", "mlp", "sam", 0).candidates(7, 0.01, 0.1)
+        tried = arm.candidates(4, 0.001, 0.1)
+        assert {rate for rate, _ in tried} == {0.001, 0.00464, 0.0215, 0.1}
+        assert len(tried) == len({*tried}) == 4 * max(1, len(arm.registered.values))
+    assert [rate for rate, _ in Arm("digits", "mlp", "no_noise", 0).candidates(1, 0.01, 1.0)] == [0.1]
+
+
+def test_every_arm_is_tuned_with_as_many_gradients():
+    jobs = vision.plan(replicates=2, few_replicates=2)
+    totals = {}
+    for arm, candidates, rounds in jobs.rivals:
+        before = [0, *(seen for _, seen in rounds)]
+        spent = sum(size * (seen - b) for (size, seen), b in zip(rounds, before, strict=False))
+        assert rounds[0][0] == len(candidates)
+        cost = jobs.training(arm, candidates[0], 0, "validation").arguments["epochs"]
+        totals[arm] = spent * cost * arm.registered.gradients
+        assert arm.method in vision.LOUD or (rounds[-1][0] == 2 and rounds[-1][1] >= 8)
+    assert {total for arm, total in totals.items() if arm.method not in vision.LOUD} == {40 * 8}
+    assert {total for arm, total in totals.items() if arm.method in vision.LOUD} == {3 * 2 * 8}
 
 
 def test_named_methods_run_with_plain_training_on_all_models():
     found = arms.arms("digits", "small_cnn", "mlp", (4, 2), "sam, ste")
-    one = [("no_noise", 0), ("ste", 4), ("ste", 2), ("sam", 0), ("sam_half", 0)]
+    one = [("no_noise", 0), ("ste", 4), ("ste", 2), ("sam", 0)]
     for model in ("small_cnn", "mlp"):
         assert [(a.method, a.train_bits) for a in found if a.model == model] == one
     assert arms.arms("digits", "mlp", "", (2,), "ste, no_noise") == arms.arms(
@@ -194,6 +237,7 @@ import json, sys
 from pathlib import Path
 from t0qat import grid, methods, vision
 grid.STORE = Path(sys.argv[1])
+grid.weights.FOLDER = Path(sys.argv[1])
 def mine():
     return lambda parameter, noise: SHARE * parameter
 def accuracies(run):
@@ -221,7 +265,7 @@ def test_a_scripts_own_method_runs_in_every_process_and_follows_its_changes(tmp_
     assert same == pytest.approx(plain, abs=0.01) and min(same) > 0.3  # the same but for rounding
     assert max(nothing) < 0.3  # weights that no gradient reaches
     kept = len(list(tmp_path.rglob("*.json")))
-    assert kept == 2 * 2 + 3  # plain training alone
+    assert kept == 4 + 3  # plain training alone: tuned, and tested
 
 
 def test_a_module_of_ones_own_determines_its_cells(tmp_path, monkeypatch):
@@ -232,22 +276,24 @@ def test_a_module_of_ones_own_determines_its_cells(tmp_path, monkeypatch):
 
     line = methods.Method("Mine", of_my_own.mine)
     monkeypatch.setitem(methods.METHODS, "mine", line)
-    cell = vision.cell(Arm("digits", "mlp", "mine", 0), 0.01, 1.0, 0, "test", **SHARED)
-    assert cell.kept and of_my_own in cell.code and methods in cell.code
+    made = training(method="mine")
+    assert made.kept and of_my_own in made.code and methods in made.code
+    assert trained.asked(trained.at_widths, made, "mine", widths=WIDTHS).kept
     del sys.modules["of_my_own"]
 
 
 MEMORY = """
 import resource, sys
-from t0qat import linear, models, vision
+from t0qat import linear, models, trained, trial
 from t0qat.arms import Arm
 shared = {"epochs": 1, "batch_size": 64, "schedule": "cosine", "seed": 0, "device": "cpu"}
 with linear.one_thread():
     for model in models.MODELS:
         for method, bits in (("gptq", 0), ("parq", 4)):  # these bring the most along
             arm = Arm("digits", model, method, bits)
-            cell = vision.cell(arm, 0.01, 10.0, 0, "test", **shared, widths=[8, 4, 3, 2])
-            assert len(cell.function(**cell.arguments)) > 20
+            made = trial.train(arm, 0.01, 10.0, replicate=0, part="test", **shared)
+            opened = made.opened(made.made(), **made.arguments)
+            assert len(trained.at_widths(opened, method=method, widths=[8, 4, 3, 2])) > 20
         print(model, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
@@ -269,7 +315,8 @@ def test_a_changed_method_changes_its_own_cells_only():
     assert "noise_from" in reached["matched_noise"] and "Objective" in reached["parq"]
 
     def key(method, bits=0):
-        return trial.cell(Arm("digits", "mlp", method, bits), 0.01, 1.0, 0, "test", **SHARED).key
+        made = training(method=method, bits=bits, strength=0.1)
+        return trained.asked(trained.at_widths, made, method, widths=WIDTHS).key
 
     before = {m: key(m, 4 if REGISTRY[m].for_bits else 0) for m in REGISTRY}
     assert len({*before.values()}) == len(before)
@@ -288,22 +335,24 @@ def another_kurtosis(weights):
     return weights.sum()
 
 
-TINY = {"replicates": 3, "tuning_replicates": 2, "models": "mlp", "few_models": "", "bits": "4, 2"}
-TINY |= {"candidates": 2, "epochs": 2, "batch_size": 128, "schedule": "cosine", "device": "cpu"}
+TINY = {"replicates": 3, "few_replicates": 2, "models": "mlp", "few_models": "", "bits": "4, 2"}
+TINY |= {"trained_bits": "4, 2", "trainings": 4, "rates": 2, "lowest_rate": 0.01, "highest_rate": 0.04}
+TINY |= {"epochs": 2, "batch_size": 128, "schedule": "cosine", "device": "cpu"}
 SOME = ("no_noise", "xi_alone", "ste", "random_bits")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vision.grid, "STORE", tmp_path_factory.mktemp("cells"))
-        patch.setattr(vision.grid.joblib, "cpu_count", lambda: 1)
+        patch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
+        patch.setattr(grid.weights, "FOLDER", tmp_path_factory.mktemp("weights"))
+        patch.setattr(grid.joblib, "cpu_count", lambda: 1)
         found = [arm for arm in arms.arms("digits", "mlp", "", (4, 2)) if arm.method in SOME]
         patch.setattr(vision, "arms", lambda *_: found)
         return vision.benchmark(**TINY)
 
 
-def test_the_best_validation_score_is_chosen(run):
+def test_the_least_loss_after_rounding_by_the_own_rule_is_chosen(run):
     table = run.tuning
     assert len(table) == 10 and (table.n == 2).all() and table.strength.isna().all()
     assert (table.groupby(KEYS, sort=False).chosen.sum() == 1).all()
@@ -315,13 +364,13 @@ def test_the_best_validation_score_is_chosen(run):
                 cell = compute(
                     key[1], key[2], key[3], replicate=i, part="validation", rate=rate, epochs=2
                 )
-                widths = (key[3],) if key[3] else (4, 2)
-                best = [max(a for b, _, a in cell["accuracy"] if b == width) for width in widths]
-                per.append(np.mean(best))
+                rule = "absmax" if key[2] in ("ste", "random_bits") else "mse"
+                losses = {(b, r): loss for b, r, loss in cell["loss"]}
+                per.append(np.mean([losses[b, rule] for b in ((key[3],) if key[3] else (4, 2))]))
             scores.append(np.mean(per))
         assert group["mean"].tolist() == pytest.approx(scores)
         assert (
-            group.learning_rate[group.chosen == 1].item() == group.learning_rate.iloc[np.argmax(scores)]
+            group.learning_rate[group.chosen == 1].item() == group.learning_rate.iloc[np.argmin(scores)]
         )
         low, high = stats.t.interval(0.95, 1, np.mean(per), stats.sem(per))
         assert group[["ci_low", "ci_high"]].iloc[-1].tolist() == pytest.approx([low, high])
@@ -371,23 +420,26 @@ def synthetic_rows(values: dict, **more) -> pd.DataFrame:
     )
 
 
-def test_differences_are_paired_corrected_and_against_the_baseline_that_validated_best():
+def test_differences_are_paired_corrected_and_against_the_baseline_that_lost_least_in_tuning():
     draws = np.random.default_rng(3)
     arms_ = [("no_noise", 0), ("random_bits", 0), ("ste", 2), ("t0_qat", 0)]
-    test = {(*arm, "mse"): draws.normal(0.9, 0.05, 12) for arm in arms_}
-    test["no_noise", 0, "mse"] += 1.0  # the best in the test, which must not count
-    known = {(*arm, "mse"): [v, v] for arm, v in zip(arms_, (0.5, 0.8, 0.7, 0.9), strict=True)}
-    measure = ["eval_bits", "scale_rule"]
+    test = {(*arm, "own"): draws.normal(0.9, 0.05, 12) for arm in arms_}
+    test["no_noise", 0, "own"] += 1.0  # the best in the test, which must not count
+    test["t0_qat", 0, "own"] = test["t0_qat", 0, "own"][:5]  # fewer replicates, the first ones
+    known = {(*arm, "own"): [v, v] for arm, v in zip(arms_, (0.5, 0.2, 0.3, 0.1), strict=True)}
     rows = synthetic_rows(test).sample(frac=1, random_state=1)
-    table = compare.differences(rows, synthetic_rows(known), measure, vision.ACCURACY)
+    losses = synthetic_rows(known).rename(columns={"value": "loss"})
+    table = compare.differences(rows, losses, ["eval_bits", "scale_rule"])
     best = table[table.against == "best_baseline"].set_index("method").other.to_dict()
     assert best == {m: "random_bits" for m in ("no_noise", "ste", "t0_qat")} | {"random_bits": "ste"}
     p = []
     for row in table.itertuples():
-        pair = test[row.method, row.train_bits, "mse"], test[row.other, row.other_bits, "mse"]
-        assert row.estimate == pytest.approx(np.mean(pair[0] - pair[1]))
+        n = 5 if "t0_qat" in (row.method, row.other) else 12
+        keys = (row.method, row.train_bits, "own"), (row.other, row.other_bits, "own")
+        pair = [test[key][:n] for key in keys]
+        assert row.estimate == pytest.approx(np.mean(pair[0] - pair[1])) and row.n == n
         p.append(stats.ttest_rel(*pair).pvalue)
-        power = TTestPower().power(row.detectable / np.std(pair[0] - pair[1], ddof=1), 12, 0.05)
+        power = TTestPower().power(row.detectable / np.std(pair[0] - pair[1], ddof=1), n, 0.05)
         assert power == pytest.approx(0.9, abs=1e-6)
     order = np.argsort(p)
     stepped = np.maximum.accumulate(np.array(p)[order] * np.arange(len(p), 0, -1)).clip(max=1)
@@ -410,26 +462,37 @@ def test_what_is_kept_is_measured_from_plain_training_that_is_not_rounded():
         assert (row.other, row.against, row.n) == ("no_noise", "unrounded", 9)
 
 
-def test_the_chosen_rule_is_the_one_that_validated_best():
-    test = {("ste", 2, rule): [0.1 * k, 0.2] for k, rule in enumerate(("absmax", "mse", "learned"))}
-    known = {
-        ("ste", 2, "absmax"): [0.5, 0.5],
-        ("ste", 2, "mse"): [0.4, 0.7],
-        ("ste", 2, "learned"): [0.7, 0.4],
-    }
-    rows = compare.with_chosen(synthetic_rows(test), synthetic_rows(known), vision.ACCURACY)
-    assert rows[rows.scale_rule == "own"].value.tolist() == [0.1, 0.2]  # mse, the first of equals
-    assert len(rows) == 8
+def test_each_method_is_judged_by_the_rule_that_it_fixes():
+    test = {(m, b, r): [k, 9.0] for m, b in (("ste", 2), ("lsq", 2), ("lsq", 4), ("kure", 0))
+            for k, r in enumerate(("absmax", "mse", "learned"))
+            if r != "learned" or (m, b) == ("lsq", 2)}  # fmt: skip
+    rows = compare.with_own_rule(synthetic_rows(test), vision.ACCURACY)
+    own = rows[rows.scale_rule == "own"].groupby(["method", "train_bits"]).value.first()
+    assert own.to_dict() == {("ste", 2): 0, ("lsq", 2): 2, ("lsq", 4): 1, ("kure", 0): 1}
+    assert len(rows) == 2 * 9 + 2 * 4
 
 
-def test_the_plan_counts_what_runs(run, monkeypatch):
-    found = [arm for arm in arms.arms("digits", "mlp", "", (4, 2)) if arm.method in SOME]
-    monkeypatch.setattr(vision, "arms", lambda *_: found)
-    jobs = vision.plan(**TINY)
-    cost = vision.cost(jobs).groupby("stage")[["cells", "gradients"]].sum()
-    assert cost.cells.to_dict() == {"test": 15, "tuning": 20} and len(jobs.tuning()) == 20
-    gradients = run.test[run.test.metric == "gradients"].value.sum()
-    assert cost.gradients.to_dict() == {"test": gradients, "tuning": run.tuning.gradients.sum()}
+def test_a_training_is_made_once_and_what_is_asked_later_trains_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "STORE", tmp_path / "cells")
+    monkeypatch.setattr(grid.weights, "FOLDER", tmp_path / "weights")
+    trained_, train = [], trial.training.train
+    count = lambda *a, **k: trained_.append(1) or train(*a, **k)  # noqa: E731
+    monkeypatch.setattr(trial.training, "train", count)
+    plain, gptq = training(), training(method="gptq")
+    cells = [trained.asked(trained.at_widths, plain, "no_noise", widths=[4]),
+             trained.asked(trained.at_widths, gptq, "gptq", widths=[4])]  # fmt: skip
+    first = grid.run(cells, "x")
+    assert len(trained_) == 1 and first[0] != first[1]
+    later = trained.asked(trained.at_widths, plain, "no_noise", widths=[2, 4])
+    (found,) = grid.run([later], "x")
+    assert len(trained_) == 1 and [row for row in found if row[0] != 2] == first[0]
+    (path,) = tmp_path.glob("weights/*/*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # a flipped bit is noticed, and costs a training
+    path.write_bytes(content)
+    again = trained.asked(trained.at_widths, plain, "no_noise", widths=[3])
+    grid.run([again], "x")
+    assert len(trained_) == 2
 
 
 @pytest.mark.parametrize(
@@ -441,7 +504,8 @@ def test_the_plan_counts_what_runs(run, monkeypatch):
         ({"methods": "ste, none"}, r"methods: 'none' is unknown or twice; known are .*t0_qat.*kure"),
         ({"methods": "ste, ste"}, "methods: 'ste' is unknown or twice"),
         ({"methods": "no_noise"}, "methods = 'no_noise': name one to compare"),
-        ({"candidates": 3}, "candidates = 3: "),
+        ({"trainings": 3}, "trainings = 3: fewer than 4 candidates"),
+        ({"trained_bits": "5"}, "trained_bits = '5': allowed are those of bits"),
         ({"lowest_rate": 0.5}, "lowest_rate = 0.5: "),
         ({"dataset": "nowhere.npz"}, "dataset = 'nowhere.npz': "),
         ({"replicates": 1}, "replicates = 1: "),
@@ -449,14 +513,14 @@ def test_the_plan_counts_what_runs(run, monkeypatch):
     ],
 )
 def test_wrong_parameters_stop_in_one_line_before_anything_is_trained(wrong, message, monkeypatch):
-    monkeypatch.setattr(vision.grid, "run", None)
+    monkeypatch.setattr(grid, "run", None)
     with pytest.raises(ParameterError, match=message) as caught:
-        vision.benchmark(**{"replicates": 2, "tuning_replicates": 2} | wrong)
+        vision.benchmark(**{"replicates": 2, "few_replicates": 2} | wrong)
     assert "\n" not in str(caught.value)
 
 
 @cache
-def trained(model: str):
+def after_an_epoch(model: str):
     """A network after one epoch of plain training."""
     inputs, target, *_ = map(torch.from_numpy, tasks.digits(1))
     net = models.MODELS[model](stream("initialization", 1))
@@ -470,7 +534,7 @@ def trained(model: str):
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("model", models.MODELS)
 def test_exported_codes_name_every_test_image_as_the_fake_quantized_network(model, bits):
-    net = trained(model)
+    net = after_an_epoch(model)
     test = torch.from_numpy(tasks.digits(1).test_inputs)
     for scale in SCALES:
         on = Grid(bits, scale=scale)
@@ -534,10 +598,9 @@ def test_images_that_are_not_square_or_have_colours_train(tmp_path):
         assert loaded.shape == shape and loaded.classes == 3
         part = loaded.split(0, 0)
         assert part.inputs.min() >= -1 and part.inputs.max() <= 1 and len(part.test_target) == 10
-        arm = Arm(path, "deep_cnn", "random_bits", 0)
-        cell = trial.cell(arm, 0.01, None, 0, "test", **SHARED)
-        assert 0 <= by_metric(cell.function(**cell.arguments))["accuracy"][0][2] <= 1
-        assert any(str(thing) == path for thing in cell.code)
+        made = training("deep_cnn", "random_bits", dataset=path)
+        assert 0 <= by_metric(asked(made, "random_bits"))["accuracy"][0][2] <= 1
+        assert any(str(thing) == path for thing in made.code)
 
 
 @pytest.mark.parametrize(
@@ -620,12 +683,13 @@ def test_a_data_set_of_openml_in_its_own_format(tmp_path, monkeypatch):
 
 
 def test_the_same_numbers_in_one_process_or_two(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(vision.grid.joblib, "cpu_count", lambda: 2)
+    monkeypatch.setattr(grid, "STORE", tmp_path / "cells")
+    monkeypatch.setattr(grid.weights, "FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(grid.joblib, "cpu_count", lambda: 2)
     found = [arm for arm in arms.arms("digits", "mlp", "", (4, 2)) if arm.method == "ste"]
     monkeypatch.setattr(vision, "arms", lambda *_: found)
-    jobs = vision.plan(**TINY)
-    rate = run.tuning[(run.tuning.chosen == 1) & (run.tuning.method == "ste")].learning_rate
-    again = benchmark.measured(jobs.final([(r, float("nan")) for r in rate]), "networks")
+    settings = {arm: setting for arm, setting in tuning.chosen(run.tuning).items() if arm in found}
+    again = benchmark.measured(vision.plan(**TINY).tests(settings), "networks")
     get_reusable_executor().shutdown(kill_workers=True)
     once = run.test[run.test.method == "ste"].reset_index(drop=True)
     pd.testing.assert_frame_equal(again, once, check_exact=True)

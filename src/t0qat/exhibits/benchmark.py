@@ -219,6 +219,7 @@ def size(b: Benchmark, results: Results) -> dict[str, str]:
         "Full": listed(f"the {network(model)}" for model in b.full(table)),
         "Methods": str(table.method.nunique()),
         "Widths": listed(map(width, widths_of(table))),
+        "Trained": listed(map(width, sorted({*table.train_bits} - {NO_WIDTH}, reverse=True))),
         "Lowest": width(min(widths_of(table))),
         "Comparisons": count(compared),
         "Threshold": f"{threshold:.2g}",

@@ -83,7 +83,7 @@ def _use(results: Results) -> list[str]:
         "T0-QAT tuned": "t0_qat_tuned",
         "Plain training": "no_noise",
     }
-    lines = [f"| Network | Weights | Validated best of the others | {' | '.join(shown)} |"]
+    lines = [f"| Network | Weights | Best of the others, by tuning | {' | '.join(shown)} |"]
     lines += ["|---" * (3 + len(shown)) + "|"]
     for b in (vision.IMAGES, language.MODELS):
         for model in b.full(b.table(results)):
@@ -100,7 +100,8 @@ def _use(results: Results) -> list[str]:
 
 
 def _seeds(table: pd.DataFrame) -> str:
-    return thousands(table.n.max())
+    least, most = thousands(table.n.min()), thousands(table.n.max())
+    return most if least == most else f"{least} to {most}"
 
 
 def _counts(table: pd.DataFrame) -> list[str]:
@@ -154,7 +155,7 @@ def result(results: Results) -> str:
             f"What to use at which bit-width: means over {_seeds(results['vision'])} paired seeds of"
             f" image networks and {_seeds(results['language'])} of language models, weights rounded,"
             " with 95 % intervals. The best of the others is, at each width, the arm not under test"
-            " that did best on validation data; the PDF says which differences chance explains.",
+            " that lost least in tuning; the PDF says which differences chance explains.",
             "",
             *_use(results),
         ]

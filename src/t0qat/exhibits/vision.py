@@ -62,9 +62,7 @@ def _more_of_size(table: pd.DataFrame) -> dict[str, str]:
 
 def _costs(table: pd.DataFrame) -> dict[str, str]:
     """Gradient evaluations of a training, and bytes of an exported network."""
-    gradients = table[table.metric == "gradients"].groupby("method", sort=False)["mean"].max()
-    usual = gradients.mode().max()
-    more = gradients[gradients != usual].groupby(gradients).groups.items()
+    gradients = table[table.metric == "gradients"]["mean"].max()
     sizes = table[(table.metric == "bytes") & table.model.isin(has_all_methods(table))]
     by = sizes.groupby(["model", "eval_bits"], sort=False)["mean"].agg(["min", "max"])
 
@@ -77,8 +75,7 @@ def _costs(table: pd.DataFrame) -> dict[str, str]:
         return f"the {network(model)} takes {listed([f'{size(FLOAT)} unrounded', *widths])}"
 
     return {
-        "Gradients": count(usual),
-        "GradientsOthers": listed(f"{count(n)} for {listed(map(name, some))}" for n, some in more),
+        "Gradients": count(gradients),
         "Bytes": listed(map(on, sizes.model.unique()), "; ", "; "),
         "BytesSpread": count((by["max"] - by["min"]).max() if len(by) else 0),
     }
