@@ -32,9 +32,11 @@ from t0qat import (
     training,
     trial,
 )
+from t0qat import trained as asked
 from t0qat.methods import REGISTRY
 from t0qat.models import MODELS
 from t0qat.quantizers import CODES, SCALES, Grid
+from t0qat.rounding import ROUNDINGS
 from t0qat.streams import stream
 
 SCHEDULE = {"schedule": "warmup_cosine", "replicate": 0, "seed": 0, "device": "cpu"}
@@ -64,7 +66,7 @@ def network(model: str):
     trained(net, inputs[:192], target[:192], REGISTRY["no_noise"].objective())
     with torch.no_grad():
         answers = net.eval()(inputs[:64])
-    return dict(net.state_dict()), answers, trial.ROUNDINGS["gptq"](net, Grid(3), {}, inputs[:64])
+    return dict(net.state_dict()), answers, ROUNDINGS["gptq"](net, Grid(3), {}, inputs[:64])
 
 
 def trained(net, inputs, target, objective) -> dict:
@@ -94,9 +96,10 @@ def cell():
     """One cell of the vision benchmark, every reading of it."""
     arm = arms.Arm("digits", "residual_cnn", "lsq", 4)
     shared = {"epochs": 1, "batch_size": 64, "schedule": "warmup_cosine", "seed": 0}
-    shared |= {"widths": [8, 4, 3, 2], "device": "cpu"}
-    one = trial.cell(arm, 0.01, 0.1, 0, "validation", **shared)
-    return one.function(**one.arguments)
+    shared |= {"part": "validation", "replicate": 0, "device": "cpu"}
+    made = trial.train(arm, 0.01, 0.1, **shared)
+    opened = made.opened(made.made(), **made.arguments)
+    return asked.at_widths(opened, method="lsq", widths=[8, 4, 3, 2])
 
 
 def language(model: str):
@@ -105,10 +108,9 @@ def language(model: str):
         model=model, pretraining_steps=2, pretraining_rate=0.004, **TEXT, **SCHEDULE
     )
     how = {"method": "ste", "settings": {"bits": 4}, "learning_rate": 0.001, "steps": 1}
-    read = {"widths": [4, 2], "blocks": 2, "block_windows": 2, "part": "validation"}
-    return start, fine_tuning.fine_tune_and_round(
-        model=model, start=start, **how, **read, **TEXT, **SCHEDULE
-    )
+    how |= {"model": model, "start": start, "part": "validation"} | TEXT | SCHEDULE
+    opened = fine_tuning.opened(fine_tuning.fit(**how), **how)
+    return start, asked.at_widths(opened, method="ste", widths=[4, 2], blocks=2, block_windows=2)
 
 
 def shaken(name: str):

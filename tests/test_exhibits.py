@@ -226,7 +226,9 @@ def language_rows(
         arms.Arm("pydoc", model + ending, method, width)
         for ending in ("", *endings)
         for model in models.split(", ")
-        for method in (language.ON_EVERYTHING if ending == "_everything" else language.METHODS)
+        for method in {"": language.METHODS, "_groups": language.ON_GROUPS}.get(
+            ending, language.ON_EVERYTHING
+        )
         for width in (bits if REGISTRY[method].for_bits else (0,))
     ]
     tables = benchmark_rows("language", "bits_per_character", found, loss, difference, bits)
@@ -263,7 +265,7 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
         keys = arm._asdict()
         tables[file + "_tuning"] += [
             loss(**keys, learning_rate=rate, strength=strength, gradients=7, chosen=int(i == 0))
-            for i, (rate, strength) in enumerate(arm.candidates(10, 0.003, 0.06))
+            for i, (rate, strength) in enumerate(arm.candidates(5, 0.003, 0.06))
         ]
 
         def pairs(width, keys=keys, **place):
@@ -283,7 +285,7 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
                 metrics = [metric] + ["bytes", "differing"] * (rule in ("absmax", "mse"))
                 metrics += ["bytes", "weight_norm", "gradients"] * (width == FLOAT)
                 tables[file] += [loss(**keys, **at, metric=m) for m in metrics]
-                if arm.train_bits in (0, width):
+                if arm.train_bits in (0, width) and rule in ("own", "none"):
                     tables[file + "_paired"] += pairs(width, **at)
                     if width != FLOAT:
                         kept = {"against": "unrounded", "other": "no_noise", "other_bits": 0}
@@ -553,7 +555,7 @@ def test_the_readme_says_what_to_use_and_counts_verdicts():
         ]:
             shown = float(re.search(r"(-?[\d.]+) \\\[", cell)[1])
             assert shown == pytest.approx(times * row["mean"].item(), abs=0.06 * times / 10)
-        assert best.startswith(REGISTRY[arm.other.item().removesuffix("_half")].label)
+        assert best.startswith(REGISTRY[arm.other.item()].label)
         seen.append((model, width))
     assert seen == [
         (model, width)

@@ -52,8 +52,7 @@ def percent(
 
 
 def label(method: str) -> str:
-    whole = method.removesuffix("_half")
-    return methods.REGISTRY[whole].label + (" (half epochs)" if whole != method else "")
+    return methods.REGISTRY[method].label
 
 
 def bars(panel) -> dict[str, ErrorbarContainer]:
@@ -306,7 +305,7 @@ PARTS = [LANGUAGE, ("small_llama", (4,)), ("small_gpt2", (8, 3, 2))]
 def written(models: str, widths: tuple[int, ...]) -> pd.DataFrame:
     """Rows as of language.tables: bits per character from 1.9 to 25, with one variant of each model."""
     table = made_up("mlp", "", widths)
-    table = table[~table.method.str.endswith("_half")].replace("accuracy", "bits_per_character")
+    table = table.replace("accuracy", "bits_per_character")
     names = [name + ending for name in models.split(", ") for ending in ("", "_groups")]
     table = pd.concat([table.assign(model=name) for name in names], ignore_index=True)
     bits = np.geomspace(1.9, 25, len(table))[np.arange(len(table)) * 7919 % len(table)]

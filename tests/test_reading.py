@@ -13,7 +13,7 @@ ROWS = pd.DataFrame(
     [
         ("t0_qat", "small_cnn", 4, 0.91234, 0.90234, 0.92234, 0.0004, 20),
         ("t0_qat", "small_cnn", 32, -0.5, -0.75, -0.25, 0.5, 20),
-        ("sam_half", "mlp", 4, 1.5e-5, 1e-5, 2e-5, math.nan, 1234),
+        ("random_bits", "mlp", 4, 1.5e-5, 1e-5, 2e-5, math.nan, 1234),
     ],
     columns=["method", "model", "eval_bits", "mean", "ci_low", "ci_high", "p_holm", "n"],
 )
@@ -25,7 +25,7 @@ def test_rows_keep_their_order_and_say_everything_in_words():
     assert shown.index.tolist() == [
         ("small CNN", "T0-QAT", "INT4"),
         ("small CNN", "T0-QAT", "float"),
-        ("MLP", "SAM (half epochs)", "INT4"),
+        ("MLP", "Random-bit STE", "INT4"),
     ]
     assert shown.columns.tolist() == ["mean [95 % interval]", "p, corrected", "replicates"]
     assert shown.to_numpy().tolist() == [
@@ -39,9 +39,9 @@ def test_what_goes_across_stands_in_the_order_of_the_rows_and_leaves_gaps_empty(
     rows = ROWS.drop(columns="ci_low").iloc[[1, 0, 2]]
     shown = reading.table(rows, ["method"], across=["eval_bits"], also=["n"])
     assert shown.columns.tolist() == ["float", "INT4"]
-    assert shown.index.tolist() == ["T0-QAT", "SAM (half epochs)"]
+    assert shown.index.tolist() == ["T0-QAT", "Random-bit STE"]
     assert shown.loc["T0-QAT"].tolist() == ["20", "20"]
-    assert shown.loc["SAM (half epochs)"].tolist() == ["", "1,234"]
+    assert shown.loc["Random-bit STE"].tolist() == ["", "1,234"]
 
 
 @pytest.mark.parametrize(("mean", "half", "said"), [

@@ -186,7 +186,7 @@ def test_any_flipped_bit_is_refused_or_leaves_a_well_formed_file(home, name, con
 
 KEPT = (
     ",".join(FILES["vision_kept"].split())
-    + "\n{},4,chosen,{},{},unrounded,no_noise,0,0.1,0,0.2,9,1,0.1\n"
+    + "\n{},4,own,{},{},unrounded,no_noise,0,0.1,0,0.2,9,1,0.1\n"
 )
 
 
@@ -194,7 +194,6 @@ KEPT = (
     ("where", "method", "model_bits", "wrong"),
     [
         ("digits,small_cnn", "sam", "0", None),
-        ("digits,small_cnn", "sam_half", "0", None),
         ("mnist_784,mlp", "ste", "4", None),
         ("some/file.npz,mlp", "ste", "4", None),
         (",mlp", "ste", "4", "dataset = ''"),

@@ -37,6 +37,7 @@ from t0qat import (
     vision,
 )
 from t0qat.arms import FLOAT
+from t0qat.benchmark import Jobs
 from t0qat.constants import FEATURES, SAMPLES, XI, XI_SCALING, reported_evaluation_noise
 from t0qat.methods import REGISTRY, additive_noise
 from t0qat.models import small_cnn
@@ -51,9 +52,9 @@ SCALES = [XI * XI_SCALING * i / 40 for i in range(40)]
 REPLICATES = range(linear.CHUNK)
 EPOCHS = 300
 GRID_ROUNDS = 3
-NETWORKS = {"replicates": 2, "tuning_replicates": 2, "models": "small_cnn, deep_cnn", "few_models": ""}
+NETWORKS = {"replicates": 2, "few_replicates": 2, "models": "small_cnn, deep_cnn", "few_models": ""}
 NETWORKS |= {"methods": "t0_qat, random_bits", "device": "cpu"}
-LANGUAGE = {"replicates": 2, "tuning_replicates": 2, "variants": "", "methods": "t0_qat, random_bits"}
+LANGUAGE = {"replicates": 2, "tuning_starts": 1, "variants": "", "methods": "t0_qat, random_bits"}
 LANGUAGE |= {"pretraining_steps": 1, "device": "cpu"}
 BATCH = 64  # images a training step
 FORWARDS = 20  # of each timed model
@@ -131,26 +132,27 @@ def against_papers_loop() -> tuple[float, float, float]:
 
 def vision_cells() -> list[grid.Cell]:
     """Networks of the vision benchmark, each at its first candidate."""
-    jobs = vision.plan(**NETWORKS)
-    return [cell for _, cell in jobs.final([tried[0] for tried in jobs.candidates])]
+    return first_candidates(vision.plan(**NETWORKS))
 
 
 def language_cells() -> list[grid.Cell]:
     """Models of the language benchmark, each at its first candidate, hardly trained before."""
-    planned = language.plan(**LANGUAGE)
-    starts = {place: cell.function(**cell.arguments) for place, cell in planned.starts()}
-    jobs = planned.jobs(planned.arms, planned.candidates, starts)
-    return [cell for _, cell in jobs.final([tried[0] for tried in jobs.candidates])]
+    return first_candidates(language.plan(**LANGUAGE).begun())
+
+
+def first_candidates(jobs: Jobs) -> list[grid.Cell]:
+    return [cell for _, cell in jobs.tests({one.arm: one.candidates[0] for one in jobs.rivals})]
 
 
 def in_grid(cells: list[grid.Cell]) -> list:
-    """Results of cells as grid.run computes them, with nothing taken from the store or kept there."""
-    return grid.run([replace(cell, kept=False) for cell in cells], "bench")
+    """Results of cells as grid.run computes them, with nothing taken from stores or kept there."""
+    fresh = [replace(cell, kept=False, reads=replace(cell.reads, kept=False)) for cell in cells]
+    return grid.run(fresh, "bench")
 
 
 def in_loop(cells: list[grid.Cell]) -> list:
     """The same one after the other in this process, with as many threads as torch has now."""
-    return [cell.function(**cell.arguments) for cell in cells]
+    return [cell.made(cell.reads.opened(cell.reads.made(), **cell.reads.arguments)) for cell in cells]
 
 
 def against_plain_loop(several: list[grid.Cell]) -> float:

@@ -179,28 +179,31 @@ def curves(
     not depend on the number of processes. Raises ParameterError before computing.
     """
     settings = dict(locals())
-    names = listed("readers", readers, READERS)
-    wanted = ", ".join(method for method in ASKED if method != "no_noise")
-    plans = {}
-    if images := [name for name in names if name in IMAGE_READERS]:
-        plans["images"] = vision.plan(
-            replicates=network_replicates, few_replicates=few_replicates, models=", ".join(images),
-            few_models="", methods=wanted, epochs=network_epochs, trainings=trainings, seed=seed,
-            device=device,
-        )  # fmt: skip
-    if texts := [name for name in names if name in TEXT_READERS]:
-        wanted = ", ".join(method for method in ASKED if method in language.METHODS)
-        plans["texts"] = language.plan(
-            replicates=few_replicates, model=", ".join(texts), variants="", methods=wanted,
-            pretraining_steps=pretraining_steps, steps=steps, trainings=trainings, seed=seed,
-            device=device,
-        )  # fmt: skip
+    images, texts = plans(settings)
     cells = _linear_layers(settings)
-    if "images" in plans:
-        cells |= _networks(plans["images"], {})
-    if "texts" in plans:
-        cells |= _networks(plans["texts"].begun(), JUDGED)
-    return cells
+    cells |= _networks(images, {}) if images else {}
+    return cells | (_networks(texts.begun(), JUDGED) if texts else {})
+
+
+def plans(settings: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
+    """What the benchmarks plan for the networks that these parameters of `curves` name."""
+    names = listed("readers", settings["readers"], READERS)
+    shared = {name: settings[name] for name in ("trainings", "seed", "device")}
+    few, images, texts = settings["few_replicates"], None, None
+    others = [method for method in ASKED if method != "no_noise"]  # which always runs
+    if models := [name for name in names if name in IMAGE_READERS]:
+        images = vision.plan(
+            models=", ".join(models), few_models="", methods=", ".join(others),
+            replicates=settings["network_replicates"], few_replicates=few,
+            epochs=settings["network_epochs"], **shared,
+        )  # fmt: skip
+    if models := [name for name in names if name in TEXT_READERS]:
+        others = [method for method in others if method in language.METHODS]
+        texts = language.plan(
+            model=", ".join(models), variants="", methods=", ".join(others), replicates=few,
+            pretraining_steps=settings["pretraining_steps"], steps=settings["steps"], **shared,
+        )  # fmt: skip
+    return images, texts
 
 
 def _linear_layers(settings: dict[str, Any]) -> dict[Cell, Measured]:
