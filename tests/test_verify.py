@@ -142,6 +142,29 @@ def test_the_tolerance_follows_from_both_standard_errors(
         assert "DIFFERS" in [row.verdict for row in verify.compare(run, identical=True)]
 
 
+TUNED = "pydoc,small_gpt2,ste,4,{rate},,{numbers},64,1\n"
+COLUMNS = (
+    "dataset,model,method,train_bits,learning_rate,strength,mean,ci_low,ci_high,n,gradients,chosen\n"
+)
+
+
+def test_where_halving_chose_otherwise_n_is_not_held_to_the_digit(tmp_path, monkeypatch):
+    """A candidate that went on here ended early there; the means are still compared."""
+    content = {"old": "2.5,2.4,2.6,8", "new": "2.6,,,1"}
+    for name, numbers in content.items():
+        path = tmp_path / name / "paper/results/language_tuning.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text(COLUMNS + TUNED.format(rate="0.001", numbers=numbers))
+    monkeypatch.setattr(places, "ROOT", tmp_path / "old")
+    run = places.Run("x", "paper", tmp_path / "new", "x")
+    loose, strict = (
+        {row.quantity: row.verdict for row in verify.compare(run, identical)}
+        for identical in (False, True)
+    )
+    assert {loose[column] for column in ("n", "ci_low", "ci_high", "mean")} == {"not compared"}
+    assert {strict[column] for column in ("n", "ci_low", "ci_high", "mean")} == {"DIFFERS"}
+
+
 PAIRED = """
 from t0qat import places
 n = epochs * replicates

@@ -51,6 +51,7 @@ ERRORS = {
 TEXT = "language_text"  # the results file that names the text
 GIVEN = {"reported", "value", "n"}  # not measured: compared to the digit under both rules
 GROW_WITH_N = {"ci_low", "ci_high", "detectable"}  # of another quantity where n differs
+HALVED = {"vision_tuning", "language_tuning"}  # where what was measured decided n
 
 
 def _relative(n: float) -> float:
@@ -217,7 +218,8 @@ def _error(column: str, first: pd.Series, second: pd.Series) -> float | None:
     if column not in ERRORS or first[column] == "" or second[column] == "":
         return None
     numbers = [{name: _number(value) for name, value in row.items()} for row in (first, second)]
-    return math.hypot(*(ERRORS[column](row) for row in numbers))
+    error = math.hypot(*(ERRORS[column](row) for row in numbers))
+    return None if math.isnan(error) else error
 
 
 def _judged(file, row, column, old, new, error, n, identical: bool, same_n: bool, m: int) -> Comparison:
@@ -226,6 +228,8 @@ def _judged(file, row, column, old, new, error, n, identical: bool, same_n: bool
     if old == new:
         verdict = "equal"
     elif column == "n" and not same_n:
+        verdict = "not compared"
+    elif not identical and file in HALVED and (column == "n" or "" in (old, new)):
         verdict = "not compared"
     elif identical or column in GIVEN or column == "the row" or old == "" or new == "":
         verdict = "DIFFERS"
