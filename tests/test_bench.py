@@ -7,7 +7,7 @@ import pytest
 import torch
 from joblib.externals.loky import get_reusable_executor
 
-from t0qat import arms, bench, grid, methods
+from t0qat import arms, bench, costs, grid, methods, notebooks
 from t0qat.methods import METHODS, REGISTRY, Method
 
 CELLS = """
@@ -96,10 +96,21 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
     assert values["pin"] == 1.5  # of the costliest
     assert all(value > 0 for name, value in values.items() if name != "floor")  # that rounds to 0 here
     assert any(line.startswith(REGISTRY["sam"].label) for line in lines)
+    assert {notebook.name for notebook in notebooks.load()} < {line.split(" ")[0] for line in lines}
     assert len(bench.vision_cells()) == 2 * len(
         arms.arms("digits", "mlp", "", (8, 4, 3, 2), "t0_qat, random_bits")
     )
     assert len(bench.language_cells()) == 2 * 2  # plain and T0-QAT, two replicates each
+
+
+def test_core_minutes_are_those_of_the_record_and_a_gap_where_it_has_none(tmp_path):
+    first, *others = (notebook.name for notebook in notebooks.load())
+    costs.record(first, costs.Cost(seconds=60, core_seconds=90), tmp_path)
+    costs.record("gone", costs.Cost(seconds=60, core_seconds=90), tmp_path)
+    found = bench.core_minutes(tmp_path)
+    assert list(found.index) == [first, *others]
+    assert found[first] == 1.5
+    assert found[others].isna().all()
 
 
 def test_the_steps_that_the_pin_is_timed_on_run(monkeypatch):

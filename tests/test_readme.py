@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from t0qat import methods, notebooks, places, report, results
+from t0qat import costs, methods, notebooks, places, readme, results
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -100,11 +100,27 @@ def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project
     assert len(list(kept)) == 3 * (4 * 2 + 5)  # all but those of the notebook's own method
 
 
-def test_the_result_block_is_what_the_committed_results_say(tmp_path):
+def test_the_generated_blocks_are_what_the_committed_files_say(tmp_path):
     copy = tmp_path / "README.md"
     copy.write_text(README)
-    report.readme(places.ROOT, copy)
+    readme.renew(places.ROOT, copy)
     assert copy.read_text() == README
+
+
+def test_minutes_and_memory_of_the_readme_are_those_of_the_record(tmp_path):
+    copy = tmp_path / "README.md"
+    copy.write_text(f"before\n{README[README.index('<!-- outputs') :]}")  # with no other block
+    first, second, *others = notebooks.load()
+    costs.record(first.name, costs.Cost(93, 150, 10, 1234.5, 2), tmp_path)
+    readme.renew(tmp_path, copy)
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:3] for line in copy.read_text().splitlines()}
+    assert rows[f"| {first.name}"] == ["1.6", "1.2 GB"]
+    for notebook in (second, *others):
+        assert rows[f"| {notebook.name}"] == ["–", "–"]
+    assert "from an earlier run, on 2 cores;" in copy.read_text()
+    costs.record(second.name, costs.Cost(60, 60, 10, 1000, 16), tmp_path)
+    readme.renew(tmp_path, copy)
+    assert "from an earlier run, on 2 or 16 cores;" in copy.read_text()
 
 
 def test_the_result_block_follows_a_changed_result(tmp_path):
@@ -118,9 +134,9 @@ def test_the_result_block_follows_a_changed_result(tmp_path):
     lines = paired.read_text().splitlines()
     lines[1] = "drop_difference,-1.25,-1.5,-1,10000"
     paired.write_text("\n".join(lines) + "\n")
-    report.readme(tmp_path, copy)
+    readme.renew(tmp_path, copy)
     assert "smaller than" in copy.read_text()
     assert "-1.25 [-1.50, -1.00]" in copy.read_text()
     paired.unlink()
     with pytest.raises(results.ResultsError, match=r"table1_paired.csv is missing"):
-        report.readme(tmp_path, copy)
+        readme.renew(tmp_path, copy)

@@ -274,7 +274,7 @@ def test_the_last_full_run_is_shown_until_its_notebook_changes(tmp_path, monkeyp
     def shown(inputs: dict[str, str], made_here: bool = True) -> tuple[bool, str]:
         places.write(tmp_path / notebook.receipt, json.dumps(receipt | {"inputs": inputs}))
         if made_here:
-            receipts.stamp(notebook, run, 1.0)
+            receipts.stamp(notebook, run)
         path, note = site._executed(notebook.path, notebook, run)
         assert path in (full, notebook.path)
         return path == full, note

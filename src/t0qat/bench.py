@@ -3,7 +3,8 @@
 The engine against the paper's own loop, one thread each. Cells of the vision and of the language
 benchmark by the grid, in processes of one thread, against a plain loop with torch's default threads. A
 training step of every method, and the exported integer model, against plain training and the float
-model, one thread each. Three steps in processes with the pin against processes without it.
+model, one thread each. Three steps in processes with the pin against processes without it. And what the
+notebooks took, from the record.
 """
 
 import json
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -25,13 +27,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from t0qat import (
+    costs,
     export,
     fine_tuning,
     grid,
     language,
     language_models,
     linear,
+    notebooks,
     pin,
+    places,
     tasks,
     training,
     vision,
@@ -266,8 +271,16 @@ def pin_costs() -> pd.Series:
     return pd.DataFrame(rounds).median()
 
 
+def core_minutes(home: Path = places.ROOT) -> pd.Series:
+    """Of each notebook, by the record below home; NaN of one that is not in it."""
+    record = costs.read(home)
+    return pd.Series({name: cost.core_seconds / 60 for name, cost in record.items()}).reindex(
+        [notebook.name for notebook in notebooks.load()]
+    )
+
+
 def main() -> None:
-    """Print each round and three tables, then the ratios in one line."""
+    """Print each round and four tables, then the ratios in one line."""
     unique, shared, fraction = against_papers_loop()
     torch.set_num_threads(joblib.cpu_count())  # torch's default where no pin holds it to one
     vision_faster, language_faster = map(against_plain_loop, (vision_cells(), language_cells()))
@@ -275,10 +288,12 @@ def main() -> None:
     print(step_costs().to_string(float_format="%.2f"))
     print("\nThe exported small_cnn, float model = 1; latency of one image and of all test images:")
     print(integer_models().to_string(float_format="%.3f"))
-    costs = pin_costs()
+    pinned = pin_costs()
     print(
         "\nThe linear engine, and a step of small_cnn and of small_llama, with the pin, without it = 1:"
     )
-    print(costs.to_string(float_format="%.2f"))
-    faster = f"vision={vision_faster:.2f} language={language_faster:.2f} pin={costs.max():.2f}"
+    print(pinned.to_string(float_format="%.2f"))
+    print(f"\nCore-minutes of each notebook, by {costs.RECORD}:")
+    print(core_minutes().to_string(float_format="%.1f", na_rep="–"))
+    faster = f"vision={vision_faster:.2f} language={language_faster:.2f} pin={pinned.max():.2f}"
     print(f"\nbench: unique={unique:.0f} shared={shared:.0f} floor={fraction:.2f} {faster}")

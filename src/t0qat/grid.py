@@ -28,7 +28,7 @@ from typing import Any
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from t0qat import linear, pin, places, progress, receipts, weights
+from t0qat import linear, pin, places, progress, receipts, tally, weights
 
 STORE = places.BUILD / "cells"
 CLUSTER = "CLUSTER"  # environment variable: the address of a dask scheduler, such as tcp://host:8786
@@ -133,6 +133,7 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
     keys = [cell.key for cell in cells]
     results = {key: _stored(key) if cell.kept else None for key, cell in zip(keys, cells, strict=True)}
     missing = {key: cell for key, cell in zip(keys, cells, strict=True) if results[key] is None}
+    tally.note(taken=results.keys() - missing.keys())
     if missing:
         address = os.environ.get(CLUSTER)
         work = _on_cluster(address, missing) if address else _here(missing)
@@ -149,6 +150,7 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
                         _path(key), f'{{"check": "{_sha(key + result)}", "result": {result}}}\n'
                     )
                 results[key] = result
+                tally.note(computed=[key])
                 step()
     return [json.loads(results[key]) for key in keys]
 

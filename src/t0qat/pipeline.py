@@ -7,12 +7,12 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from t0qat import notebooks, pin, places, progress, receipts, typeset
+from t0qat import costs, notebooks, pin, places, progress, receipts, tally, typeset
 from t0qat.notebooks import Notebook
 from t0qat.places import Run
 
@@ -25,8 +25,8 @@ class PipelineError(RuntimeError):
 
 def make(run: Run, params: Path | None = None) -> None:
     """Run what is not fresh, publish it, and typeset; raises PipelineError after doing what it can."""
-    with alone():
-        typeset.typeset(run_notebooks(run, params), run)
+    with alone() as bill:
+        typeset.typeset(run_notebooks(run, bill, params), run)
 
 
 def make_one(name: str, params: Path | None = None) -> Iterator[str]:
@@ -37,12 +37,12 @@ def make_one(name: str, params: Path | None = None) -> Iterator[str]:
         known = ", ".join(n.name for n in every)
         raise PipelineError(f"NOTEBOOK = {name!r}: there is no such notebook; known are {known}")
     run = places.of_one(name)
-    with alone():
-        run_notebooks(run, params, only=name)
-    yield from _answers(executed(notebook, run))
-    yield "\nmade:"
-    for path in (*(run.home / output for output in notebook.outputs), executed(notebook, run)):
-        yield f"  {receipts.shown(path)}"
+    with alone() as bill:
+        run_notebooks(run, bill, params, only=name)
+        yield from _answers(executed(notebook, run))
+        yield "\nmade:"
+        for path in (*(run.home / output for output in notebook.outputs), executed(notebook, run)):
+            yield f"  {receipts.shown(path)}"
 
 
 def _answers(executed: Path) -> Iterator[str]:
@@ -53,10 +53,17 @@ def _answers(executed: Path) -> Iterator[str]:
                 yield "".join(output.get("data", {}).get("text/markdown", ""))
 
 
-def run_notebooks(run: Run, params: Path | None = None, only: str | None = None) -> list[Notebook]:
-    """Run what is not fresh and publish it; returns the notebooks, whose outputs are all as made."""
+def run_notebooks(
+    run: Run, bill: costs.Bill, params: Path | None = None, only: str | None = None
+) -> list[Notebook]:
+    """Run what is not fresh and publish it; returns the notebooks, whose outputs are all as made.
+
+    bill: what those that ran took is put on it.
+    """
     every = notebooks.load()
     changed = notebooks.changes(params, every)
+    # What workers elsewhere use is not seen from here.
+    bill.recorded = run.name == "paper" and not any(changed.values()) and not os.environ.get("CLUSTER")
     every = [n for n in every if only in (None, n.name)]
     parameters = {n.name: n.parameters(run.profile, changed[n.name]) for n in every}
     for notebook in every:
@@ -70,7 +77,7 @@ def run_notebooks(run: Run, params: Path | None = None, only: str | None = None)
             continue
         due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
         try:
-            _make(notebook, run, parameters[notebook.name], changed[notebook.name])
+            _make(notebook, run, bill, parameters[notebook.name], changed[notebook.name])
         except PipelineError as error:
             failures.append(str(error))
         except OSError as error:
@@ -98,8 +105,11 @@ def _progress(every: list[Notebook], run: Run):
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Hold the project for this process; raises PipelineError while another holds it."""
+def alone() -> Iterator[costs.Bill]:
+    """Hold the project for this process; raises PipelineError while another holds it.
+
+    Yields the bill of a run, and says at the end on standard error what stands on it.
+    """
     path = places.BUILD / "lock"
     path.parent.mkdir(exist_ok=True)
     with path.open("a+") as lock:
@@ -112,7 +122,13 @@ def alone() -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        yield
+        bill = costs.Bill()
+        try:
+            yield bill
+        finally:
+            sys.stdout.flush()
+            for line in bill.lines:
+                print(line, file=sys.stderr)
 
 
 def refuse_altered(every: list[Notebook], run: Run) -> None:
@@ -132,13 +148,16 @@ def _stages(notebook: Notebook, run: Run) -> Path:
     return places.BUILD / "runs" / run.name / notebook.name
 
 
-def _make(notebook: Notebook, run: Run, parameters: dict[str, Any], changed: dict[str, Any]) -> None:
+def _make(
+    notebook: Notebook, run: Run, bill: costs.Bill, parameters: dict[str, Any], changed: dict[str, Any]
+) -> None:
     """Run one notebook in a private folder and, if all it declares is there, put that in place."""
     _stages(notebook, run).mkdir(parents=True, exist_ok=True)
     # A new folder each time: the kernel of a run that was killed may still be writing into the old one.
     stage = Path(tempfile.mkdtemp(dir=_stages(notebook, run)))
-    before, started = receipts.hashes(), time.monotonic()
-    _execute(notebook, run, parameters, stage)
+    before = receipts.hashes()
+    with costs.measured() as cost:
+        _execute(notebook, run, parameters, stage)
     inputs = {name: before.get(name) for name in _reads(notebook, stage)}
     now = receipts.hashes()
     moved = sorted(name for name in inputs if inputs[name] is None or inputs[name] != now.get(name))
@@ -150,7 +169,8 @@ def _make(notebook: Notebook, run: Run, parameters: dict[str, Any], changed: dic
     _check_results(notebook, stage)
     receipt = receipts.make(notebook, run, parameters, changed, inputs, stage)
     places.write(stage / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
-    places.write(stage / "finished.json", json.dumps({"wall_seconds": time.monotonic() - started}))
+    recorded = bill.add(notebook.name, cost, tally.read(stage))
+    places.write(stage / "finished.json", json.dumps(asdict(cost) if recorded else None))
     finish(notebook, run)
 
 
@@ -181,7 +201,9 @@ def finish(notebook: Notebook, run: Run) -> None:
         names = [*receipt["outputs"], notebook.receipt]
         places.write_set({run.home / name: (stage / name).read_bytes() for name in names})
         places.write(executed(notebook, run), (stage / f"{notebook.name}.ipynb").read_bytes())
-        receipts.stamp(notebook, run, json.loads(finished.read_bytes())["wall_seconds"])
+        if cost := json.loads(finished.read_bytes()):
+            costs.record(notebook.name, costs.Cost(**cost), run.home)
+        receipts.stamp(notebook, run)
     shutil.rmtree(_stages(notebook, run), ignore_errors=True)
 
 

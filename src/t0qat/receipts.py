@@ -135,17 +135,16 @@ def accept(notebook: Notebook, run: Run, edited: list[str]) -> None:
         receipt["outputs"][name] = hashlib.sha256((home / name).read_bytes()).hexdigest()
     places.write(home / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
     if _stamp_path(notebook, run).is_file():
-        stamp(notebook, run, json.loads(_stamp_path(notebook, run).read_bytes())["wall_seconds"])
+        stamp(notebook, run)
 
 
 def _stamp_path(notebook: Notebook, run: Run) -> Path:
     return places.BUILD / "stamps" / run.name / f"{notebook.name}.json"
 
 
-def stamp(notebook: Notebook, run: Run, wall_seconds: float) -> None:
+def stamp(notebook: Notebook, run: Run) -> None:
     """Note that this clone made what the receipt names."""
-    made = source_hash(run.home / notebook.receipt)
-    content = {"receipt": made, "wall_seconds": round(wall_seconds, 1)}
+    content = {"receipt": source_hash(run.home / notebook.receipt)}
     places.write(_stamp_path(notebook, run), json.dumps(content) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Publish an experiment: the only writer of results, tables, macros, figures and the README's block."""
+"""Publish an experiment: the only writer of results, tables, macros and figures."""
 
 import io
 from collections import ChainMap
@@ -9,9 +9,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from t0qat import exhibits, latex, places, results
-from t0qat.exhibits import answers, verdicts
-
-README_BLOCK = ("<!-- results: begin (generated) -->\n", "<!-- results: end -->\n")
+from t0qat.exhibits import answers
 
 
 def publish(experiment: str, tables: dict[str, pd.DataFrame], figures: dict[str, Figure]) -> Markdown:
@@ -53,21 +51,3 @@ def picture(figure: Figure, suffix: str) -> bytes:
     figure.savefig(file, format=suffix, dpi=150, metadata=metadata)
     stamp.remove()
     return file.getvalue()
-
-
-def readme(home: Path = places.ROOT, path: Path = places.ROOT / "README.md") -> None:
-    """Renew the README's result block, where it has one, from the results files, if it differs."""
-    begin, end = README_BLOCK
-    text = path.read_text()
-    if begin not in text:
-        return
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
-    if (new := f"{before}{begin}{verdicts.readme(read(home))}{end}{after}") != text:
-        places.write(path, new)
-
-
-def read(home: Path) -> dict[str, pd.DataFrame]:
-    """Every results file that an exhibit reads, by name."""
-    names = {name for reads, _ in exhibits.EXHIBITS.values() for name in reads}
-    return {name: results.read(name, home) for name in names}

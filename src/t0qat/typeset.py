@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from t0qat import __version__, places, receipts
+from t0qat import __version__, costs, places, receipts
 from t0qat.latex import escape, macro_lines, setting_lines
 from t0qat.notebooks import Notebook
 from t0qat.places import Run
@@ -34,20 +34,19 @@ def typeset(every: list[Notebook], run: Run) -> None:
     content["paper/macros/build.tex"] = build_macros(made, run).encode()
     target = home / "paper" / "main.pdf"
     stamp = places.BUILD / "stamps" / run.name / "main.pdf"
-    readme = places.ROOT / "README.md"
+    kept = (target, places.ROOT / "README.md", home / costs.RECORD)
 
     def state() -> str:
-        files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (target, readme)}
-        return receipts.digest(
-            files, {k: hashlib.sha256(data).hexdigest() for k, data in content.items()}
-        )
+        files = {path.name: path.read_bytes() for path in kept if path.is_file()}
+        both = ({k: hashlib.sha256(v).hexdigest() for k, v in d.items()} for d in (files, content))
+        return receipts.digest(*both)
 
     if target.is_file() and stamp.is_file() and stamp.read_text() == state():
         return
     if run.name == "paper":
-        from t0qat import report  # only now: it brings torch, pandas and matplotlib along
+        from t0qat import readme  # only now: it brings torch, pandas and matplotlib along
 
-        report.readme()
+        readme.renew()
     if shutil.which("latexmk") is None:
         raise TypesetError(
             f"LaTeX is missing: all but the PDF is made; `apt-get install {PACKAGES}`, then run again"

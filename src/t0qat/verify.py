@@ -78,20 +78,20 @@ class Comparison(NamedTuple):
 def verify(profile: str) -> int:
     """Re-run, compare, print the table and write build/verify.html; how many things are off."""
     run = places.RUNS["verify" if profile == "paper" else "verify-smoke"]
-    every = notebooks.load()
-    problems = list(inventory(every))
-    _forget(run)
-    with pipeline.alone():
-        pipeline.run_notebooks(run)
-    identical = profile == "paper" and same_machine(every, run)
-    left = left_out(every, run)
-    compared = compare(run, identical, {file for files in left.values() for file in files})
-    off = [row for row in compared if row.verdict == "DIFFERS"]
-    problems += [f"paper/results/{row.file}.csv, {row.row}: {row.quantity} differs" for row in off]
-    if identical:
-        problems += different_files(every, run)
-    _tell(compared, problems, rule(identical, compared, profile, left))
-    return len(problems)
+    with pipeline.alone() as bill:
+        every = notebooks.load()
+        problems = list(inventory(every))
+        _forget(run)
+        pipeline.run_notebooks(run, bill)
+        identical = profile == "paper" and same_machine(every, run)
+        left = left_out(every, run)
+        compared = compare(run, identical, {file for files in left.values() for file in files})
+        off = [row for row in compared if row.verdict == "DIFFERS"]
+        problems += [f"paper/results/{row.file}.csv, {row.row}: {row.quantity} differs" for row in off]
+        if identical:
+            problems += different_files(every, run)
+        _tell(compared, problems, rule(identical, compared, profile, left))
+        return len(problems)
 
 
 def _forget(run: Run) -> None:

@@ -20,7 +20,7 @@ from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
 from traitlets.config import Config
 
-from t0qat import claims, notebooks, parameters, pipeline, places, receipts, report, typeset
+from t0qat import claims, notebooks, parameters, pipeline, places, readme, receipts, typeset
 from t0qat.exhibits import verdicts
 from t0qat.notebooks import Notebook, NotebookError
 from t0qat.places import Run
@@ -151,7 +151,7 @@ class _Site:
     def _start(self) -> str:
         head, *sections = re.split(r"^(?=## )", README.read_text(), flags=re.M)
         (how,) = [text for text in sections if text.startswith("## Two commands\n")]
-        results = report.read(RUN.home)
+        results = readme.read(RUN.home)
         every = self.run_by_pipeline.values()
         made = {notebook.name: receipts.read(notebook, RUN) for notebook in every}
         body = self.exporter.environment.get_template("start.html.j2").render(
