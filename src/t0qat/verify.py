@@ -225,11 +225,10 @@ def _error(column: str, first: pd.Series, second: pd.Series) -> float | None:
 def _judged(file, row, column, old, new, error, n, identical: bool, same_n: bool, m: int) -> Comparison:
     difference = _number(new) - _number(old)
     tolerance = math.nan
+    halved = not identical and file in HALVED and (column == "n" or "" in (old, new))
     if old == new:
         verdict = "equal"
-    elif column == "n" and not same_n:
-        verdict = "not compared"
-    elif not identical and file in HALVED and (column == "n" or "" in (old, new)):
+    elif halved or (column == "n" and not same_n):
         verdict = "not compared"
     elif identical or column in GIVEN or column == "the row" or old == "" or new == "":
         verdict = "DIFFERS"
