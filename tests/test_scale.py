@@ -11,7 +11,18 @@ from scipy import stats
 from sklearn.metrics import r2_score
 from test_experiments import plain_run, rounded
 
-from t0qat import calibration, claims, constants, exhibits, experiments, figures, results, scale, tasks
+from t0qat import (
+    calibration,
+    claims,
+    constants,
+    exhibits,
+    experiments,
+    figures,
+    grid,
+    results,
+    scale,
+    tasks,
+)
 from t0qat.calibration import Setting
 from t0qat.exhibits import words
 from t0qat.experiments import Losses
@@ -51,10 +62,25 @@ def test_replicates_of_a_sweep_have_the_same_bits_in_any_batch(monkeypatch):
     settings = {"replicates": 30, "points": 5, "epochs": 10}
     whole = scale.sweep(**settings)
     monkeypatch.setattr(scale, "WIDTH", 7 * len(whole.scalings))  # seven replicates a batch
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")  # in two processes
     again = scale.sweep(**settings)
     few = scale.sweep(**settings | {"replicates": 3})
     for a, b, c in zip(whole.losses, again.losses, few.losses, strict=True):
         assert np.array_equal(a, b) and np.array_equal(a[:, :3], c)
+
+
+def test_batches_change_nothing_in_the_other_experiments(monkeypatch):
+    def tables() -> list[pd.DataFrame]:
+        arms = scale.tuning(replicates=5, tuning_points=2, bits="4", **SMALL)
+        runs = calibration.calibrate(calibration_replicates=5, **GRID, epochs=30)
+        constants = scale.constants(replicates=5, bits="4", **SMALL)
+        return [scale.arm_means(arms), *constants, calibration.compatibility(runs, 0.25)]
+
+    whole = tables()
+    monkeypatch.setattr(scale, "SHARE", 2)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    for one, parts in zip(whole, tables(), strict=True):
+        assert one.equals(parts)
 
 
 def test_explained_variance_is_that_of_sklearn():
@@ -337,10 +363,12 @@ def test_setting_verdicts_follow_the_rule_of_the_claims():
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> dict[str, pd.DataFrame]:
     """Every results file of the scale notebook, from tiny runs, written and read."""
-    sweep = scale.sweep(replicates=6, points=5, **SMALL)
-    arms = scale.tuning(replicates=6, tuning_points=2, bits="4", **SMALL)
-    added, product = scale.constants(replicates=6, bits="4", **SMALL)
-    runs = calibration.calibrate(calibration_replicates=170, **GRID)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
+        sweep = scale.sweep(replicates=6, points=5, **SMALL)
+        arms = scale.tuning(replicates=6, tuning_points=2, bits="4", **SMALL)
+        added, product = scale.constants(replicates=6, bits="4", **SMALL)
+        runs = calibration.calibrate(calibration_replicates=170, **GRID)
     agreed = calibration.compatibility(runs, 0.25)
     made = {
         "scale": scale.sweep_losses(sweep),

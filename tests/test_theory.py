@@ -166,7 +166,7 @@ def test_the_trace_is_that_of_the_full_hessian():
 
 
 def test_without_training_noise_the_linear_layers_excess_is_its_quadratic_form_at_every_scale():
-    rows = theory._shaken_network("linear", 2, 0.0, 0, 20, 0.005, 5, 10)
+    rows = theory._shaken_networks("linear", 2, [0.0], 0, 20, 0.005, 5, 10)
     moments, _ = linear.moments([synthetic(2)])
     draws = stream("evaluation_noise", 2, 0)
     e = np.concatenate([draws.standard_normal((5, 1, 10))[:, 0], draws.standard_normal((5, 1))], axis=1)
@@ -181,8 +181,8 @@ def test_without_training_noise_the_linear_layers_excess_is_its_quadratic_form_a
 @pytest.mark.parametrize("network", ["softmax", "multiplicative"])
 def test_training_under_noise_is_the_plain_loop(network):
     kind, under = theory.NETWORKS[network], 0.1
-    rows = theory._shaken_network(network, 1, under, 0, 12, 0.01, 2, 2)
-    values = {row["quantity"]: row["value"] for row in rows}
+    rows = theory._shaken_networks(network, 1, [0.3, under], 0, 12, 0.01, 2, 2)
+    values = {row["quantity"]: row["value"] for row in rows if row["noise_scale"] == under}
     assert set(values) == {"loss", "weight_norm", "curvature"}
     inputs, target = map(torch.from_numpy, kind.data(1, 0)[:2])
     target = target if network == "softmax" else target[:, None]

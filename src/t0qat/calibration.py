@@ -1,18 +1,17 @@
 """What the paper leaves open, searched: which settings agree with its reported numbers."""
 
 import itertools
+import sys
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from t0qat import claims, linear, statistics
 from t0qat.constants import FEATURES, REPORTED, XI, XI_SCALING
-from t0qat.experiments import Losses, table1_paired
+from t0qat.experiments import Losses, begin, table1_paired
 from t0qat.parameters import checked, number_list
-from t0qat.scale import WIDTH, beside, train_at
-from t0qat.tasks import TASKS
+from t0qat.scale import CODE, column, in_batches, train_at
 
 RULED_OUT = 0.05  # p-value below which a setting is
 
@@ -27,7 +26,6 @@ class Setting(NamedTuple):
 
 
 @checked
-@linear.one_thread()
 def calibrate(
     *,
     calibration_replicates: int,
@@ -44,24 +42,12 @@ def calibrate(
     reports; trainings are shared by the evaluation noises. Raises ParameterError before computing.
     """
     noises, baselines, shifts = map(number_list, (target_noises, baseline_noises, evaluation_noises))
-    scales = torch.tensor([*baselines, XI * XI_SCALING], dtype=torch.float32)[:, None]
-    size = WIDTH // len(scales)
+    scales = [*baselines, XI * XI_SCALING]
+    task = {"seed": seed, "noises": noises, "shifts": shifts, "epochs": epochs, "rate": learning_rate}
+    code = *CODE, sys.modules[__name__]
+    parts = in_batches(_calibrated, code, calibration_replicates, scales, **task)
     settings = {}
-    for target, target_noise in itertools.product(("sum", "normal"), noises):
-        parts = []
-        for chunk in linear.chunks(calibration_replicates, epochs * (FEATURES + 1), size):
-            data = (TASKS["synthetic"](i, seed, target, target_noise) for i in chunk)
-            train, test = linear.moments(data)
-            start = linear.initial(FEATURES, chunk, seed)
-            for prefix in ("", "second_"):
-                noise = linear.noise_draws(
-                    f"{prefix}training_noise", chunk, (epochs, FEATURES + 1), seed
-                )
-                draws = linear.noise_draws(f"{prefix}evaluation_noise", chunk, (FEATURES + 1,), seed)
-                trained = train_at(train, start, noise, scales, learning_rate)
-                shaken = [trained + shift * draws[:, None] for shift in shifts]
-                parts.append(torch.stack([beside(test).loss(v) for v in (trained, *shaken)]).numpy())
-        runs = [np.concatenate(parts[i::2], -1) for i in range(2)]  # (losses, scales, replicates)
+    for (target, target_noise), runs in zip(worlds(noises), np.concatenate(parts, -1), strict=True):
         for (i, baseline), (j, shift) in itertools.product(enumerate(baselines), enumerate(shifts, 1)):
             setting = Setting(target, target_noise, baseline, shift)
             methods = {"standard_qat": i, "t0_qat": len(baselines)}
@@ -69,6 +55,28 @@ def calibrate(
                 {name: Losses(run[0, k], run[j, k]) for name, k in methods.items()} for run in runs
             )
     return settings
+
+
+def worlds(noises: list[float]) -> list[tuple[str, float]]:
+    """The targets, each with every standard deviation of its noise."""
+    return list(itertools.product(("sum", "normal"), noises))
+
+
+def _calibrated(first, stop, scales, seed, noises, shifts, epochs, rate) -> list[list]:
+    """Losses before and after each shift: (worlds, 2 runs, 1 + shifts, scales, replicates)."""
+    chunk, shape = range(first, stop), (epochs, FEATURES + 1)
+    found = []
+    for world in worlds(noises):
+        train, test, start = begin("synthetic", chunk, seed, *world)
+        runs = []
+        for prefix in ("", "second_"):
+            noise = linear.noise_draws(f"{prefix}training_noise", chunk, shape, seed)
+            draws = linear.noise_draws(f"{prefix}evaluation_noise", chunk, shape[1:], seed)
+            trained = train_at(train, start, noise, column(scales), rate)
+            shaken = (trained + shift * draws[:, None] for shift in shifts)
+            runs.append([test.beside.loss(v).tolist() for v in (trained, *shaken)])
+        found.append(runs)
+    return found
 
 
 def compatibility(runs: dict[Setting, tuple[dict[str, Losses], ...]], tolerance: float) -> pd.DataFrame:

@@ -38,10 +38,16 @@ class Moments(NamedTuple):
         """Variance of the target: (replicates,). The last of z is 1, so that of b is the mean of y."""
         return self.c - self.b[-1] ** 2
 
+    @property
+    def beside(self) -> "Moments":
+        """The same moments with room for an axis between parameters and replicates."""
+        return Moments(self.a[:, :, None], self.b[:, None], self.c)
+
     def loss(self, v: Tensor) -> Tensor:
         """Mean squared error of parameters v (d, ..., replicates): (..., replicates), float64."""
         v = v.double()
-        slope = _product(self.a, v, torch.empty_like(v), torch.empty_like(v)) - 2 * self.b
+        product = _product(self.a.numpy(), v.numpy(), *(np.empty(v.shape) for _ in range(2)))
+        slope = torch.from_numpy(product) - 2 * self.b
         total = self.c.expand(v.shape[1:]).clone()
         for value, term in zip(v, slope, strict=True):
             total += value * term
@@ -116,29 +122,34 @@ def steps(
     like start, after each epoch; the next epoch overwrites them. Equal to the plain torch loop with
     methods.training_forward and torch.optim.Adam but for rounding.
     """
-    a, b = moments.a.to(start.dtype).contiguous(), moments.b.to(start.dtype).contiguous()
+    # numpy, not torch: on small arrays it takes half as long to call.
+    a, b = (part.to(start.dtype).contiguous().numpy() for part in (moments.a, moments.b))
     v = start.clone()
-    first, second, slope, spare = (torch.zeros_like(v) for _ in range(4))
+    values = v.numpy()  # shares its memory, as what follows does
+    first, second, slope, spare = (np.zeros_like(values) for _ in range(4))
     for epoch, (draws, learning_rate) in enumerate(zip(noise, learning_rates, strict=True), 1):
         seen = view(v.requires_grad_(), draws)
-        with torch.no_grad():
-            _product(a, seen, slope, spare).sub_(b).mul_(2)
-        (gradient,) = torch.autograd.grad(seen, v, slope)
-        v = v.detach()
-        torch.mul(gradient, 1 - BETA1, out=spare)
-        first.mul_(BETA1).add_(spare)
-        torch.mul(gradient, gradient, out=spare)
-        second.mul_(BETA2).add_(spare.mul_(1 - BETA2))
-        torch.div(second, 1 - BETA2**epoch, out=spare)
-        np.sqrt(spare.numpy(), out=spare.numpy())  # correctly rounded, which torch's is not everywhere
-        spare.add_(EPSILON)
-        v.sub_(torch.div(first, spare, out=spare).mul_(learning_rate / (1 - BETA1**epoch)))
+        _product(a, seen.detach().numpy(), slope, spare)
+        slope -= b
+        slope *= 2
+        (gradient,) = torch.autograd.grad(seen, v, torch.from_numpy(slope))
+        gradient, v = gradient.numpy(), v.detach()
+        first *= BETA1
+        first += np.multiply(gradient, 1 - BETA1, out=spare)
+        second *= BETA2
+        np.multiply(gradient, gradient, out=spare)
+        second += np.multiply(spare, 1 - BETA2, out=spare)
+        np.divide(second, 1 - BETA2**epoch, out=spare)
+        np.sqrt(spare, out=spare)  # correctly rounded, which torch's is not everywhere
+        spare += EPSILON
+        np.divide(first, spare, out=spare)
+        values -= np.multiply(spare, learning_rate / (1 - BETA1**epoch), out=spare)
         yield v
 
 
-def _product(a: Tensor, v: Tensor, out: Tensor, spare: Tensor) -> Tensor:
-    """The matrix-vector product of every replicate: (d, d, replicates), (d, replicates)."""
-    torch.mul(a[0], v[0], out=out)
+def _product(a: np.ndarray, v: np.ndarray, out: np.ndarray, spare: np.ndarray) -> np.ndarray:
+    """The matrix-vector product of every replicate: (d, d, ..., replicates), (d, ..., replicates)."""
+    np.multiply(a[0], v[0], out=out)
     for row, value in zip(a[1:], v[1:], strict=True):  # a is symmetric: its rows are its columns
-        out.add_(torch.mul(row, value, out=spare))
+        out += np.multiply(row, value, out=spare)
     return out

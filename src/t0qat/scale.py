@@ -6,6 +6,8 @@ data and draws at every scale, and the bits that it would have alone.
 """
 
 import itertools
+import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from t0qat import linear, statistics
+from t0qat import constants as physics
+from t0qat import experiments, grid, linear, methods, quantizers, statistics, streams, tasks
 from t0qat.constants import CONSTANTS, FEATURES, XI, XI_SCALING, reported_evaluation_noise
-from t0qat.experiments import QUANTITIES, Losses, all_grids, rounded
+from t0qat.experiments import QUANTITIES, Losses, all_grids, begin, disturbed, rounded
 from t0qat.linear import Moments
 from t0qat.methods import additive_noise
 from t0qat.parameters import checked
@@ -27,9 +30,27 @@ SCALINGS = {"published": XI_SCALING, "xi_alone": 1.0}  # those with a name
 FACTORS = (0.5, 2.0)  # their neighbours
 LOWEST, HIGHEST = 0.1, 1e6  # of a sweep, besides 0
 WIDTH = 8192  # scales x replicates a batch, at most: keeps the work in cache
+SHARE = 250  # replicates a batch, at most: a thousand keep several processes busy
 RESAMPLES = 2000  # of a bootstrap
 TESTED = ("quantized", "full_precision")  # losses whose best scaling is sought
 ARMS = ("published", "xi_alone", "tuned", "matched", "plain")
+
+# What the cells of this module's grids depend on.
+CODE = sys.modules[__name__], experiments, linear, methods, physics, quantizers, streams, tasks
+
+
+def in_batches(
+    function: Callable, code: tuple, replicates: int, scales: list[float], epochs: int, **more
+) -> list:
+    """Results of a cell function for batches of replicates first ... stop - 1, in their order.
+
+    scales: those that are trained side by side. Few replicates are one batch, which is computed in this
+    process: others would take longer to start.
+    """
+    arguments = more | {"scales": scales, "epochs": epochs}
+    batches = linear.chunks(replicates, epochs * (FEATURES + 1), min(SHARE, WIDTH // len(scales)))
+    cells = [grid.Cell(function, arguments | {"first": b.start, "stop": b.stop}, code) for b in batches]
+    return grid.run(cells, "batches")
 
 
 def scalings(points: int) -> np.ndarray:
@@ -48,12 +69,7 @@ def train_at(
     start and noise as linear.train takes them, the same for every scale.
     """
     start = start[:, None].repeat(1, len(scales), 1)
-    return linear.train(beside(moments), start, additive_noise(scales), noise[:, :, None], learning_rate)
-
-
-def beside(moments: Moments) -> Moments:
-    """The same moments with room for the axis of scales."""
-    return Moments(moments.a[:, :, None], moments.b[:, None], moments.c)
+    return linear.train(moments.beside, start, additive_noise(scales), noise[:, :, None], learning_rate)
 
 
 def unexplained(part: Moments, parameters: Tensor, grids: list[Grid]) -> Tensor:
@@ -62,7 +78,7 @@ def unexplained(part: Moments, parameters: Tensor, grids: list[Grid]) -> Tensor:
     1 is what predicting the mean of the part would leave.
     """
     exact = parameters.double()
-    total = sum(beside(part).loss(rounded(exact, grid)) for grid in grids)
+    total = sum(part.beside.loss(rounded(exact, grid)) for grid in grids)
     return total / len(grids) / part.variance
 
 
@@ -89,7 +105,6 @@ SHOWN = (*QUANTITIES, "explained_full_precision", "explained_quantized")
 
 
 @checked
-@linear.one_thread()
 def sweep(
     *,
     replicates: int,
@@ -109,18 +124,29 @@ def sweep(
     if evaluation_noise == "reported":
         evaluation_noise = reported_evaluation_noise()
     tried = scalings(points)
-    scales = torch.tensor(XI * tried, dtype=torch.float32)[:, None]
-    parts = []
-    for chunk in linear.chunks(replicates, epochs * (FEATURES + 1), WIDTH // len(tried)):
-        train, test = linear.moments(TASKS["synthetic"](i, seed, target, target_noise) for i in chunk)
-        noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
-        shift = linear.noise_draws("evaluation_noise", chunk, (FEATURES + 1,), seed)
-        trained = train_at(train, linear.initial(FEATURES, chunk, seed), noise, scales, learning_rate)
-        shaken = trained + evaluation_noise * shift[:, None]
-        losses = (beside(test).loss(v).numpy() for v in (trained, shaken))
-        parts.append((*losses, test.variance.numpy()))
+    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
+    task |= {"epochs": epochs, "evaluation_noise": evaluation_noise}
+    parts = in_batches(_swept, CODE, replicates, (XI * tried).tolist(), **task)
     full, quantized, spread = (np.concatenate(part, -1) for part in zip(*parts, strict=True))
     return Sweep(tried, Losses(full, quantized), spread)
+
+
+def _swept(
+    first, stop, scales, seed, target, target_noise, evaluation_noise, epochs, rate
+) -> list[list]:
+    """Losses before and after the shift, each (scales, replicates), and the target's variance."""
+    chunk = range(first, stop)
+    train, test, start = begin("synthetic", chunk, seed, target, target_noise)
+    noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
+    shift = linear.noise_draws("evaluation_noise", chunk, (FEATURES + 1,), seed)
+    trained = train_at(train, start, noise, column(scales), rate)
+    losses = disturbed(test.beside, trained, evaluation_noise * shift[:, None])
+    return [part.tolist() for part in (*losses, test.variance)]
+
+
+def column(scales: list[float]) -> Tensor:
+    """Noise scales as train_at takes them: (scales, 1), float32."""
+    return torch.tensor(scales, dtype=torch.float32)[:, None]
 
 
 def sweep_losses(run: Sweep) -> pd.DataFrame:
@@ -188,7 +214,6 @@ class Arm(NamedTuple):
 
 
 @checked
-@linear.one_thread()
 def tuning(
     *,
     replicates: int,
@@ -209,33 +234,41 @@ def tuning(
     a uniform rounding error, with the step of the INT4 full absmax grid of the plainly trained weights.
     Rounding and test part as in experiments.integer_grids. Raises ParameterError before computing.
     """
-    tried, grids = scalings(tuning_points), all_grids(bits)
-    scales = torch.tensor(XI * tried, dtype=torch.float32)[:, None]
+    tried = scalings(tuning_points)
+    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
+    task |= {"epochs": epochs, "bits": bits}
+    parts = in_batches(_tuned, CODE, replicates, (XI * tried).tolist(), **task)
+    joined = np.concatenate(parts, -1)  # (data sets, noise and what is left, arms, replicates)
+    return {
+        dataset: {arm: Arm(*pair) for arm, pair in zip(ARMS, each.swapaxes(0, 1), strict=True)}
+        for dataset, each in zip(TASKS, joined, strict=True)
+    }
+
+
+def _tuned(first, stop, scales, seed, bits, target, target_noise, epochs, rate) -> list[list]:
+    """For each of TASKS: the noise of ARMS and what it leaves unexplained, both (arms, replicates)."""
+    chunk, grids, tried = range(first, stop), all_grids(bits), column(scales)
     settings = {"synthetic": {"target": target, "target_noise": target_noise}}
-    arms = {}
+    start = linear.initial(FEATURES, chunk, seed)
+    noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
+    arms = []
     for dataset, task in TASKS.items():
-        parts = []
-        for chunk in linear.chunks(replicates, epochs * (FEATURES + 1), WIDTH // len(tried)):
-            data = [task(i, seed, **settings.get(dataset, {})) for i in chunk]
-            start = linear.initial(FEATURES, chunk, seed)
-            noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
-            rest, held_out = linear.moments(map(held_out_quarter, data, chunk, itertools.repeat(seed)))
-            score = unexplained(held_out, train_at(rest, start, noise, scales, learning_rate), grids)
-            train, test = linear.moments(data)
-            plain = train_at(train, start, noise, torch.zeros(1, 1), learning_rate)
-            step = absmax_scale(plain[:-1, 0].T.contiguous(), Grid(4))[:, 0]
-            own = {
-                "published": torch.full_like(step, XI * XI_SCALING),
-                "xi_alone": torch.full_like(step, XI),
-                "tuned": scales[score.argmin(0), 0],
-                "matched": step / 12**0.5,
-                "plain": torch.zeros_like(step),
-            }
-            used = torch.stack([own[arm] for arm in ARMS])
-            trained = train_at(train, start, noise, used, learning_rate)
-            parts.append((used, unexplained(test, trained, grids)))
-        used, left = (torch.cat(part, -1).double().numpy() for part in zip(*parts, strict=True))
-        arms[dataset] = {arm: Arm(used[i], left[i]) for i, arm in enumerate(ARMS)}
+        data = [task(i, seed, **settings.get(dataset, {})) for i in chunk]
+        rest, held_out = linear.moments(map(held_out_quarter, data, chunk, itertools.repeat(seed)))
+        score = unexplained(held_out, train_at(rest, start, noise, tried, rate), grids)
+        train, test = linear.moments(data)
+        plain = train_at(train, start, noise, torch.zeros(1, 1), rate)
+        step = absmax_scale(plain[:-1, 0].T.contiguous(), Grid(4))[:, 0]
+        own = {
+            "published": torch.full_like(step, XI * XI_SCALING),
+            "xi_alone": torch.full_like(step, XI),
+            "tuned": tried[score.argmin(0), 0],
+            "matched": step / 12**0.5,
+            "plain": torch.zeros_like(step),
+        }
+        used = torch.stack([own[arm] for arm in ARMS])
+        trained = train_at(train, start, noise, used, rate)
+        arms.append([used.tolist(), unexplained(test, trained, grids).tolist()])
     return arms
 
 
@@ -273,7 +306,6 @@ def arm_differences(arms: dict[str, dict[str, Arm]]) -> pd.DataFrame:
 
 
 @checked
-@linear.one_thread()
 def constants(
     *,
     replicates: int,
@@ -293,26 +325,17 @@ def constants(
     magnitude, multiplier (that scaling), largest_difference (largest absolute difference of a trained
     parameter from the same replicate trained with xi and 80000), n. Raises ParameterError first.
     """
-    grids = all_grids(bits)
     magnitudes = np.array(list(CONSTANTS.values()))
     multipliers = XI * XI_SCALING / magnitudes
     products = [XI * XI_SCALING, *(magnitudes * multipliers)]
-    scales = torch.tensor([0.0, *magnitudes, *products], dtype=torch.float32)[:, None]
-    settings = {"synthetic": {"target": target, "target_noise": target_noise}}
+    scales = [0.0, *magnitudes, *products]
+    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
+    task |= {"epochs": epochs, "bits": bits, "products": len(products)}
+    parts = in_batches(_at_constants, CODE, replicates, scales, **task)
     added, same = [], []
-    for dataset, task in TASKS.items():
-        parts, largest = [], 0.0
-        for chunk in linear.chunks(replicates, epochs * (FEATURES + 1), WIDTH // len(scales)):
-            data = (task(i, seed, **settings.get(dataset, {})) for i in chunk)
-            train, test = linear.moments(data)
-            start = linear.initial(FEATURES, chunk, seed)
-            noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
-            trained = train_at(train, start, noise, scales, learning_rate)
-            parts.append(unexplained(test, trained, grids).numpy())
-            published, *others = trained[:, len(CONSTANTS) + 1 :].unbind(1)
-            difference = [(other - published).abs().max().item() for other in others]
-            largest = np.maximum(largest, difference)
-        left = np.concatenate(parts, -1)
+    for dataset, batches in zip(TASKS, zip(*parts, strict=True), strict=True):
+        each, differences = zip(*batches, strict=True)
+        left, largest = np.concatenate(each, -1), np.max(differences, 0)
         plain, alone, product = left[0], left[1 : len(CONSTANTS) + 1], left[len(CONSTANTS) + 2 :]
         for i, constant in enumerate(CONSTANTS):
             keys = {"dataset": dataset, "constant": constant}
@@ -324,3 +347,25 @@ def constants(
             numbers = {"magnitude": magnitudes[i], "multiplier": multipliers[i]}
             same.append(keys | numbers | {"largest_difference": largest[i], "n": replicates})
     return statistics.corrected(added), pd.DataFrame(same)
+
+
+def _at_constants(
+    first, stop, scales, products, seed, bits, target, target_noise, epochs, rate
+) -> list[list]:
+    """For each of TASKS: what is left unexplained, (scales, replicates), and largest differences.
+
+    The differences are those of parameters at the last `products` scales from the first of these.
+    """
+    chunk, grids, at = range(first, stop), all_grids(bits), column(scales)
+    start = linear.initial(FEATURES, chunk, seed)
+    noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
+    _, once, back = np.unique(at, return_index=True, return_inverse=True)  # equal scales: rounded once
+    found = []
+    for dataset in TASKS:
+        train, test, _ = begin(dataset, chunk, seed, target, target_noise)
+        trained = train_at(train, start, noise, at, rate)
+        left = unexplained(test, trained[:, once], grids)[back.ravel()]
+        published, *others = trained[:, -products:].unbind(1)
+        largest = [(other - published).abs().max().item() for other in others]
+        found.append([left.tolist(), largest])
+    return found

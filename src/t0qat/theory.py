@@ -75,10 +75,13 @@ class Drop(NamedTuple):
         return t[:kept], transform[:kept]
 
     def distribution(self, x: np.ndarray) -> np.ndarray:
-        """P(D <= x), by Gil-Pelaez' (1951) inversion as a midpoint sum."""
+        """P(D <= x) for x (..., n), by Gil-Pelaez' (1951) inversion as a midpoint sum."""
         t, transform = self._transform()
-        wave = np.exp(-1j * np.multiply.outer(x, t))
-        return 0.5 - (wave @ (transform / t)).imag * (t[1] - t[0]) / np.pi
+        sums = [
+            np.exp(-1j * np.multiply.outer(row, t)) @ (transform / t)
+            for row in x.reshape(-1, x.shape[-1])
+        ]
+        return 0.5 - np.reshape(sums, x.shape).imag * (t[1] - t[0]) / np.pi
 
     def density(self, x: np.ndarray) -> np.ndarray:
         """The density of D at x."""
@@ -96,7 +99,8 @@ def reduction_chances(first: Drop, second: Drop, reductions=REDUCTIONS) -> np.nd
     top = first.mean + 25 * np.sqrt(first.variance)
     x, weights = top * (nodes + 1) / 2, weights * top / 2
     mass = weights * first.density(x)
-    return np.array([mass @ second.distribution((1 - r) * x) for r in reductions]).clip(0, 1)
+    left = np.multiply.outer(1 - np.array(reductions), x)
+    return np.array([mass @ below for below in second.distribution(left)]).clip(0, 1)
 
 
 @checked
@@ -193,10 +197,11 @@ def shaken_losses(
 ) -> np.ndarray:
     """Losses of a linear layer (d, 1) on its samples under draws of weight noise: (draws,), float64."""
     inputs = np.column_stack([data.inputs, np.ones(len(data.inputs))])
-    losses = []
+    losses, space = [], np.empty((len(inputs), 250))  # fresh memory for every batch costs more
     for i in range(0, draws, 250):  # the errors of a batch stay in cache
         shaken = v.double().numpy() + scale * noise.standard_normal((min(250, draws - i), len(v))).T
-        errors = inputs @ shaken - data.target[:, None]
+        errors = np.matmul(inputs, shaken, out=space[:, : shaken.shape[1]])
+        errors -= data.target[:, None]
         losses.append(np.einsum("ij,ij->j", errors, errors) / len(errors))
     return np.concatenate(losses)
 
@@ -213,7 +218,7 @@ class Network(NamedTuple):
     start: Callable[[np.random.Generator], nn.Module]
     data: Callable[[int, int], Data]
     loss: Callable[[Tensor, Tensor], Tensor]
-    shaken: View = methods.additive_noise(1.0)
+    shaken: View = torch.add
 
 
 def some_digits(replicate: int, seed: int = 0) -> Data:
@@ -258,14 +263,12 @@ def expansion(
     part, without noise; weight_norm: of all parameters, as a multiple of that at the start; curvature:
     tr(H)), mean, ci_low, ci_high, n.
     """
-    scales = number_list(training_noises)
-    settings = {"seed": seed, "epochs": epochs, "learning_rate": learning_rate}
-    settings |= {"pairs": noise_pairs, "probes": probes}
+    settings = {"scales": number_list(training_noises), "pairs": noise_pairs, "probes": probes}
+    settings |= {"seed": seed, "epochs": epochs, "learning_rate": learning_rate}
     cells = [
-        grid.Cell(_shaken_network, {"name": name, "replicate": i, "trained_under": s} | settings, CODE)
+        grid.Cell(_shaken_networks, {"name": name, "replicate": i} | settings, CODE)
         for name in NETWORKS
         for i in range(networks)
-        for s in scales
     ]
     found = pd.DataFrame(list(chain(*grid.run(cells, "networks"))))
     table = statistics.means(found, ["part", "network", "noise_scale", "quantity"])
@@ -275,20 +278,59 @@ def expansion(
     )
 
 
-def _shaken_network(
-    name: str, replicate: int, trained_under: float, seed, epochs, learning_rate, pairs, probes
+class Several(nn.ModuleList):
+    """Networks on the same inputs: a list of what each makes of them."""
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        return [net(inputs) for net in self]
+
+
+def _shaken_networks(
+    name: str, replicate: int, scales: list[float], seed, epochs, learning_rate, pairs, probes
 ) -> list[dict]:
+    """Rows of part, network, noise_scale, quantity and value: one replicate under each training noise.
+
+    All scales share data, start and draws, so one loop trains a network for each: the gradient of the
+    sum of their losses is that of each, and calls take longer than sums.
+    """
     network = NETWORKS[name]
     inputs, target = map(torch.from_numpy, network.data(replicate, seed)[:2])
     if network.loss is mse_loss:
         target = target[:, None]
-    model = network.start(stream("initialization", replicate, seed))
-    before = _norm(model)
-    view: View = lambda parameter, noise: network.shaken(parameter, trained_under * noise)  # noqa: E731
-    noise = methods.noise_from(stream("training_noise", replicate, seed))
+    nets = Several(network.start(stream("initialization", replicate, seed)) for _ in scales)
+    before = _norm(nets[0])
+    draw = methods.noise_from(stream("training_noise", replicate, seed))
+
+    def value(loss: methods.Loss, weights: methods.Weights, _) -> Tensor:
+        noise = {key: draw(p) for key, p in nets[0].named_parameters()}
+        return loss(
+            {
+                f"{i}.{key}": network.shaken(weights[f"{i}.{key}"], scale * e)
+                for i, scale in enumerate(scales)
+                for key, e in noise.items()
+            }
+        )
+
     training.train(
-        model, inputs, target, view, noise, epochs=epochs, learning_rate=learning_rate, loss=network.loss
+        nets,
+        inputs,
+        target,
+        methods.Objective(value),
+        draw,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        loss=lambda outputs, target: sum(network.loss(output, target) for output in outputs),
     )
+    shared = before, inputs, target, name, replicate, seed, pairs, probes
+    rows = (_measured(net, scale, *shared) for net, scale in zip(nets, scales, strict=True))
+    return list(chain(*rows))
+
+
+def _measured(
+    model, trained_under, before, inputs, target, name, replicate, seed, pairs, probes
+) -> list[dict]:
+    """Those of one trained network, whose weights had the norm `before` at the start."""
+    network = NETWORKS[name]
     model.double()
     if inputs.is_floating_point():
         inputs = inputs.double()
@@ -374,14 +416,14 @@ def long_training(
     names = list(methods.build())
     task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
     task["settings"] = {"xi_scaling": xi_scaling, "baseline_noise": baseline_noise}
+    task["names"] = names
     cells = []
     for chunk in linear.chunks(replicates, max(lengths) * (FEATURES + 1)):
-        for name in names:
-            whose = task | {"first": chunk.start, "stop": chunk.stop, "name": name}
-            runs = [("constant", lengths), *(("decaying", [length]) for length in lengths)]
-            for schedule, reached in runs:
-                run = {"schedule": schedule, "lengths": reached}
-                cells.append(grid.Cell(_long_run, whose | run, CODE))
+        whose = task | {"first": chunk.start, "stop": chunk.stop}
+        runs = [("constant", lengths), *(("decaying", [length]) for length in lengths)]
+        for schedule, reached in runs:
+            run = {"schedule": schedule, "lengths": reached}
+            cells.append(grid.Cell(_long_run, whose | run, CODE))
     found = pd.DataFrame(list(chain(*grid.run(cells, "long trainings"))))
     keys = ["method", "schedule", "epoch", "quantity"]
     table = statistics.means(found.explode("value").astype({"value": float}), keys)
@@ -391,9 +433,13 @@ def long_training(
 
 
 def _long_run(
-    first, stop, name, schedule, lengths, settings, seed, target, target_noise, rate
+    first, stop, names, schedule, lengths, settings, seed, target, target_noise, rate
 ) -> list[dict]:
-    """Rows of method, schedule, epoch, quantity and value, which lists replicates first ... stop - 1."""
+    """Rows of method, schedule, epoch, quantity and value, which lists replicates first ... stop - 1.
+
+    The methods are trained side by side, (d, methods, replicates): arrays of one method's size are so
+    small that the calls would take longer than the sums.
+    """
     chunk = range(first, stop)
     moments, _ = linear.moments(synthetic(i, seed, target, target_noise) for i in chunk)
     start = linear.initial(FEATURES, chunk, seed)
@@ -404,30 +450,37 @@ def _long_run(
     noise = linear.noise_draws("training_noise", chunk, shape, seed)
     steps = max(lengths)
     rates = [rate * training.SCHEDULES[schedule](step / steps) for step in range(steps)]
-    view = methods.build(**settings)[name]
+    built = methods.build(**settings)
+    views = {name: built[name] for name in names}
     seen = set(lengths)
     if schedule == "constant":
         seen |= {round(lengths[0] * 10 ** (k / 4)) for k in range(-8, 4 * len(lengths))}
-    sigma = view(torch.zeros(1), torch.ones(1)).item()  # of additive noise
     rows = []
 
-    def keep(epoch: int, v: Tensor) -> None:
-        values = {
-            "travelled": distance(v, start) / whole,
-            "left": distance(v, best) / whole,
-            "explained": 1 - moments.loss(v) / moments.variance,
-        }
-        if schedule == "constant" and sigma:
-            values["left_predicted"] = diffusion(epoch, sigma, rate, whole)
-        for quantity, value in values.items():
-            row = {"method": name, "schedule": schedule, "epoch": epoch, "quantity": quantity}
-            rows.append(row | {"value": value.tolist()})
+    def keep(epoch: int, each: Tensor) -> None:
+        for (name, view), v in zip(views.items(), each.unbind(1), strict=True):
+            values = {
+                "travelled": distance(v, start) / whole,
+                "left": distance(v, best) / whole,
+                "explained": 1 - moments.loss(v) / moments.variance,
+            }
+            sigma = view(torch.zeros(1), torch.ones(1)).item()  # of additive noise
+            if schedule == "constant" and sigma:
+                values["left_predicted"] = diffusion(epoch, sigma, rate, whole)
+            for quantity, value in values.items():
+                row = {"method": name, "schedule": schedule, "epoch": epoch, "quantity": quantity}
+                rows.append(row | {"value": value.tolist()})
 
+    def all_views(v: Tensor, draws: Tensor) -> Tensor:
+        parts = zip(views.values(), v.unbind(1), strict=True)
+        return torch.stack([view(part, draws) for view, part in parts], 1)
+
+    starts = start[:, None].repeat(1, len(views), 1)
     if schedule == "constant":
-        keep(0, start)
-    for epoch, v in enumerate(linear.steps(moments, start, view, noise, rates), 1):
+        keep(0, starts)
+    for epoch, each in enumerate(linear.steps(moments.beside, starts, all_views, noise, rates), 1):
         if epoch in seen:
-            keep(epoch, v)
+            keep(epoch, each)
     return rows
 
 
