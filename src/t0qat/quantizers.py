@@ -63,9 +63,7 @@ def absmax_scale(weights: Tensor, grid: Grid) -> Tensor:
     return torch.where(scale > 0, scale, 1.0)
 
 
-# Starts of the search, in absmax steps: few bits want a wider or a much finer step than absmax; above 4
-# bits all is near it.
-FRACTIONS = torch.cat([torch.ones(1), torch.linspace(0.2, 1.5, 66)])
+STARTS = 66  # of the search, beside the absmax step
 TOGETHER = 2**18  # numbers at once, which stay in cache
 
 
@@ -77,14 +75,17 @@ def mse_scale(weights: Tensor, grid: Grid) -> Tensor:
     least possible up to about 4 bits for a handful of weights, near it beyond.
     """
     rows = weights.reshape(-1, weights.shape[-1])
-    parts = rows.split(max(1, TOGETHER // (len(FRACTIONS) * rows.shape[1])))
+    parts = rows.split(max(1, TOGETHER // ((1 + STARTS) * rows.shape[1])))
     return torch.cat([_best_step(part, grid) for part in parts]).view(*weights.shape[:-1], 1)
 
 
 def _best_step(rows: Tensor, grid: Grid) -> Tensor:
     """Of each of the rows (n, d), with all fractions side by side: (n, 1)."""
     first = absmax_scale(rows, grid)
-    scale = FRACTIONS.to(rows)[:, None, None] * first
+    # Few bits want a wider or a much finer step than absmax; above 4 bits all is near it. In the type of
+    # the weights: rounded to another, a start may lead elsewhere.
+    fractions = torch.linspace(0.2, 1.5, STARTS, dtype=rows.dtype)
+    scale = torch.cat([torch.ones_like(fractions[:1]), fractions]).to(rows)[:, None, None] * first
     codes, spare = (rows.new_empty(len(scale), *rows.shape) for _ in range(2))
 
     def total(a: Tensor, b: Tensor) -> Tensor:
