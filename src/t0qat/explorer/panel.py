@@ -287,14 +287,14 @@ class Explorer:
         if self.linear is None or setting != self.linear.setting:
             only_rounded = self.linear is not None and self.linear.setting.losses == setting.losses
             self.linear = yield from self._steps(measure.published(setting), long, long)
-            self._draw("weights", *(() if only_rounded else ("drop", "losses")))
+            yield from self._draw("weights", *(() if only_rounded else ("drop", "losses")))
         if self._networks_are_of(setting):
             self.networks = self.networks._replace(setting=setting)
-            self._draw("bits")
+            yield from self._draw("bits")
             return
         for number in (1, measure.NETWORKS):
             self.networks = yield from self._steps(measure.networks(setting, number), True, long)
-            self._draw("bits")
+            yield from self._draw("bits")
             yield True
 
     def _networks_are_of(self, setting: Setting) -> bool:
@@ -326,13 +326,15 @@ class Explorer:
             if widget.layout.visibility != busy:
                 widget.layout.visibility = busy
 
-    def _draw(self, *names: str) -> None:
+    def _draw(self, *names: str) -> Iterator[bool]:
+        """Draw these pictures and say their sentences, each sent to the front end before the next."""
         for name in names:
             found = self.networks if name == "bits" else self.linear
             self._pictures[name].update(found)
             self._sentences[name] = PICTURES[name][2](found)
             self._texts[name].value = f'<div style="line-height: 1.4">{self._sentences[name]}</div>'
-            self._figures[name].canvas.draw()
+            self._pictures[name].draw()
+            yield False
 
     # Layout
 
