@@ -283,7 +283,7 @@ def test_pictures_are_redrawn_in_place(panel):
 
 
 def test_the_browser_shows_what_was_drawn_after_a_drag(panel):
-    """No image of a fast series may be missed: the next may hold only what differs from it."""
+    """Of images that come at once the page shows the last only: it must not need the others."""
     for _ in range(3):
         panel.press("scaling", *["ArrowLeft"] * 12, *["ArrowRight"] * 9)
     panel.settled()

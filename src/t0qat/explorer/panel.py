@@ -85,6 +85,14 @@ def show() -> "Explorer":
     return explorer
 
 
+class WholeImages(Canvas):
+    """Each image stands alone: of several that come at once, the front end shows the last only."""
+
+    def get_diff_image(self) -> bytes | None:
+        self._force_full = True
+        return super().get_diff_image()
+
+
 class Explorer:
     """Controls by name, what is drawn, and the work under way.
 
@@ -346,7 +354,7 @@ class Explorer:
                 # Fixed margins: a layout anew at each draw takes as long as the drawing, and jitters.
                 figure.subplots_adjust(left=0.14, right=0.97, bottom=0.15, top=0.96)
                 self._pictures[name] = picture(figure.subplots())
-                canvas = Canvas(figure)
+                canvas = WholeImages(figure)
                 FigureManager(canvas, number)
                 canvas.syncing_data_url = False  # the front end asks for its first image by itself
                 canvas.header_visible = canvas.footer_visible = canvas.resizable = False
