@@ -1,6 +1,7 @@
 """The explorer, driven without a browser: controls move, pictures and sentences follow."""
 
 import asyncio
+import io
 import itertools
 import tomllib
 from contextlib import suppress
@@ -340,6 +341,25 @@ def test_redrawing_adds_and_replaces_no_artist(small):
     small.preset("tuned")
     small.set(bits=1, dataset="diabetes", replicates=50)
     assert artists() == before
+
+
+def test_a_picture_whose_data_alone_were_drawn_is_the_whole_picture(small):
+    def pixels():
+        return [np.array(figure.canvas.buffer_rgba()) for figure in small._figures.values()]
+
+    first, whole = pixels(), []
+    for figure in small._figures.values():
+        figure.canvas.mpl_connect("draw_event", lambda event: whole.append(event.canvas.figure))
+    small.set(scaling=small.wanted.scaling / 2)
+    second = pixels()
+    assert len(whole) < len(first)
+    for figure in small._figures.values():
+        figure.savefig(io.BytesIO())  # as the download button does
+        figure.canvas.draw()
+    np.testing.assert_array_equal(pixels(), second)
+    small.set(bits=3, scaling=1.0)
+    small.set(**Setting(**SMALL)._asdict())
+    np.testing.assert_array_equal(pixels(), first)
 
 
 def test_limits_follow_the_data_until_the_reader_zooms(small):

@@ -82,6 +82,16 @@ window.lab = {
     });
   },
 
+  // The SHA-256 of what each shows.
+  digests() {
+    return Promise.all(
+      lab.canvases().map(async (canvas) => {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return [...new Uint8Array(await crypto.subtle.digest("SHA-256", data))];
+      }),
+    );
+  },
+
   // From now on, at each frame: how often a canvas was another one, of another size, or blank.
   watch() {
     const first = lab.canvases();

@@ -282,6 +282,19 @@ def test_pictures_are_redrawn_in_place(panel):
     assert (watched["replaced"], watched["resized"], watched["blank"]) == (0, 0, 0)
 
 
+def test_the_browser_shows_what_was_drawn_after_a_drag(panel):
+    """Of images that come at once the page shows the last only: it must not need the others."""
+    for _ in range(3):
+        panel.press("scaling", *["ArrowLeft"] * 12, *["ArrowRight"] * 9)
+    panel.settled()
+    digest = "list(__import__('hashlib').sha256(figure.canvas.buffer_rgba()).digest())"
+    drawn = panel.read(f"[{digest} for figure in panel._figures.values()]")
+    end = time.monotonic() + 60
+    while (shown := panel.page.evaluate("lab.digests()")) != drawn:
+        assert time.monotonic() < end, [a == b for a, b in zip(shown, drawn, strict=True)]
+        panel.page.wait_for_timeout(50)
+
+
 def test_how_fast_pictures_are_redrawn(panel, pictures):
     """Times are kept in redraw.json, not judged: another machine has others."""
     panel.press("scaling", *["ArrowRight"] * 4)  # where every move shows

@@ -17,7 +17,7 @@ from t0qat import experiments, linear, precision
 from t0qat.constants import CONSTANTS, FEATURES, XI, reported_evaluation_noise
 from t0qat.experiments import Losses
 from t0qat.methods import METHODS, Method
-from t0qat.quantizers import CODES, Grid, quantize
+from t0qat.quantizers import CODES, Grid, fake_quantize, quantize
 
 BLOCK = 500  # replicates a step
 NETWORKS = 4  # of each method
@@ -173,7 +173,6 @@ def _rounded(test: linear.Moments, trained: Tensor, grid: Grid) -> Rounded:
 
 
 @lru_cache(256)
-@linear.one_thread()
 def _network(method: Method, strengths: tuple, replicate: int) -> precision.Trained:
     views = {"it": method.build(**dict(strengths))}
     replicates = range(replicate, replicate + 1)
@@ -184,8 +183,8 @@ def _network(method: Method, strengths: tuple, replicate: int) -> precision.Trai
 @linear.one_thread()
 def _shares_right(method: Method, strengths: tuple, replicate: int, grids: tuple) -> list[float]:
     trained = _network(method, strengths, replicate)
-    wrong = [precision.measure(trained, grid).metric for grid in grids]
-    return [1 - share.item() for share in (*wrong, trained.metric(trained.weights))]
+    rounded = [[fake_quantize(w, grid) for w in trained.weights] for grid in grids]
+    return [1 - trained.metric(weights).item() for weights in (*rounded, trained.weights)]
 
 
 def networks(setting: Setting, number: int = NETWORKS) -> Generator[tuple[int, int], None, Networks]:

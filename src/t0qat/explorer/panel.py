@@ -85,6 +85,14 @@ def show() -> "Explorer":
     return explorer
 
 
+class WholeImages(Canvas):
+    """Each image stands alone: of several that come at once, the front end shows the last only."""
+
+    def get_diff_image(self) -> bytes | None:
+        self._force_full = True
+        return super().get_diff_image()
+
+
 class Explorer:
     """Controls by name, what is drawn, and the work under way.
 
@@ -287,14 +295,14 @@ class Explorer:
         if self.linear is None or setting != self.linear.setting:
             only_rounded = self.linear is not None and self.linear.setting.losses == setting.losses
             self.linear = yield from self._steps(measure.published(setting), long, long)
-            self._draw("weights", *(() if only_rounded else ("drop", "losses")))
+            yield from self._draw("weights", *(() if only_rounded else ("drop", "losses")))
         if self._networks_are_of(setting):
             self.networks = self.networks._replace(setting=setting)
-            self._draw("bits")
+            yield from self._draw("bits")
             return
         for number in (1, measure.NETWORKS):
             self.networks = yield from self._steps(measure.networks(setting, number), True, long)
-            self._draw("bits")
+            yield from self._draw("bits")
             yield True
 
     def _networks_are_of(self, setting: Setting) -> bool:
@@ -326,13 +334,15 @@ class Explorer:
             if widget.layout.visibility != busy:
                 widget.layout.visibility = busy
 
-    def _draw(self, *names: str) -> None:
+    def _draw(self, *names: str) -> Iterator[bool]:
+        """Draw these pictures and say their sentences, each sent to the front end before the next."""
         for name in names:
             found = self.networks if name == "bits" else self.linear
             self._pictures[name].update(found)
             self._sentences[name] = PICTURES[name][2](found)
             self._texts[name].value = f'<div style="line-height: 1.4">{self._sentences[name]}</div>'
-            self._figures[name].canvas.draw()
+            self._pictures[name].draw()
+            yield False
 
     # Layout
 
@@ -344,7 +354,7 @@ class Explorer:
                 # Fixed margins: a layout anew at each draw takes as long as the drawing, and jitters.
                 figure.subplots_adjust(left=0.14, right=0.97, bottom=0.15, top=0.96)
                 self._pictures[name] = picture(figure.subplots())
-                canvas = Canvas(figure)
+                canvas = WholeImages(figure)
                 FigureManager(canvas, number)
                 canvas.syncing_data_url = False  # the front end asks for its first image by itself
                 canvas.header_visible = canvas.footer_visible = canvas.resizable = False

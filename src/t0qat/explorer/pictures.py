@@ -1,9 +1,14 @@
 """The explorer's four pictures. Each is made once on its axes; a new result only changes its data.
 
-Limits follow the data until the reader zooms or pans; then they stay as the reader left them.
+Limits follow the data until the reader zooms or pans; then they stay as the reader left them. They are
+round numbers, so that most moves of a slider leave them: then only the data are drawn anew. Text takes
+nearly all the time of a full drawing.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
@@ -18,15 +23,46 @@ LINES = 64  # codes of a grid drawn as lines, at most
 
 
 class Picture:
-    """Axes whose limits are ours until the reader changes them."""
+    """Axes whose limits are ours until the reader changes them; data: the artists of a result."""
 
-    def __init__(self, axes: Axes):
+    def __init__(self, axes: Axes, data: Iterable[Artist]):
         self.axes = axes
         self.ours = {"x": {axes.get_xlim()}, "y": {axes.get_ylim()}}
+        self.data = sorted(data, key=Artist.get_zorder)
+        for artist in self.data:
+            artist.set_animated(True)
+        axes.figure.canvas.mpl_connect("draw_event", self._drawn)
+
+    def draw(self) -> None:
+        """Bring the canvas up to date: the data alone, where nothing else has changed."""
+        canvas = self.axes.figure.canvas
+        if self.axes.figure.stale:
+            canvas.draw()
+        else:
+            canvas.restore_region(self.background)
+            self._draw_data()
+            canvas.blit()
+
+    def _drawn(self, event) -> None:
+        """Keep what was drawn, all but the data, and complete it."""
+        if event.canvas.is_saving():  # then the data were drawn too
+            return
+        self.background = event.canvas.copy_from_bbox(self.axes.figure.bbox)
+        legend = self.axes.get_legend()
+        framed = [legend.get_window_extent()] if legend.get_frame_on() else []
+        self.above = [event.canvas.copy_from_bbox(box) for box in framed]
+        self._draw_data()
+
+    def _draw_data(self) -> None:
+        for artist in self.data:
+            self.axes.draw_artist(artist)
+        for region in self.above:
+            self.axes.figure.canvas.restore_region(region)
 
     def limit(self, x: tuple[float, float], y: tuple[float, float]) -> None:
         """Set both limits; where either is not one that we set, the reader has zoomed: leave both."""
-        if self.axes.get_xlim() not in self.ours["x"] or self.axes.get_ylim() not in self.ours["y"]:
+        limits = self.axes.get_xlim(), self.axes.get_ylim()
+        if limits == (x, y) or limits[0] not in self.ours["x"] or limits[1] not in self.ours["y"]:
             return
         self.axes.set(xlim=x, ylim=y)
         self.ours["x"].add(self.axes.get_xlim())
@@ -58,7 +94,8 @@ class Drops(Picture):
         }
         axes.plot([], [], color="0.4", marker="v", linestyle="", label="Reported")
         axes.legend(frameon=False)
-        super().__init__(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        super().__init__(axes, [*self.curves.values(), *self.reported.values()])
 
     def update(self, found: Linear) -> None:
         seen = []
@@ -71,13 +108,9 @@ class Drops(Picture):
             mark.set_data(drop, [0.04] * len(drop))
             seen.append(drop)
         seen = np.concatenate([*seen, [0.0]])
-        self.limit(_around(seen), (0, 1.1))
-
-
-def _around(values: np.ndarray) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    margin = 0.03 * (high - low) or 1.0
-    return low - margin, high + margin
+        margin = 0.0 if np.ptp(seen) else 1.0
+        ticks = self.axes.xaxis.get_major_locator().tick_values(min(seen) - margin, max(seen) + margin)
+        self.limit((ticks[0], ticks[-1]), (0, 1.1))
 
 
 class BeforeAfter(Picture):
@@ -96,8 +129,8 @@ class BeforeAfter(Picture):
             (self.points[m],) = axes.plot([], [], markersize=2.5, alpha=0.35, mew=0, **look)
             edge = {"markeredgecolor": "white", "markersize": 9, "zorder": 3}
             (self.means[m],) = axes.plot([], [], label=METHODS[m].label, **edge, **look)
-        axes.legend(title="Means", loc="lower right", framealpha=0.8, edgecolor="none")
-        super().__init__(axes)
+        axes.legend(title="Means", loc="lower right", framealpha=1, edgecolor="none")
+        super().__init__(axes, [*self.points.values(), *self.means.values()])
 
     def update(self, found: Linear) -> None:
         seen = []
@@ -106,8 +139,8 @@ class BeforeAfter(Picture):
             self.points[method].set_data(*pair[:, :SHOWN])
             self.means[method].set_data(*pair.mean(1)[:, None])
             seen.append(np.quantile(pair, [0.002, 0.998]))
-        low, high = np.min(seen), np.max(seen)
-        limits = low / 1.3, high * 1.3
+        low, high = 2 * np.log10([np.min(seen) / 1.1, np.max(seen) * 1.1])
+        limits = 10 ** (np.floor(low) / 2), 10 ** (np.ceil(high) / 2)  # half decades
         self.limit(limits, limits)
 
 
@@ -128,15 +161,12 @@ class Accuracy(Picture):
             (self.lines[m],) = axes.plot([], [], label=METHODS[m].label, markersize=4, **style(m))
             self.whiskers[m] = axes.add_collection(LineCollection([], colors=style(m)["color"]))
         axes.legend(frameon=False, loc="center right")
-        super().__init__(axes)
-        self.choose(BITS[-1])
-
-    def choose(self, bits: int) -> None:
-        """Mark the chosen width."""
-        self.chosen.set_xdata([bits, bits])
+        super().__init__(axes, [*self.lines.values(), *self.whiskers.values()])
 
     def update(self, found: Networks) -> None:
-        self.choose(found.setting.bits)
+        bits = found.setting.bits
+        if self.chosen.get_xdata() != [bits, bits]:
+            self.chosen.set_xdata([bits, bits])
         at = [*(grid.bits for grid in found.setting.grids()), self.FLOAT]
         for method, accuracy in found.accuracy.items():
             each = np.column_stack([accuracy, found.unrounded[method]])
@@ -153,14 +183,16 @@ class OnGrid(Picture):
         axes.set(xlabel="Weight", ylabel="Weight / step, and its integer code")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         self.codes = axes.add_collection(LineCollection([], colors="0.85", linewidths=0.8, zorder=0))
+        self.grid = None
         self.before, self.after, self.moves = {}, {}, {}
         for m in _compared():
             look = _points(m)
             self.moves[m] = axes.add_collection(LineCollection([], colors=look["color"], zorder=1))
             (self.before[m],) = axes.plot([], [], markerfacecolor="white", markersize=5, **look)
             (self.after[m],) = axes.plot([], [], label=METHODS[m].label, markersize=5, **look)
-        axes.legend(loc="lower left", framealpha=0.9, edgecolor="none")
-        super().__init__(axes)
+        axes.legend(loc="lower left", framealpha=1, edgecolor="none")
+        parts = self.moves, self.before, self.after
+        super().__init__(axes, [artist for part in parts for artist in part.values()])
 
     def update(self, found: Linear) -> None:
         low, high = found.setting.grid.codes
@@ -172,13 +204,13 @@ class OnGrid(Picture):
             self.after[method].set_data(at, mine.codes)
             ends = zip(at, exact, mine.codes, strict=True)
             self.moves[method].set_segments([[(x, a), (x, b)] for x, a, b in ends])
-        codes = np.arange(low, high + 1)
-        codes = codes if len(codes) <= LINES else np.array([low, high])
-        self.codes.set_segments([[(0, code), (11, code)] for code in codes])
-        exact = [m.weights / m.step for m in found.rounded.values()]
-        margin = max(0.5, 0.04 * (high - low))
-        top = max(high, np.max(exact)) + margin
-        self.limit((0.4, 10.6), (min(low, np.min(exact)) - margin, top))
+        if self.grid != found.setting.grid:
+            self.grid = found.setting.grid
+            codes = range(low, high + 1) if high - low < LINES else (low, high)
+            self.codes.set_segments([[(0, code), (11, code)] for code in codes])
+        farthest = max(np.max(np.abs(m.weights / m.step)) for m in found.rounded.values())
+        reach = max(-low, np.rint(farthest)) + max(0.6, 0.04 * (high - low))
+        self.limit((0.4, 10.6), (-reach, reach))
 
 
 def _compared() -> tuple[str, ...]:
