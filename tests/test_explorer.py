@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies
+from torch import nn
 
-from t0qat import experiments, explorer, notebooks, places, precision, quantizers, results
+from t0qat import experiments, explorer, notebooks, places, quantizers, results
 from t0qat.constants import CONSTANTS, REPORTED, XI
 from t0qat.experiments import Losses
 from t0qat.explorer import measure, panel, settings, words
 from t0qat.explorer.measure import Linear, Networks, Setting
 from t0qat.explorer.pictures import Drops
-from t0qat.methods import METHODS
 from t0qat.parameters import ParameterError, check, limits
 from t0qat.quantizers import CODES, SCALES, Grid
+from t0qat.streams import stream
+from t0qat.tasks import digits
 
 SMALL = {"replicates": 20}
 # traitlets says so of ipympl's own toolbar.
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Passing unrecognized arguments:D
 def small(monkeypatch):
     """An explorer of two quickly trained networks a method, at 20 replicates."""
     monkeypatch.setattr(measure, "NETWORKS", 2)
-    monkeypatch.setattr(measure, "NETWORK", measure.NETWORK | {"network_epochs": 2})
+    monkeypatch.setattr(measure, "NETWORK", measure.NETWORK | {"epochs": 2})
     measure._network.cache_clear()
     measure._shares_right.cache_clear()
     made = explorer.Explorer()
@@ -135,17 +137,49 @@ def test_losses_after_rounding_are_those_of_the_integer_grids(small):
         assert (mine["before"], mine["after"]) == (wanted.full_precision[0], wanted.quantized[0])
 
 
-def test_the_networks_are_those_of_the_precision_room(small):
+def plain_loop(replicate: int, sigma: float) -> nn.Sequential:
+    """The digits' network trained as torch's own tutorial would, with noise on what the forward sees."""
+    data, draws = digits(replicate), stream("initialization", replicate)
+    net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    noise = stream("training_noise", replicate)
+    x, y = torch.from_numpy(data.inputs), torch.from_numpy(data.target)
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            bound = layer.in_features**-0.5
+            for p in (layer.weight, layer.bias):
+                p.copy_(torch.from_numpy(draws.uniform(-bound, bound, p.shape)))
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(measure.NETWORK["epochs"]):
+        kept = [p.detach().clone() for p in net.parameters()]
+        with torch.no_grad():  # step away, take the gradient there, step back
+            for p in net.parameters():
+                p.add_(sigma * torch.from_numpy(noise.standard_normal(p.shape, np.float32)))
+        optimizer.zero_grad()
+        nn.CrossEntropyLoss()(net(x), y).backward()
+        with torch.no_grad():
+            for p, clean in zip(net.parameters(), kept, strict=True):
+                p.copy_(clean)
+        optimizer.step()
+    return net
+
+
+def test_the_networks_against_a_plain_loop_and_rounding_by_hand(small):
     scaling = next(value for value in small._scalings if value > 100)
     small.set(scaling=scaling, grid_range="narrow")
-    settings_ = {"seed": 0, "network_epochs": 2, "network_learning_rate": 0.02}
-    views = {"t0_qat": METHODS["t0_qat"].build(xi_scaling=scaling)}
-    trained = precision.SUBJECTS["digits"].train(range(measure.NETWORKS), views, settings_)["t0_qat"]
     shown = small.shown
     assert shown["bits"] == [2, 3, 4, 5, 6, 7, 8]
-    for i, bits in enumerate(shown["bits"]):
-        wanted = 1 - precision.measure(trained, Grid(bits, "narrow")).metric
-        np.testing.assert_allclose([row[i] for row in shown["accuracy"]["t0_qat"]], wanted, atol=1e-12)
+    for i in range(measure.NETWORKS):
+        net, data = plain_loop(i, XI * scaling), digits(i)
+        first = [net[0].weight.detach().clone(), net[2].weight.detach().clone()]
+        for place, bits in enumerate(shown["bits"]):
+            most = 2 ** (bits - 1) - 1
+            for layer, w in zip((net[0], net[2]), first, strict=True):
+                step = w.abs().amax(1, keepdim=True) / most
+                layer.weight.data = (w / step).round().clamp(-most, most) * step
+            answers = net(torch.from_numpy(data.test_inputs)).argmax(1).numpy()
+            right = np.mean(answers == data.test_target)
+            found = shown["accuracy"]["t0_qat"][i][place]
+            assert found == pytest.approx(right, abs=2.5 / len(answers))
     line = small._pictures["bits"].lines["t0_qat"]
     assert list(line.get_xdata()) == [*shown["bits"], 9]
     np.testing.assert_array_equal(line.get_ydata()[:-1], np.mean(shown["accuracy"]["t0_qat"], 0))

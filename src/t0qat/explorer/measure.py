@@ -11,13 +11,19 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
 
-from t0qat import experiments, linear, precision
+from t0qat import experiments, linear, training
 from t0qat.constants import CONSTANTS, FEATURES, XI, reported_evaluation_noise
 from t0qat.experiments import Losses
-from t0qat.methods import METHODS, Method
+from t0qat.methods import METHODS, Method, quantized
+from t0qat.models import MODELS
 from t0qat.quantizers import CODES, Grid, fake_quantize, quantize
+from t0qat.streams import stream
+from t0qat.tasks import digits
 
 BLOCK = 500  # replicates a step
 NETWORKS = 4  # of each method
@@ -31,8 +37,7 @@ def defaults(function) -> dict[str, Any]:
 
 
 PUBLISHED = defaults(experiments.published)
-# As precision.curves trains them but for fewer and longer steps: pictures are to follow the slider.
-NETWORK = defaults(precision.curves) | {"network_epochs": 40, "network_learning_rate": 0.02}
+NETWORK = {"epochs": 40, "learning_rate": 0.02}  # few and long steps: pictures are to follow the slider
 
 
 class Setting(NamedTuple):
@@ -173,22 +178,34 @@ def _rounded(test: linear.Moments, trained: Tensor, grid: Grid) -> Rounded:
 
 
 @lru_cache(256)
-def _network(method: Method, strengths: tuple, replicate: int) -> precision.Trained:
-    views = {"it": method.build(**dict(strengths))}
-    replicates = range(replicate, replicate + 1)
-    return precision.SUBJECTS["digits"].train(replicates, views, NETWORK)["it"]
+def _network(method: Method, strengths: tuple, replicate: int) -> nn.Module:
+    """An MLP that read the digits, all training images in each step."""
+    data, seed = digits(replicate, PUBLISHED["seed"]), PUBLISHED["seed"]
+    return training.train(
+        MODELS["mlp"](stream("initialization", replicate, seed)),
+        torch.from_numpy(data.inputs),
+        torch.from_numpy(data.target),
+        method.build(**dict(strengths)),
+        stream("training_noise", replicate, seed),
+        loss=cross_entropy,
+        **NETWORK,
+    )
 
 
 @lru_cache(2048)
 @linear.one_thread()
 def _shares_right(method: Method, strengths: tuple, replicate: int, grids: tuple) -> list[float]:
-    trained = _network(method, strengths, replicate)
-    rounded = [[fake_quantize(w, grid) for w in trained.weights] for grid in grids]
-    return [1 - trained.metric(weights).item() for weights in (*rounded, trained.weights)]
+    net, data = _network(method, strengths, replicate), digits(replicate, PUBLISHED["seed"])
+    weights = quantized(dict(net.named_parameters()))
+    seen = [{name: fake_quantize(w.detach(), on) for name, w in weights.items()} for on in grids]
+    inputs, truth = torch.from_numpy(data.test_inputs), torch.from_numpy(data.test_target)
+    with torch.no_grad():
+        answers = [functional_call(net, each, (inputs,)).argmax(1) for each in (*seen, {})]
+    return [(answer == truth).double().mean().item() for answer in answers]
 
 
 def networks(setting: Setting, number: int = NETWORKS) -> Generator[tuple[int, int], None, Networks]:
-    """The digits' networks of precision.curves, one hidden layer, on the grids of every width."""
+    """Networks with one hidden layer that read the digits, on the grids of every width."""
     rows = {name: [] for name in METHODS}
     for replicate in range(number):
         for i, (name, method) in enumerate(METHODS.items()):
