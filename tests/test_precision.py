@@ -28,6 +28,7 @@ from t0qat import (
     rounding,
     trained,
     trial,
+    tuning,
     vision,
 )
 from t0qat.arms import Arm
@@ -226,7 +227,7 @@ def test_a_replicate_has_the_same_bits_in_another_batch():
             assert mine.tobytes() == np.ascontiguousarray(theirs[..., few]).tobytes(), cell
 
 
-TINY = {"replicates": 4, "epochs": 20, "network_epochs": 1, "trainings": 20, "xi_scaling": 500.0}
+TINY = {"replicates": 4, "epochs": 20, "network_epochs": 1, "trainings": 16, "xi_scaling": 500.0}
 TINY |= {"network_replicates": 3, "few_replicates": 2, "readers": "mlp", "device": "cpu"}
 
 
@@ -251,7 +252,7 @@ def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
     assert {cell.method for cell in cells if cell.dataset in TASKS} == {*methods.NAMED}
     assert len(cells) == (len(TASKS) * len(methods.NAMED) + len(precision.ASKED)) * (4 * 16 - 2)
     few = {cell.method for cell, found in cells.items() if len(found.metric) == 2}
-    assert few == {*vision.LOUD}
+    assert few == {*tuning.LOUD}
 
 
 def test_networks_are_those_of_the_benchmarks_asked(cells, tmp_path, monkeypatch):

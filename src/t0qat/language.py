@@ -23,10 +23,10 @@ from t0qat.compare import Metric
 from t0qat.fine_tuning import EVERYTHING, GROUPS, layout, numbered, pretraining_cell
 from t0qat.methods import REGISTRY
 from t0qat.parameters import ParameterError, bit_list, checked
-from t0qat.tuning import FIRST, Rivals, Setting, halving
+from t0qat.tuning import FIRST, Setting, rivals_of
 
 METHODS = ("no_noise", "t0_qat", "t0_qat_tuned", "xi_alone", "gptq", "ste", "lsq")
-METHODS += ("matched_noise", "diffq", "random_bits")
+METHODS += ("matched_noise", "random_bits")
 # What other layouts are tried on, for comparison: steps a group of weights; embeddings and head too.
 ON_GROUPS = ("no_noise", "t0_qat_tuned", "gptq", "ste", "lsq")
 ON_EVERYTHING = ("no_noise", "t0_qat", "ste")
@@ -89,8 +89,8 @@ def plan(
     methods: str = "all",
     bits: str = "8, 4, 3, 2",
     trained_bits: str = "4, 3, 2",
-    trainings: int = 40,
-    tuning_starts: int = 4,
+    trainings: int = 34,
+    tuning_starts: int = 2,
     rates: int = 4,
     lowest_rate: float = 0.00003,
     highest_rate: float = 0.003,
@@ -116,8 +116,6 @@ def plan(
         raise ParameterError(f"bits = {bits!r}: language models are read at 2 to 8 bits")
     if not {*own_bits} <= {*widths}:
         raise ParameterError(f"trained_bits = {trained_bits!r}: allowed are those of bits = {bits!r}")
-    if not lowest_rate < highest_rate:
-        raise ParameterError(f"lowest_rate = {lowest_rate}: must be below highest_rate = {highest_rate}")
     names = [name.strip() for name in model.split(",")]
     if len({*names}) < len(names):
         raise ParameterError(f"model = {model!r}: a model stands there twice")
@@ -140,11 +138,7 @@ def plan(
     both = {"context": context, "batch_size": batch_size, "seed": seed, "device": device}
     both |= {"schedule": schedule}
     pretraining = both | {"pretraining_steps": pretraining_steps, "pretraining_rate": pretraining_rate}
-    rivals = [
-        Rivals(arm, tried, halving(len(tried), trainings))
-        for arm in arms
-        for tried in [arm.candidates(rates, lowest_rate, highest_rate)]
-    ]
+    rivals = rivals_of(arms, trainings, rates, lowest_rate, highest_rate)
     shared = both | {"steps": steps}
     judged = {"blocks": blocks, "block_windows": block_windows}
     tested = dict.fromkeys([*arms, *others], replicates)

@@ -328,20 +328,20 @@ METHODS = {
 # Registered methods at settings of their own; only experiments that ask for them show them.
 VARIANTS = {"xi_alone": Method("xi alone", partial(t0_qat, 1.0))}
 NAMED = ChainMap(METHODS, VARIANTS)  # both, as they are when asked
-XI_SCALINGS = (10.0, 30.0, 100.0, 300.0, 1000.0)  # noise from 0.0013 to 0.13
+XI_SCALINGS = (10.0, 30.0, 100.0, 300.0)  # noise from 0.0013 to 0.04
 # Methods that need a network. Rounding to nearest and the step of least squared error are no lines of
 # their own: they are how plain training, and everything else, is evaluated.
 ON_NETWORKS = {
     "t0_qat_tuned": Method("T0-QAT, tuned", t0_qat, 1, "xi_scaling", XI_SCALINGS),
     "gptq": Method("GPTQ", no_noise, rounding="gptq"),
     "ste": Method("STE", ste, scale="absmax"),
-    "lsq": Method("LSQ", lsq, 1, "step_rate", (0.001, 0.01, 0.1, 0.3, 1.0), "learned"),
-    "parq": Method("PARQ", parq, 1, "steepness", (1.0, 3.0, 10.0, 30.0, 100.0), scale="absmax"),
+    "lsq": Method("LSQ", lsq, 1, "step_rate", (0.01, 0.1, 0.3, 1.0), "learned"),
+    "parq": Method("PARQ", parq, 1, "steepness", (1.0, 3.0, 10.0, 30.0), scale="absmax"),
     "matched_noise": Method("Matched noise", matched_noise),
     "diffq": Method("DiffQ", diffq),
     "two_point_noise": Method("NSO", two_point_noise, 2, "sigma", tuple(XI * v for v in XI_SCALINGS)),
-    "sam": Method("SAM", sam, 2, "rho", (0.01, 0.03, 0.1, 0.3, 1.0)),
-    "kure": Method("KURE", kure, 1, "strength", (0.03, 0.1, 0.3, 1.0, 3.0)),
+    "sam": Method("SAM", sam, 2, "rho", (0.01, 0.03, 0.1, 0.3)),
+    "kure": Method("KURE", kure, 1, "strength", (0.3, 1.0, 3.0, 10.0)),
     "random_bits": Method("Random-bit STE", random_bits, scale="absmax"),
 }
 REGISTRY = ChainMap(METHODS, VARIANTS, ON_NETWORKS)  # every method there is

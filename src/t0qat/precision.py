@@ -164,7 +164,7 @@ def curves(
     epochs: int = 300,
     learning_rate: float = 0.005,
     network_epochs: int = 8,
-    trainings: int = 40,
+    trainings: int = 34,
     pretraining_steps: int = 1000,
     steps: int = 64,
     device: str = "auto",

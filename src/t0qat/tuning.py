@@ -19,6 +19,10 @@ from t0qat.parameters import ParameterError
 FIRST = 10**9  # the first replicate of tuning: no other use of replicates comes so far
 FACTOR, LAST = 4, 2  # each round keeps one candidate in four, and the last decides between two
 
+# Noise of a fixed, large scale, which leaves image networks at chance at every rate: it has few candidates.
+LOUD = ("standard_qat", "t0_qat")
+LOUD_RATES, LOUD_REPLICATES = 3, 2
+
 Setting = tuple[float, float]  # learning rate, strength
 
 
@@ -28,6 +32,23 @@ class Rivals(NamedTuple):
     arm: Arm
     candidates: list[Setting]
     rounds: list[tuple[int, int]]  # of each round: candidates, and replicates that each has had after it
+
+
+def rivals_of(
+    arms: list[Arm], trainings: int, rates: int, lowest_rate: float, highest_rate: float
+) -> list[Rivals]:
+    """Every arm with its candidates, and rounds of so many trainings. Raises ParameterError."""
+    if not lowest_rate < highest_rate:
+        raise ParameterError(f"lowest_rate = {lowest_rate}: must be below highest_rate = {highest_rate}")
+    found = []
+    for arm in arms:
+        candidates = arm.candidates(rates, lowest_rate, highest_rate)
+        if arm.method in LOUD:
+            candidates = candidates[:LOUD_RATES]
+            found.append(Rivals(arm, candidates, [(len(candidates), LOUD_REPLICATES)]))
+        else:
+            found.append(Rivals(arm, candidates, halving(len(candidates), trainings)))
+    return found
 
 
 def halving(candidates: int, trainings: int) -> list[tuple[int, int]]:

@@ -16,12 +16,9 @@ from t0qat.arms import arms
 from t0qat.benchmark import Jobs, Run, files, measured, tuned
 from t0qat.compare import Metric
 from t0qat.parameters import ParameterError, bit_list, checked
-from t0qat.tuning import Rivals, halving
+from t0qat.tuning import LOUD, rivals_of
 
 ACCURACY = Metric("accuracy", less_is_better=False)
-# Noise of a fixed scale that leaves image networks at chance at every rate: three rates, two replicates.
-LOUD = ("standard_qat", "t0_qat")
-LOUD_RATES, LOUD_REPLICATES = 3, 2
 
 
 @checked
@@ -35,7 +32,7 @@ def plan(
     methods: str = "all",
     bits: str = "8, 4, 3, 2",
     trained_bits: str = "4, 3, 2",
-    trainings: int = 40,
+    trainings: int = 34,
     rates: int = 4,
     lowest_rate: float = 0.003,
     highest_rate: float = 0.1,
@@ -56,8 +53,6 @@ def plan(
         raise ParameterError(f"bits = {bits!r}: image networks are read at 2 to 8 bits")
     if not {*trained} <= {*widths}:
         raise ParameterError(f"trained_bits = {trained_bits!r}: allowed are those of bits = {bits!r}")
-    if not lowest_rate < highest_rate:
-        raise ParameterError(f"lowest_rate = {lowest_rate}: must be below highest_rate = {highest_rate}")
     images.load(dataset)
     found = arms(dataset, models, few_models, trained, methods)
     if device == "auto":
@@ -65,14 +60,9 @@ def plan(
     shared = {"epochs": epochs, "batch_size": batch_size, "schedule": schedule, "seed": seed}
     shared |= {"device": device}
     few = {name.strip() for name in few_models.split(",")}
-    rivals, tested = [], {}
-    for arm in found:
-        loud = arm.method in LOUD
-        candidates = arm.candidates(rates, lowest_rate, highest_rate)
-        candidates = candidates[:LOUD_RATES] if loud else candidates
-        rounds = [(len(candidates), LOUD_REPLICATES)] if loud else halving(len(candidates), trainings)
-        rivals.append(Rivals(arm, candidates, rounds))
-        tested[arm] = min(few_replicates, replicates) if loud or arm.model in few else replicates
+    rivals = rivals_of(found, trainings, rates, lowest_rate, highest_rate)
+    less = min(few_replicates, replicates)
+    tested = {arm: less if arm.method in LOUD or arm.model in few else replicates for arm in found}
     return Jobs(rivals, trial.train, shared, widths, tested, (export,))
 
 
