@@ -15,6 +15,7 @@ from sklearn.metrics import r2_score
 from torch import nn
 
 from t0qat import (
+    arms,
     claims,
     corpora,
     fine_tuning,
@@ -28,7 +29,6 @@ from t0qat import (
     rounding,
     trained,
     trial,
-    tuning,
     vision,
 )
 from t0qat.arms import Arm
@@ -252,7 +252,7 @@ def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
     assert {cell.method for cell in cells if cell.dataset in TASKS} == {*methods.NAMED}
     assert len(cells) == (len(TASKS) * len(methods.NAMED) + len(precision.ASKED)) * (4 * 16 - 2)
     few = {cell.method for cell, found in cells.items() if len(found.metric) == 2}
-    assert few == {*tuning.LOUD}
+    assert few == {*arms.LOUD}
 
 
 def test_networks_are_those_of_the_benchmarks_asked(cells, tmp_path, monkeypatch):
@@ -273,11 +273,11 @@ def test_networks_are_those_of_the_benchmarks_asked(cells, tmp_path, monkeypatch
     mine, theirs = (plan.jobs._replace(shared=plan.jobs.shared | starts) for plan in (texts, planned))
     shared.append((mine, theirs, [one.arm for one in texts.jobs.rivals]))
     assert texts.starts().keys() == planned.starts().keys()
-    for own, other, arms in shared:
-        assert len(arms) >= 8
+    for own, other, both in shared:
+        assert len(both) >= 8
         tuned = {one.arm: one for one in other.rivals}
         for one in own.rivals:
-            if one.arm in arms:
+            if one.arm in both:
                 assert one == tuned[one.arm]
                 setting = one.candidates[0]
                 for part in ("validation", "test"):

@@ -217,9 +217,9 @@ def test_every_arm_is_tuned_with_as_many_gradients():
         assert rounds[0][0] == len(candidates)
         cost = jobs.training(arm, candidates[0], 0, "validation").arguments["epochs"]
         totals[arm] = spent * cost * arm.registered.gradients
-        assert arm.method in tuning.LOUD or (rounds[-1][0] == 2 and rounds[-1][1] >= 8)
-    assert {total for arm, total in totals.items() if arm.method not in tuning.LOUD} == {34 * 8}
-    assert {total for arm, total in totals.items() if arm.method in tuning.LOUD} == {3 * 2 * 8}
+        assert arm.method in arms.LOUD or (rounds[-1][0] == 2 and rounds[-1][1] >= 8)
+    assert {total for arm, total in totals.items() if arm.method not in arms.LOUD} == {34 * 8}
+    assert {total for arm, total in totals.items() if arm.method in arms.LOUD} == {3 * 2 * 8}
 
 
 def test_named_methods_run_with_plain_training_on_all_models():

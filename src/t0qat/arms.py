@@ -19,6 +19,9 @@ FLOAT = 32  # bits of weights that are not rounded
 NO_WIDTH = 0  # train_bits of methods that know no bit-width
 UNDER_TEST = {"t0_qat", "t0_qat_tuned", "xi_alone"}  # all others are baselines
 FEW = ("no_noise", "t0_qat", "t0_qat_tuned", "ste", "lsq", "random_bits")  # where not all are run
+# Noise of a fixed, large scale, which leaves image networks at chance at every rate: it is tuned less.
+LOUD = ("standard_qat", "t0_qat")
+LOUD_RATES, LOUD_REPLICATES = 3, 2
 KEYS = ["dataset", "model", "method", "train_bits"]
 
 

@@ -13,15 +13,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from t0qat import grid, statistics
-from t0qat.arms import FLOAT, KEYS, Arm
+from t0qat.arms import FLOAT, KEYS, LOUD, LOUD_RATES, LOUD_REPLICATES, Arm
 from t0qat.parameters import ParameterError
 
 FIRST = 10**9  # the first replicate of tuning: no other use of replicates comes so far
 FACTOR, LAST = 4, 2  # each round keeps one candidate in four, and the last decides between two
-
-# Noise of a fixed, large scale, which leaves image networks at chance at every rate: it has few candidates.
-LOUD = ("standard_qat", "t0_qat")
-LOUD_RATES, LOUD_REPLICATES = 3, 2
 
 Setting = tuple[float, float]  # learning rate, strength
 

@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 
 from t0qat import export, images, trial
-from t0qat.arms import arms
+from t0qat.arms import LOUD, arms
 from t0qat.benchmark import Jobs, Run, files, measured, tuned
 from t0qat.compare import Metric
 from t0qat.parameters import ParameterError, bit_list, checked
-from t0qat.tuning import LOUD, rivals_of
+from t0qat.tuning import rivals_of
 
 ACCURACY = Metric("accuracy", less_is_better=False)
 
