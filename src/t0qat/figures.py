@@ -420,7 +420,7 @@ def _whiskers(rows: pd.DataFrame) -> list[pd.Series]:
 
 
 def _read(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those not rounded, and those at the scale rule that validated best."""
+    """Those not rounded, and those at their method's own scale rule."""
     return rows[rows.scale_rule == np.where(rows.eval_bits == FLOAT, "none", "own")]
 
 
@@ -475,7 +475,7 @@ def _space_bits(panel: Axes, rows: pd.DataFrame) -> None:
 def vision(table: pd.DataFrame) -> Figure:
     """Accuracy against bits, one panel a model, with 95 % intervals: table as of vision.tables.
 
-    Methods: those of METHODS and arms.FEW. Each is read at the scale rule that validated best; float:
+    Methods: those of METHODS and arms.FEW. Each is read at its method's own scale rule; float:
     not rounded. A method that trains for a width (open marks) stands at each width with the network
     that was trained for it. Accuracies are spaced by the logarithm of the share of wrong images.
     """
@@ -497,7 +497,7 @@ def language(table: pd.DataFrame) -> Figure:
 def vision_matrix(table: pd.DataFrame, model: str) -> Figure:
     """Mean accuracy in percent of each arm on one model (rows) at each evaluated bit-width (columns).
 
-    table: as of vision.tables. Every network is read at the scale rule that validated best; float: not
+    table: as of vision.tables. Every network is read at its method's own scale rule; float: not
     rounded. Frames: the width that a network was trained for. Shades are spaced by the logarithm of the
     share of wrong images. Raises KeyError for a model that is not in the table.
     """
@@ -606,7 +606,7 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
 
     table: as of vision.tables. A method that trains for a width stands with the network trained for the
     width of the panel. Open: absmax steps, filled: steps of least squared error, cross: learned steps.
-    Rows are sorted by the mean over panels of the accuracy at the scale rule that validated best; the
+    Rows are sorted by the mean over panels of the accuracy at its method's own scale rule; the
     number at the right is the method's rank by that accuracy in the panel, of equals the lower one.
     Dotted: plain training, not rounded. Raises KeyError for a model that is not in the table.
     """
