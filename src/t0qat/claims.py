@@ -4,9 +4,9 @@ The rule and the tests of C1 and C2 on the linear layer were written after first
 experiments had been seen, and Student's t took the normal variable's place in it after C3 to C6 and C12
 were decided. The tests on image networks stood before any full run, but after a pilot of two seeds; a
 first full run, in which some trainings broke down for want of a warm-up, was seen and thrown away. The
-tests on language models stood before any full run, but after trials of one replicate. How networks are
-tuned and by which rule they are rounded, and that precision asks the benchmarks' networks for their loss,
-changed after all results had been seen; the tests stayed as they were.
+tests on language models stood before any full run, but after trials of one replicate. After all results
+had been seen, tuning and the rule for rounding changed, and precision came to ask the networks of the
+benchmarks, for their loss; the tests stayed as they were.
 A test compares an estimate with a value that the claim needs it to lie below or above.
 Its standard error is read off its 95 % interval, its two-sided p-value is that of Student's t, and the
 p-values of all tests are corrected together by Holm's method. Where the corrected p-value is below
