@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,8 @@ def python(code: str, environment: dict[str, str]) -> str:
 
 @needs_pin
 def test_its_lines_pin_a_shell_and_the_libraries_heed_them():
-    shell = f'eval "$({sys.executable} -m t0qat pin)" && exec {sys.executable} -c "$1"'
+    interpreter = shlex.quote(sys.executable)
+    shell = f'eval "$({interpreter} -m t0qat pin)" && exec {interpreter} -c "$1"'
     ask = f"{ASK}\nfrom t0qat import pin\nprint(pin.in_force())"
     done = subprocess.run(
         ["bash", "-c", shell, "bash", ask], env=FREE, capture_output=True, text=True, check=True
