@@ -138,7 +138,7 @@ def test_a_committed_notebook_was_run_from_top_to_bottom_and_is_small(path):
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     metadata = json.loads(path.read_text())["metadata"]
     assert "papermill" not in metadata, "an executed copy of the pipeline was committed"
-    assert path.stat().st_size < 500_000
+    assert path.stat().st_size < 400_000
 
 
 @EVERY
