@@ -93,6 +93,7 @@ CASES = {
     "variants": (["", "groups", "groups, everything"], ["groups;", "Groups", 1, None]),
     "context": ([2, 64], [1, 0, 1_000_001, 64.0, True, "64", None]),
     "pretraining_steps": ([1, 1000], [0, -1, 10_000_001, 5.0, True, "5", None]),
+    "pretraining_batch_size": ([1, 16, 1_000_000], [0, -1, 16.0, True, "16", None]),
     "pretraining_rate": ([1e-12, 0.004, 10], [0, -0.1, 10.1, NAN, INF, True, "0.1", None]),
     "steps": ([1, 64], [0, -1, 10_000_001, 5.0, True, "5", None]),
     "blocks": ([2, 16], [1, 0, 100_001, 2.0, True, "2", None]),

@@ -96,9 +96,10 @@ def plan(
     highest_rate: float = 0.003,
     context: int = 64,
     pretraining_steps: int = 1000,
+    pretraining_batch_size: int = 16,
     pretraining_rate: float = 0.004,
     steps: int = 64,
-    batch_size: int = 16,
+    batch_size: int = 8,
     schedule: str = "warmup_cosine",
     blocks: int = 16,
     block_windows: int = 8,
@@ -135,11 +136,11 @@ def plan(
     others = [arm for n in names for e in endings for arm in _arms(corpus, n + e, run[e], own_bits)]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    both = {"context": context, "batch_size": batch_size, "seed": seed, "device": device}
-    both |= {"schedule": schedule}
+    both = {"context": context, "schedule": schedule, "seed": seed, "device": device}
     pretraining = both | {"pretraining_steps": pretraining_steps, "pretraining_rate": pretraining_rate}
+    pretraining["batch_size"] = pretraining_batch_size
     rivals = rivals_of(arms, trainings, rates, lowest_rate, highest_rate)
-    shared = both | {"steps": steps}
+    shared = both | {"steps": steps, "batch_size": batch_size}
     judged = {"blocks": blocks, "block_windows": block_windows}
     tested = dict.fromkeys([*arms, *others], replicates)
     jobs = Jobs(rivals, fine_tuning.train, shared, widths, tested, (), judged)

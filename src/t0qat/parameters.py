@@ -134,6 +134,7 @@ RULES = {
     "variants": pattern(r"([a-z]+(, *[a-z]+)*)?", "'groups', 'everything', both with a comma, or ''"),
     "context": whole(2, 1_000_000),
     "pretraining_steps": whole(1, 10_000_000),
+    "pretraining_batch_size": whole(1, 1_000_000),
     "pretraining_rate": number(1e-12, 10),
     "steps": whole(1, 10_000_000),
     "blocks": whole(2, 100_000),
