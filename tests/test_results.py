@@ -42,6 +42,17 @@ def written(home, name: str, content: str | bytes):
     return home
 
 
+def test_networks_of_the_full_run_learned_their_task():
+    """Plain training, not rounded: what all else is compared with would say nothing otherwise."""
+    plain = "method == 'no_noise' and eval_bits == 32 and metric == "
+    assert (results.read("vision").query(plain + "'accuracy'")["mean"] > 0.85).all()
+    text = results.read("language").query(plain + "'bits_per_character'")
+    assert text["mean"].between(1.5, 4.5).all()  # of 6.6 for a guess among 96 characters
+    images = "method == 'no_noise' and dataset.str.startswith('digits')"
+    losses = results.read("precision_full").query(images)
+    assert (losses["mean"] < 0.7).all()  # nats, of 2.3 for a guess among ten classes
+
+
 def test_intact_files_are_read_with_their_types(home):
     table = results.read("table1", written(home, "table1", TABLE1))
     assert table["n"].tolist() == [10000, 10000] and table["std"].tolist() == [2.69e-05, 1.0]
