@@ -343,7 +343,7 @@ def test_the_hash_seed_of_python_does_not_matter_to_the_bit():
     code = (
         "from t0qat import experiments as e, results as r\n"
         "print(r.text('table1', e.table1(e.published(replicates=5, epochs=15)[0])))\n"
-        "cells = e.integer_grids(replicates=5, epochs=15)\n"
+        "cells = e.integer_grids(replicates=5, epochs=15, bits='8, 2')\n"
         "print(r.text('integer_grids_paired', e.grid_differences(cells)))"
     )
     printed = [

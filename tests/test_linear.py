@@ -223,7 +223,7 @@ print("threads", threads)
 """
 
 
-def test_results_have_the_same_bits_on_one_two_and_four_threads():
+def test_results_have_the_same_bits_on_one_and_four_threads():
     libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     running = [
         subprocess.Popen(
@@ -232,10 +232,10 @@ def test_results_have_the_same_bits_on_one_two_and_four_threads():
             stdout=subprocess.PIPE,
             text=True,
         )
-        for threads in (1, 2, 4)
+        for threads in (1, 4)
     ]
     outputs = [process.communicate()[0].splitlines() for process in running]
-    assert [process.returncode for process in running] == [0, 0, 0]
-    assert [lines[-1] for lines in outputs] == ["threads 1", "threads 2", "threads 4"]
-    assert outputs[0][:-1] == outputs[1][:-1] == outputs[2][:-1]
+    assert [process.returncode for process in running] == [0, 0]
+    assert [lines[-1] for lines in outputs] == ["threads 1", "threads 4"]
+    assert outputs[0][:-1] == outputs[1][:-1]
     assert len(set(outputs[0])) == 3  # no constant is compared
