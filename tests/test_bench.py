@@ -13,15 +13,21 @@ from t0qat.methods import METHODS, REGISTRY, Method
 CELLS = """
 import pathlib, uuid, torch
 
-def threads(folder, x):
+def training(folder, x):
     pathlib.Path(folder, str(uuid.uuid4())).touch()
-    return torch.get_num_threads()
+    return {"threads": torch.tensor(torch.get_num_threads())}
+
+def opened(weights, folder, x):
+    return weights["threads"].item()
+
+def threads(trained):
+    return trained
 """
 
 
 @pytest.fixture
 def several(tmp_path, monkeypatch):
-    """Cells that tell how many threads they had and leave a file each time, in two processes."""
+    """Cells that tell how many threads training had, which leaves a file each time; two processes."""
     (tmp_path / "told.py").write_text(CELLS)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
@@ -29,7 +35,11 @@ def several(tmp_path, monkeypatch):
     notes.mkdir()
     import told
 
-    yield [grid.Cell(told.threads, {"folder": str(notes), "x": x}, ()) for x in range(4)], notes
+    trainings = [
+        grid.Training(told.training, {"folder": str(notes), "x": x}, (), opened=told.opened)
+        for x in range(4)
+    ]
+    yield [grid.Cell(told.threads, {}, (), reads=training) for training in trainings], notes
     del sys.modules["told"]
     get_reusable_executor().shutdown(kill_workers=True)
 
@@ -85,6 +95,7 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
     few = {"models": "mlp", "epochs": 1, "batch_size": 2000}
     monkeypatch.setattr(bench, "NETWORKS", bench.NETWORKS | few)
     tiny = {"model": "small_gpt2", "methods": "t0_qat", "steps": 1, "context": 8, "bits": "2"}
+    tiny |= {"trained_bits": "2"}
     monkeypatch.setattr(bench, "LANGUAGE", bench.LANGUAGE | tiny)
     monkeypatch.setattr(bench, "pin_costs", lambda: pd.Series({"linear": 1.0, "language": 1.5}))
     bench.main()
@@ -98,7 +109,7 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
     assert any(line.startswith(REGISTRY["sam"].label) for line in lines)
     assert {notebook.name for notebook in notebooks.load()} < {line.split(" ")[0] for line in lines}
     assert len(bench.vision_cells()) == 2 * len(
-        arms.arms("digits", "mlp", "", (8, 4, 3, 2), "t0_qat, random_bits")
+        arms.arms("digits", "mlp", "", (4, 3, 2), "t0_qat, random_bits")
     )
     assert len(bench.language_cells()) == 2 * 2  # plain and T0-QAT, two replicates each
 

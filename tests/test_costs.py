@@ -85,8 +85,10 @@ def test_the_record_has_what_kernel_and_workers_used_and_a_run_ends_with_it(firs
 
 def test_only_what_is_computed_at_once_replaces_an_entry(made):
     before = record(made)
-    made.notebook("01_toy", NOTEBOOK.format(cells="cell(5), cell(6)", output="toy"))
-    made.notebook("02_more", NOTEBOOK.format(cells=f"{FIRST}, cell(5), cell(7), cell(8)", output="more"))
+    made.environment["LOKY_MAX_CPU_COUNT"] = "1"
+    here = NOTEBOOK.replace("assert os.getpid() not in ", "")
+    made.notebook("01_toy", here.format(cells="cell(5), cell(6)", output="toy"))
+    made.notebook("02_more", here.format(cells=f"{FIRST}, cell(5), cell(7), cell(8)", output="more"))
     done = made.run("run")
     assert said(done) == {
         "01_toy": "2 cells (and 0 kept from before)",

@@ -1,9 +1,6 @@
 """Experiments end to end against plain loops, and their tables against pandas, scipy and counting."""
 
 import itertools
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -337,24 +334,3 @@ def test_the_order_of_shards_does_not_matter_to_the_bit(monkeypatch):
         {n: Losses(*(part[order] for part in losses)) for n, losses in r.items()} for r in runs
     ]
     assert [bits(run) for run in sorted_back] == whole
-
-
-def test_the_hash_seed_of_python_does_not_matter_to_the_bit():
-    code = (
-        "from t0qat import experiments as e, results as r\n"
-        "print(r.text('table1', e.table1(e.published(replicates=5, epochs=15)[0])))\n"
-        "cells = e.integer_grids(replicates=5, epochs=15, bits='8, 2')\n"
-        "print(r.text('integer_grids_paired', e.grid_differences(cells)))"
-    )
-    printed = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert printed[0] == printed[1]
-    assert "t0_qat,drop" in printed[0]

@@ -254,11 +254,10 @@ print(json.dumps([found, plain.value.tolist()]))
 """
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_a_scripts_own_method_runs_in_every_process_and_follows_its_changes(tmp_path, processes):
+def test_a_scripts_own_method_runs_in_every_process_and_follows_its_changes(tmp_path):
     command = [sys.executable, "-c", OWN, str(tmp_path), json.dumps(TINY)]
     done = subprocess.run(
-        command, env=os.environ | {"LOKY_MAX_CPU_COUNT": processes}, capture_output=True, text=True
+        command, env=os.environ | {"LOKY_MAX_CPU_COUNT": "2"}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     (same, nothing), plain = json.loads(done.stdout)
@@ -293,7 +292,7 @@ with linear.one_thread():
             arm = Arm("digits", model, method, bits)
             made = trial.train(arm, 0.01, 10.0, replicate=0, part="test", **shared)
             opened = made.opened(made.made(), **made.arguments)
-            assert len(trained.at_widths(opened, method=method, widths=[8, 4, 3, 2])) > 20
+            assert len(trained.at_widths(opened, method=method, widths=[4, 2])) > 10
         print(model, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

@@ -205,7 +205,6 @@ def size(b: Benchmark, results: Results) -> dict[str, str]:
 
     return {
         "Replicates": count(table.n.max()),
-        "FewReplicates": count(table.n.min()),
         "Arms": str(len(arms)),
         "Networks": count(arms.n.sum()),
         "TuningLeast": count(full["max"].min()),

@@ -8,7 +8,7 @@ from t0qat.exhibits.words import (
     one,
     plus_minus,
     rows_of,
-    thousands,
+    span,
     with_interval,
 )
 from t0qat.latex import escape, scientific, tabular
@@ -38,7 +38,8 @@ def precision(results: Results) -> tuple[str, dict[str, str]]:
     mine = knees[(knees.method == "t0_qat") & (knees.range == "full") & (knees.scale == "absmax")]
     macros = {
         "Replicates": on_each(
-            rows_of(mine, quantity="knee"), lambda row: thousands(row["n"]).replace(",", r"\,")
+            rows_of(mine, quantity="knee"),
+            lambda row: span(full[full.dataset == row["dataset"]].n).replace(",", r"\,"),
         ),
         "Cells": str((knees.quantity == "knee").sum()),
     }

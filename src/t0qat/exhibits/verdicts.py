@@ -16,6 +16,7 @@ from t0qat.exhibits.words import (
     Row,
     in_plain_text,
     rows_of,
+    span,
     thousands,
     with_interval,
     with_power,
@@ -99,11 +100,6 @@ def _use(results: Results) -> list[str]:
     return lines
 
 
-def _seeds(table: pd.DataFrame) -> str:
-    least, most = thousands(table.n.min()), thousands(table.n.max())
-    return most if least == most else f"{least} to {most}"
-
-
 def _counts(table: pd.DataFrame) -> list[str]:
     """How many tests of each claim have which verdict."""
     verdicts = [claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE]
@@ -152,8 +148,8 @@ def result(results: Results) -> str:
             "",
             answers.fill("table1", table1(results)[1]),
             "",
-            f"What to use at which bit-width: means over {_seeds(results['vision'])} paired seeds of"
-            f" image networks and {_seeds(results['language'])} of language models, weights rounded,"
+            f"What to use at which bit-width: means over {span(results['vision'].n)} paired seeds of"
+            f" image networks and {span(results['language'].n)} of language models, weights rounded,"
             " with 95 % intervals. The best of the others is, at each width, the arm not under test"
             " that lost least in tuning; the PDF says which differences chance explains.",
             "",

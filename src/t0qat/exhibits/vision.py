@@ -19,7 +19,7 @@ from t0qat.exhibits.benchmark import (
     width,
     widths_of,
 )
-from t0qat.exhibits.words import Results, one, plus_minus, rows_of, with_interval
+from t0qat.exhibits.words import Results, one, plus_minus, rows_of, span, with_interval
 from t0qat.latex import tabular
 
 BY_RULE = ("no_noise", "t0_qat_tuned", "ste", "lsq", "random_bits")  # rows of the table of scale rules
@@ -53,6 +53,7 @@ def _more_of_size(table: pd.DataFrame) -> dict[str, str]:
     checked = table[table.metric == "differing"]
     checked = checked[checked.scale_rule != "own"]
     return {
+        "FewReplicates": count(table.n.min()),
         "Few": listed(f"the {network(m)}" for m in table.model.unique() if m not in full),
         "Wide": f"{wide.sum()} of {len(wide)}",
         "Rounded": count(checked.n.sum()),
@@ -68,8 +69,7 @@ def _costs(table: pd.DataFrame) -> dict[str, str]:
 
     def on(model):
         def size(bits):
-            low, high = by.loc[model, bits]
-            return count(low) if low == high else f"{count(low)} to {count(high)}"
+            return span(by.loc[model, bits]).replace(",", r"\,")
 
         widths = [f"{size(bits)} at {width(bits)}" for bits in widths_of(sizes)]
         return f"the {network(model)} takes {listed([f'{size(FLOAT)} unrounded', *widths])}"

@@ -1,7 +1,7 @@
 """Numbers and rows as words and cells."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
@@ -122,6 +122,12 @@ def percent(value: float, decimals: int | None = None) -> str:
 def thousands(n: float) -> str:
     """A count with commas."""
     return f"{n:,.0f}"
+
+
+def span(counts: Iterable[float]) -> str:
+    """A count with commas, or the least and the most of several."""
+    least, most = thousands(min(counts)), thousands(max(counts))
+    return most if least == most else f"{least} to {most}"
 
 
 def on_each(rows: list[Row], show: Callable[[Row], str]) -> str:
