@@ -21,7 +21,6 @@ from t0qat import (
     figures,
     fine_tuning,
     linear,
-    methods,
     pin,
     precision,
     quantizers,
@@ -92,14 +91,18 @@ def rounding(scale: str, code_range: str):
     return [quantizers.quantize(weights, Grid(b, code_range, scale)) for b in widths]
 
 
-def cell():
-    """One cell of the vision benchmark, every reading of it."""
-    arm = arms.Arm("digits", "residual_cnn", "lsq", 4)
+def opened(model: str, method: str, bits: int) -> asked.Trained:
+    """A network of the vision benchmark after one epoch."""
     shared = {"epochs": 1, "batch_size": 64, "schedule": "warmup_cosine", "seed": 0}
     shared |= {"part": "validation", "replicate": 0, "device": "cpu"}
-    made = trial.train(arm, 0.01, 0.1, **shared)
-    opened = made.opened(made.made(), **made.arguments)
-    return asked.at_widths(opened, method="lsq", widths=[8, 4, 3, 2])
+    made = trial.train(arms.Arm("digits", model, method, bits), 0.01, 0.1, **shared)
+    return made.opened(made.made(), **made.arguments)
+
+
+def cell():
+    """One cell of the vision benchmark, every reading of it."""
+    network = opened("residual_cnn", "lsq", 4)
+    return asked.at_widths(network, method="lsq", widths=[8, 4, 3, 2])
 
 
 def language(model: str):
@@ -116,13 +119,13 @@ def language(model: str):
 def shaken(name: str):
     """A small network of the theory: trained, its Hessian probed, its loss under noise."""
     how = {"seed": 0, "epochs": 3, "learning_rate": 0.005, "pairs": 2, "probes": 2}
-    return theory._shaken_network(name, 0, 0.0, **how)
+    return theory._shaken_networks(name, 0, [0.0], **how)
 
 
 def long_run():
     settings = {"xi_scaling": 80000.0, "baseline_noise": 0.4}
     how = {"seed": 0, "target": "normal", "target_noise": 0.1, "rate": 0.005, "settings": settings}
-    return theory._long_run(0, 2, "t0_qat", "constant", [30], **how)
+    return theory._long_run(0, 2, ["t0_qat"], "constant", [30], **how)
 
 
 def law():
@@ -157,9 +160,7 @@ def sweep():
 
 def curves():
     """An image network on every grid, and with flipped bits."""
-    settings = {"seed": 0, "network_epochs": 2, "network_learning_rate": 0.01}
-    found = precision.measure_batch("digits_small_cnn", range(1), {"t0_qat": methods.t0_qat()}, settings)
-    return [list(measured) for measured in found.values()]
+    return precision.every_grid(opened("small_cnn", "no_noise", 0), method="no_noise")
 
 
 def picture():
