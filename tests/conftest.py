@@ -27,7 +27,15 @@ def own_store(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
 
 
-SLOW = ("test_pipeline", "test_grid", "test_vision", "test_theory", "test_explorer", "test_precision")
+SLOW = (
+    "test_costs",
+    "test_pipeline",
+    "test_grid",
+    "test_vision",
+    "test_theory",
+    "test_explorer",
+    "test_precision",
+)
 SLOW += ("test_experiments", "test_linear", "test_exhibits", "test_site", "test_nothing_gets_in")
 
 

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from t0qat import costs, exhibits, notebooks, places, results
-from t0qat.exhibits import verdicts
+from t0qat import costs, notebooks, places
 from t0qat.notebooks import Notebook
 
 
@@ -53,10 +50,19 @@ def _row(notebook: Notebook, cost: costs.Cost | None) -> list[str]:
     return [notebook.name, *spent, *made]
 
 
-def read(home: Path) -> dict[str, pd.DataFrame]:
-    """Every results file that an exhibit reads, by name; raises ResultsError."""
+def read(home: Path) -> dict:
+    """Every results file that an exhibit reads, by name, as a table; raises ResultsError."""
+    from t0qat import exhibits, results  # only now: they bring torch, pandas and matplotlib along
+
     names = {name for reads, _ in exhibits.EXHIBITS.values() for name in reads}
     return {name: results.read(name, home) for name in names}
 
 
-BLOCKS = {"results": lambda home: verdicts.readme(read(home)), "outputs": outputs}
+def result(home: Path) -> str:
+    """What was found, in Markdown."""
+    from t0qat.exhibits import verdicts
+
+    return verdicts.readme(read(home))
+
+
+BLOCKS = {"results": result, "outputs": outputs}

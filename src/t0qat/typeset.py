@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from t0qat import __version__, costs, places, receipts
+from t0qat import __version__, costs, places, readme, receipts
 from t0qat.latex import escape, macro_lines, setting_lines
 from t0qat.notebooks import Notebook
 from t0qat.places import Run
@@ -44,8 +44,6 @@ def typeset(every: list[Notebook], run: Run) -> None:
     if target.is_file() and stamp.is_file() and stamp.read_text() == state():
         return
     if run.name == "paper":
-        from t0qat import readme  # only now: it brings torch, pandas and matplotlib along
-
         readme.renew()
     if shutil.which("latexmk") is None:
         raise TypesetError(
