@@ -1,34 +1,38 @@
 """Trained weights, kept for whoever asks something of them later: build/weights, safetensors.
 
 A file that is gone or damaged only costs its training again, so the folder may be emptied at any time.
+torch takes seconds to import and most grids need none, so it is imported where there are weights.
 """
 
 import contextlib
 import hashlib
 import os
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from t0qat import places
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLDER = places.BUILD / "weights"
 LIMIT = 10**9  # bytes of all files together; those read or written longest ago are dropped first
 
 
-def keep(store: str, key: str, weights: dict[str, Tensor]) -> None:
+def keep(store: str, key: str, weights: "dict[str, Tensor]") -> None:
     """Keep the weights under a key of this store, where the disk lets it."""
+    from safetensors.torch import save
+
     held = {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
     with contextlib.suppress(OSError):
         places.write(_path(store, key), save(held, {"check": _check(held)}))
         _drop_oldest()
 
 
-def kept(store: str, key: str) -> dict[str, Tensor] | None:
+def kept(store: str, key: str) -> "dict[str, Tensor] | None":
     """The weights under this key; None where there are none or the file is not as it was written."""
+    from safetensors import SafetensorError, safe_open
+
     path = _path(store, key)
     try:
         with safe_open(path, "pt") as file:
@@ -45,12 +49,12 @@ def _path(store: str, key: str) -> Path:
     return FOLDER / store / f"{key}.safetensors"
 
 
-def _check(weights: dict[str, Tensor]) -> str:
+def _check(weights: "dict[str, Tensor]") -> str:
     """SHA-256 of names and numbers."""
     found = hashlib.sha256()
     for name in sorted(weights):
         found.update(name.encode())
-        found.update(weights[name].reshape(-1).view(torch.uint8).numpy())
+        found.update(weights[name].numpy().tobytes())
     return found.hexdigest()
 
 
