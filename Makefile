@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern poppler-utils
 # No cell of a grid is taken from a store, and no progress is shown: nbval would keep it as output.
+# Notebooks run side by side, each in one process.
 # Without the pin digits differ, and it is enough that every cell runs.
-NBVAL := rm -rf build/cells/outputs && T0QAT_RUN=outputs TQDM_DISABLE=1 $(VENV_PYTHON) -m pytest $(if $(findstring MKL_CBWR,$(PIN)),--nbval,--nbval-lax) \
+NBVAL := rm -rf build/cells/outputs && T0QAT_RUN=outputs TQDM_DISABLE=1 LOKY_MAX_CPU_COUNT=1 $(VENV_PYTHON) -m pytest $(if $(findstring MKL_CBWR,$(PIN)),--nbval,--nbval-lax) \
   --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
   --numprocesses auto --dist loadscope --no-loadscope-reorder
 # The same bits on every x86-64 processor with AVX2: NAME=value, and for all that is started here.
