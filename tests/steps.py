@@ -188,6 +188,6 @@ STEPS |= {f"theory's {name}": partial(shaken, name) for name in theory.NETWORKS}
 STEPS |= {f"language {name}": partial(language, name) for name in ("small_gpt2", "small_llama")}
 
 if __name__ == "__main__":
-    with linear.one_thread():
+    with pin.one_thread():
         hashes = {name: hashlib.sha256(bits(step())).hexdigest()[:16] for name, step in STEPS.items()}
     print(json.dumps({"pinned": pin.in_force()} | hashes, indent=1))

@@ -19,8 +19,8 @@ from t0qat import (
     fine_tuning,
     language,
     language_models,
-    linear,
     methods,
+    pin,
     places,
     results,
     trained,
@@ -42,7 +42,7 @@ JUDGED = {"widths": [4, 2], "blocks": 3, "block_windows": 5}
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
     """As cells are computed."""
-    with linear.one_thread():
+    with pin.one_thread():
         yield
 
 

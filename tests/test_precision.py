@@ -21,9 +21,9 @@ from t0qat import (
     fine_tuning,
     language,
     language_models,
-    linear,
     methods,
     notebooks,
+    pin,
     precision,
     results,
     rounding,
@@ -48,7 +48,7 @@ VIEWS = {"t0_qat": methods.additive_noise(NOISE), "no_noise": methods.no_noise()
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    with linear.one_thread():
+    with pin.one_thread():
         yield
 
 

@@ -24,9 +24,9 @@ from t0qat import (
     export,
     grid,
     images,
-    linear,
     methods,
     models,
+    pin,
     tasks,
     trained,
     trial,
@@ -47,7 +47,7 @@ WIDTHS = [4, 2]
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
     """As cells are computed; more threads only wait for one another."""
-    with linear.one_thread():
+    with pin.one_thread():
         yield
 
 
@@ -283,10 +283,10 @@ def test_a_module_of_ones_own_determines_its_cells(tmp_path, monkeypatch):
 
 MEMORY = """
 import resource, sys
-from t0qat import linear, models, trained, trial
+from t0qat import models, pin, trained, trial
 from t0qat.arms import Arm
 shared = {"epochs": 1, "batch_size": 64, "schedule": "cosine", "seed": 0, "device": "cpu"}
-with linear.one_thread():
+with pin.one_thread():
     for model in models.MODELS:
         for method, bits in (("gptq", 0), ("parq", 4)):  # these bring the most along
             arm = Arm("digits", model, method, bits)

@@ -116,7 +116,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-@linear.one_thread()
+@pin.one_thread()
 def against_papers_loop() -> tuple[float, float, float]:
     """Medians of the paper's loop in engine times, without and with shared draws, and of the floor."""
     generator = torch.Generator().manual_seed(0)
@@ -185,7 +185,7 @@ def medians(works: dict[Any, Callable[[], object]], one: Any) -> pd.Series:
     return times.div(times[one], axis=0).median()
 
 
-@linear.one_thread()
+@pin.one_thread()
 def step_costs() -> pd.Series:
     """Seconds of a training step of small_cnn on digits, by label: median ratio to plain training."""
     inputs, target = map(torch.from_numpy, tasks.digits(0)[:2])
@@ -201,7 +201,7 @@ def step_costs() -> pd.Series:
     return ratios.sort_values().rename({name: method.label for name, method in REGISTRY.items()})
 
 
-@linear.one_thread()
+@pin.one_thread()
 @torch.no_grad()
 def integer_models() -> pd.DataFrame:
     """Size and seconds a forward pass of the exported small_cnn, in those of the float one, by bits.
@@ -227,7 +227,7 @@ def integer_models() -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-@linear.one_thread()
+@pin.one_thread()
 def plain_steps() -> dict[str, float]:
     """Seconds of the linear engine on one batch, and of an epoch of a vision and a language model."""
     inputs, target = map(torch.from_numpy, tasks.digits(0)[:2])

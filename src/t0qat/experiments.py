@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from t0qat import linear, methods, statistics
+from t0qat import linear, methods, pin, statistics
 from t0qat.constants import FEATURES, REPORTED, REPORTED_REDUCTION, XI_SCALING, reported_evaluation_noise
 from t0qat.linear import Moments
 from t0qat.parameters import bit_list, checked
@@ -50,7 +50,7 @@ def disturbed(test: Moments, trained: Tensor, shift: Tensor) -> Losses:
 
 
 @checked
-@linear.one_thread()
+@pin.one_thread()
 def published(
     *,
     replicates: int,
@@ -164,7 +164,7 @@ def rounded(trained: Tensor, grid: Grid) -> Tensor:
 
 
 @checked
-@linear.one_thread()
+@pin.one_thread()
 def integer_grids(
     *,
     replicates: int,

@@ -27,7 +27,6 @@ from typing import Any
 
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
-from threadpoolctl import threadpool_limits
 
 from t0qat import pin, places, progress, receipts, tally, weights
 
@@ -193,7 +192,7 @@ def _done(cell: Cell, key: str, opened: Callable[[], Any]) -> Done:
     try:
         if cell.key != key:  # a process that loaded its modules before an edit, or after one
             raise GridError("sources changed since processes started: restart the kernel or the workers")
-        with _one_thread():
+        with pin.one_thread():
             if cell.before:
                 cell.before()
             result = cell.made(opened()) if cell.reads else cell.made()
@@ -201,15 +200,6 @@ def _done(cell: Cell, key: str, opened: Callable[[], Any]) -> Done:
     except Exception as error:
         said = [type(error).__name__, *str(error).splitlines()[:1]]  # MemoryError often says nothing
         return key, None, ": ".join(said), traceback.format_exc()
-
-
-def _one_thread() -> contextlib.AbstractContextManager:
-    """linear.one_thread, without importing torch for cells that do not."""
-    if "torch" not in sys.modules:
-        return threadpool_limits(1)
-    from t0qat import linear
-
-    return linear.one_thread()
 
 
 def _opened(training: Training, store: str) -> Any:

@@ -15,6 +15,11 @@ def minus(text: str) -> str:
     return re.sub(r"(?<![\w.${-])-(?=\d)", "$-$", text)
 
 
+def thin(text: str) -> str:
+    """The text with thin spaces in place of the commas between thousands."""
+    return text.replace(",", r"\,")
+
+
 def scientific(value: float, digits: int = 2) -> str:
     """So many digits, and a power of ten where Python prints an exponent: `$9.3 \\cdot 10^{-5}$`."""
     mantissa, _, exponent = f"{value:.{digits}g}".partition("e")

@@ -7,14 +7,12 @@ the same bits in any batch. One multiplication and one addition at a time (no fu
 IEEE arithmetic then gives the same numbers on every processor.
 """
 
-import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from t0qat.methods import View
@@ -91,18 +89,6 @@ def chunks(replicates: int, draws: int = 1, largest: int = CHUNK) -> Iterator[ra
     """Ranges that together are 0 ... replicates - 1, each small enough for its draws a replicate."""
     size = max(1, min(largest, DRAWS // draws))
     return (range(i, min(i + size, replicates)) for i in range(0, replicates, size))
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Hold torch and BLAS to one thread: on arrays this small more only wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def train(

@@ -4,13 +4,15 @@ Libraries choose kernels by the processor, and each kernel rounds in its own ord
 to one choice that all processors with AVX2 and FMA have, and to one thread. They read it when they are
 loaded, so it must stand in the environment of a process before the process starts: entry points (make,
 kernels, worker processes) see to that, and importing this package changes nothing. Older x86-64
-processors and other architectures cannot be pinned. Only the standard library is used here: make runs
+processors and other architectures cannot be pinned. Only the standard library is loaded here: make runs
 this file before anything is installed.
 """
 
+import contextlib
 import functools
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 KERNELS = {
@@ -48,6 +50,23 @@ def in_force() -> bool:
         return False
     started = Path("/proc/self/environ").read_bytes().split(b"\0")
     return {f"{name}={value}".encode() for name, value in settings().items()} <= set(started)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Hold BLAS, and torch where it is loaded, to one thread: more only wait for one another."""
+    from threadpoolctl import threadpool_limits
+
+    torch = sys.modules.get("torch")  # which takes seconds to import
+    before = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
 
 
 def main() -> None:

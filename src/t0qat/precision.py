@@ -25,6 +25,7 @@ from t0qat import (
     language,
     linear,
     methods,
+    pin,
     quantizers,
     statistics,
     streams,
@@ -142,7 +143,7 @@ def every_grid(network: trained.Trained, *, method: str, **judged: int) -> list[
     return found
 
 
-@linear.one_thread()
+@pin.one_thread()
 def measure_batch(dataset: str, replicates: range, views: dict[str, View], settings: dict) -> dict:
     """Train linear layers of some replicates and measure them on every grid: Cell -> Measured."""
     trained = linear_layer(dataset, replicates, views, settings)

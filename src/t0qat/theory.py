@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.functional import cross_entropy, mse_loss
 
-from t0qat import constants, grid, linear, methods, models, statistics, streams, tasks, training
+from t0qat import constants, grid, linear, methods, models, pin, statistics, streams, tasks, training
 from t0qat.constants import FEATURES, REPORTED_REDUCTION, XI, XI_SCALING
 from t0qat.methods import View
 from t0qat.parameters import checked, number_list
@@ -104,7 +104,7 @@ def reduction_chances(first: Drop, second: Drop, reductions=REDUCTIONS) -> np.nd
 
 
 @checked
-@linear.one_thread()
+@pin.one_thread()
 def exact_laws(
     *,
     draws: int,

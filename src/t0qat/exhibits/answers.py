@@ -68,16 +68,16 @@ ANSWERS = {
         " {PrecisionFlipsSame} show exactly the same."
     ),
     "vision": (
-        "On small image networks ({VisionReplicates} paired seeds, {VisionArms} arms tuned at equal"
-        " budgets) these lost least in tuning: {VisionReference}. Against what did so over all widths,"
-        " T0-QAT as published is {VisionDifferencesPublishedBest}; with a tuned scale it is"
-        " {VisionDifferencesTunedBest}. Accuracy is kept, within {VisionMargin} percentage point of"
-        " plain training that is not rounded, by {VisionKept}."
+        "On small image networks (at most {VisionReplicates} paired seeds; {VisionArms} arms, tuned at"
+        " equal budgets but for noise of a fixed scale) these lost least in tuning: {VisionReference}."
+        " Against what did so over all widths, T0-QAT as published is {VisionDifferencesPublishedBest};"
+        " with a tuned scale it is {VisionDifferencesTunedBest}. Accuracy is kept, within {VisionMargin}"
+        " percentage point of plain training that is not rounded, by {VisionKept}."
     ),
     "language": (
-        "On small language models ({LanguageReplicates} paired seeds, {LanguageArms} arms tuned at"
-        " equal budgets) these lost least in tuning: {LanguageReference}. Against what did so over all"
-        " widths, the bits per character of T0-QAT as published are"
+        "On small language models ({LanguageReplicates} paired seeds; {LanguageArms} arms, tuned at"
+        " equal budgets but for noise of a fixed scale) these lost least in tuning: {LanguageReference}."
+        " Against what did so over all widths, the bits per character of T0-QAT as published are"
         " {LanguageDifferencesPublishedBest}; with a tuned scale they are"
         " {LanguageDifferencesTunedBest}. The bits per character are kept, within {LanguageMargin} of"
         " plain fine-tuning that is not rounded, by {LanguageKept}."

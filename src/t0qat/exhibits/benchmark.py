@@ -24,7 +24,7 @@ from t0qat.exhibits.words import (
     thousands,
     with_interval,
 )
-from t0qat.latex import escape, scientific, tabular
+from t0qat.latex import escape, scientific, tabular, thin
 from t0qat.statistics import LEVEL
 
 # Methods whose training forward adds noise, and those whose training rounds; all others do neither.
@@ -103,7 +103,7 @@ def widths_of(table: pd.DataFrame) -> list[int]:
 
 
 def count(n: float) -> str:
-    return thousands(n).replace(",", r"\,")
+    return thin(thousands(n))
 
 
 def on_networks(models: Iterable[str], show) -> str:

@@ -11,7 +11,7 @@ from t0qat.exhibits.words import (
     span,
     with_interval,
 )
-from t0qat.latex import escape, scientific, tabular
+from t0qat.latex import escape, scientific, tabular, thin
 
 
 def precision(results: Results) -> tuple[str, dict[str, str]]:
@@ -39,7 +39,7 @@ def precision(results: Results) -> tuple[str, dict[str, str]]:
     macros = {
         "Replicates": on_each(
             rows_of(mine, quantity="knee"),
-            lambda row: span(full[full.dataset == row["dataset"]].n).replace(",", r"\,"),
+            lambda row: thin(span(full[full.dataset == row["dataset"]].n)),
         ),
         "Cells": str((knees.quantity == "knee").sum()),
     }

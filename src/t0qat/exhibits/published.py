@@ -16,7 +16,7 @@ from t0qat.exhibits.words import (
     thousands,
     with_interval,
 )
-from t0qat.latex import escape, scientific, tabular
+from t0qat.latex import escape, scientific, tabular, thin
 from t0qat.methods import METHODS
 
 
@@ -61,7 +61,7 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
     inside = known.reported.between(known.q025, known.q975)
     mean, low, high = estimate(difference["estimate"], difference["ci_low"], difference["ci_high"])
     macros = {
-        "Replicates": thousands(table.n.iloc[0]).replace(",", r"\,"),
+        "Replicates": thin(thousands(table.n.iloc[0])),
         "DropDifference": mean,
         "DropDifferenceLow": low,
         "DropDifferenceHigh": high,
@@ -107,7 +107,7 @@ def integer_grids(results: Results) -> tuple[str, dict[str, str]]:
 
     paired = results["integer_grids_paired"]
     rival = paired[paired.other == "standard_qat"]
-    macros = {"Replicates": thousands(table.n.iloc[0]).replace(",", r"\,")}
+    macros = {"Replicates": thin(thousands(table.n.iloc[0]))}
     for quantity, name in (("quantized", "Quantized"), ("drop", "Drop")):
         some = rival[rival.quantity == quantity]
         clear = some.p_holm < 0.05

@@ -16,7 +16,7 @@ from t0qat.exhibits.words import (
     thousands,
     with_power,
 )
-from t0qat.latex import escape, scientific, tabular
+from t0qat.latex import escape, scientific, tabular, thin
 
 ARM_LABELS = {
     "plain": "No noise",
@@ -63,7 +63,7 @@ def scale(results: Results) -> tuple[str, dict[str, str]]:
 
     sweep, worse = results["scale"], results["scale_excess"]
     macros = {
-        "Replicates": thousands(sweep.n.iloc[0]).replace(",", r"\,"),
+        "Replicates": thin(thousands(sweep.n.iloc[0])),
         "Points": str(sweep.xi_scaling.nunique()),
     }
     for quantity, name in (("quantized", "Best"), ("full_precision", "BestFull")):
@@ -123,7 +123,7 @@ def constants_table(results: Results) -> tuple[str, dict[str, str]]:
     alone = added[added.quantity == "unexplained_added"]
     clear = alone.p_holm < 0.05
     macros = {
-        "Replicates": thousands(added.n.iloc[0]).replace(",", r"\,"),
+        "Replicates": thin(thousands(added.n.iloc[0])),
         "Count": str(added.constant.nunique()),
         "Nearest": escape(nearest.constant.replace("_", " ")),
         "NearestOff": percent(abs(nearest.magnitude / xi - 1)),
@@ -182,9 +182,9 @@ def calibration(results: Results) -> tuple[str, dict[str, str]]:
     top = wide.acceptance.idxmax()
     rate = one(table, quantity="acceptance", **dict(zip(SETTING, top, strict=True)))
     macros = {
-        "Replicates": thousands(table.n.iloc[0]).replace(",", r"\,"),
+        "Replicates": thin(thousands(table.n.iloc[0])),
         "Settings": str(len(wide)),
-        "Runs": thousands(table.n.iloc[0] * len(wide)).replace(",", r"\,"),
+        "Runs": thin(thousands(table.n.iloc[0] * len(wide))),
         "RuledOut": str(len(wide) - len(left)),
         "Left": str(len(left)),
         "Minority": str(len(found) - found.value_counts().max() if len(found) else 0),

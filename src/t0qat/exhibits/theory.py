@@ -7,7 +7,7 @@ from scipy import stats
 
 from t0qat.constants import REPORTED_REDUCTION, reported_evaluation_noise
 from t0qat.exhibits.words import Results, one, percent, plus_minus, thousands, with_interval
-from t0qat.latex import escape, scientific, tabular
+from t0qat.latex import escape, scientific, tabular, thin
 
 ALARM = 0.01  # chance that some |z| of a whole file passes its limit by chance
 
@@ -63,7 +63,7 @@ def theory(results: Results) -> tuple[str, dict[str, str]]:
     body = tabular(rows, header, "@{}lrr" + "r" * (1 + len(trained_under)) + "@{}")
     cells, chances = results["theory"], results["theory_reduction"]
     macros = {
-        "Draws": thousands(cells.n.iloc[0]).replace(",", r"\,"),
+        "Draws": thin(thousands(cells.n.iloc[0])),
         "Networks": str(expansion.n.iloc[0]),
         "Sigma": scientific(expansion.noise_scale.max()),
         "SigmaLeast": scientific(expansion.noise_scale.min()),

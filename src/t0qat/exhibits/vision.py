@@ -20,7 +20,7 @@ from t0qat.exhibits.benchmark import (
     widths_of,
 )
 from t0qat.exhibits.words import Results, one, plus_minus, rows_of, span, with_interval
-from t0qat.latex import tabular
+from t0qat.latex import tabular, thin
 
 BY_RULE = ("no_noise", "t0_qat_tuned", "ste", "lsq", "random_bits")  # rows of the table of scale rules
 WIDE = 0.05  # half-width of an interval that hints at trainings that failed
@@ -69,7 +69,7 @@ def _costs(table: pd.DataFrame) -> dict[str, str]:
 
     def on(model):
         def size(bits):
-            return span(by.loc[model, bits]).replace(",", r"\,")
+            return thin(span(by.loc[model, bits]))
 
         widths = [f"{size(bits)} at {width(bits)}" for bits in widths_of(sizes)]
         return f"the {network(model)} takes {listed([f'{size(FLOAT)} unrounded', *widths])}"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from t0qat import experiments, linear, training
+from t0qat import experiments, linear, pin, training
 from t0qat.constants import CONSTANTS, FEATURES, XI, reported_evaluation_noise
 from t0qat.experiments import Losses
 from t0qat.methods import METHODS, Method, quantized
@@ -130,7 +130,7 @@ class Networks(NamedTuple):
 
 
 @lru_cache(48)
-@linear.one_thread()
+@pin.one_thread()
 def _begun(dataset: str, target: str, first: int, stop: int) -> experiments.Begun:
     seed, target_noise = PUBLISHED["seed"], PUBLISHED["target_noise"]
     return experiments.begin(dataset, range(first, stop), seed, target, target_noise)
@@ -142,7 +142,7 @@ def _draws(purpose: str, first: int, stop: int, *shape: int) -> Tensor:
 
 
 @lru_cache(500)
-@linear.one_thread()
+@pin.one_thread()
 def _trained(method: Method, strengths: tuple, *where) -> Tensor:
     *_, first, stop = where
     begun, view = _begun(*where), method.build(**dict(strengths))
@@ -193,7 +193,7 @@ def _network(method: Method, strengths: tuple, replicate: int) -> nn.Module:
 
 
 @lru_cache(2048)
-@linear.one_thread()
+@pin.one_thread()
 def _shares_right(method: Method, strengths: tuple, replicate: int, grids: tuple) -> list[float]:
     net, data = _network(method, strengths, replicate), digits(replicate, PUBLISHED["seed"])
     weights = quantized(dict(net.named_parameters()))
