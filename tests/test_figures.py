@@ -201,6 +201,25 @@ def test_equal_accuracies_share_the_lower_rank():
     assert [t.get_text() for t in panel.texts if t.get_text() != "rank"] == list("122256")
 
 
+def test_a_method_has_no_rank_at_a_width_that_it_was_not_trained_for():
+    table = made_up("", "mlp", (8, 2))
+    at = {"no_noise": (0.9, 0.6), "t0_qat": (0.1, 0.1), "t0_qat_tuned": (0.95, 0.5)}
+    at |= {"ste": (0, 0.8), "lsq": (0, 0.7), "random_bits": (0.8, 0.55)}
+    table["mean"] = [at[m][int(b == 2)] for m, b in zip(table.method, table.eval_bits, strict=True)]
+    table = table[
+        ~((table.train_bits == 8) | (table.method.isin(["ste", "lsq"]) & (table.eval_bits == 8)))
+    ]
+    panels = panels_of(figures.vision_ranks(table, "mlp"))
+    # Sorted by INT2 alone, where all are: a mean over fewer widths is no mean over all.
+    order = ["ste", "lsq", "no_noise", "random_bits", "t0_qat_tuned", "t0_qat"]
+    assert [tick.get_text() for tick in panels["INT8"].get_yticklabels()] == list(map(label, order))
+    for title, ranks in (("INT8", [None, None, 2, 3, 1, 4]), ("INT2", [1, 2, 3, 4, 5, 6])):
+        texts = {
+            t.get_position()[1]: t.get_text() for t in panels[title].texts if t.get_text() != "rank"
+        }
+        assert texts == {y: str(rank) for y, rank in enumerate(ranks) if rank}
+
+
 def drawn(table: pd.DataFrame) -> list:
     each = [
         draw(table, m)

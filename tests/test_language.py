@@ -668,6 +668,16 @@ def test_tuning_goes_on_from_a_few_starts_with_windows_of_their_own(corpus, monk
     assert {i for _, i in planned.starts()} == {0, 1, 2, first, first + 1}
 
 
+def test_every_arm_takes_as_many_trainings_in_tuning():
+    """Noise as published too: from a pretrained start it is not at chance."""
+    totals = {}
+    for arm, candidates, rounds in language.plan(replicates=2).jobs.rivals:
+        before = [0, *(seen for _, seen in rounds)]
+        totals[arm] = sum(size * (n - b) for (size, n), b in zip(rounds, before, strict=False))
+        assert rounds[0][0] == len(candidates) and rounds[-1][1] >= 8
+    assert {arm.method for arm in totals} == {*language.METHODS} and {*totals.values()} == {34}
+
+
 def test_what_ended_is_not_computed_again(run, corpus, tmp_path, monkeypatch):
     """The second run of the same benchmark takes every cell from the store."""
     smaller(monkeypatch)

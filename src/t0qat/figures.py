@@ -606,8 +606,8 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
 
     table: as of vision.tables. A method that trains for a width stands with the network trained for the
     width of the panel. Open: absmax steps, filled: steps of least squared error, cross: learned steps.
-    Rows are sorted by the mean over panels of the accuracy at its method's own scale rule; the
-    number at the right is the method's rank by that accuracy in the panel, of equals the lower one.
+    Rows are sorted by the accuracy at its method's own scale rule, in mean over the panels that every
+    method is in; the number at the right is the rank by that accuracy in the panel, of equals the lower.
     Dotted: plain training, not rounded. Raises KeyError for a model that is not in the table.
     """
     rows = _of(model, _percent(table[own_width(table)]))
@@ -615,7 +615,7 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
     plain = means.loc["no_noise", FLOAT] if "no_noise" in means.index and FLOAT in means else None
     means = means.drop(columns=FLOAT, errors="ignore").round(9)  # equals stay equal
     ranks = means.rank(ascending=False, method="min")
-    order = means.mean(axis=1).sort_values(ascending=False, kind="stable").index
+    order = means.dropna(axis=1).mean(axis=1).sort_values(ascending=False, kind="stable").index
     widths = _widths(rows[rows.eval_bits != FLOAT])
     across = min(2, len(widths))
     down = -(-len(widths) // across)
@@ -644,9 +644,9 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
                     linestyle="", marker=marker, markersize=3, color="black", markerfacecolor=inside,
                     elinewidth=0.7, markeredgewidth=0.7,
                 )  # fmt: skip
-            for y, method in enumerate(order):
+            for method, rank in ranks[bits].reindex(order).dropna().items():
                 panel.text(
-                    1.01, y, f"{ranks.loc[method, bits]:.0f}", fontsize=6, va="center_baseline",
+                    1.01, order.get_loc(method), f"{rank:.0f}", fontsize=6, va="center_baseline",
                     transform=panel.get_yaxis_transform(),
                 )  # fmt: skip
             panel.text(1.01, 1.02, "rank", fontsize=6, transform=panel.transAxes)

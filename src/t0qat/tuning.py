@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from t0qat import grid, statistics
-from t0qat.arms import FLOAT, KEYS, LOUD, LOUD_RATES, LOUD_REPLICATES, Arm
+from t0qat.arms import FLOAT, KEYS, LOUD_RATES, LOUD_REPLICATES, Arm
 from t0qat.parameters import ParameterError
 
 FIRST = 10**9  # the first replicate of tuning: no other use of replicates comes so far
@@ -31,15 +31,23 @@ class Rivals(NamedTuple):
 
 
 def rivals_of(
-    arms: list[Arm], trainings: int, rates: int, lowest_rate: float, highest_rate: float
+    arms: list[Arm],
+    trainings: int,
+    rates: int,
+    lowest_rate: float,
+    highest_rate: float,
+    loud: tuple[str, ...] = (),
 ) -> list[Rivals]:
-    """Every arm with its candidates, and rounds of so many trainings. Raises ParameterError."""
+    """Every arm with its candidates, and rounds of so many trainings. Raises ParameterError.
+
+    loud: methods that get LOUD_RATES on LOUD_REPLICATES, since there is nothing to tune.
+    """
     if not lowest_rate < highest_rate:
         raise ParameterError(f"lowest_rate = {lowest_rate}: must be below highest_rate = {highest_rate}")
     found = []
     for arm in arms:
         candidates = arm.candidates(rates, lowest_rate, highest_rate)
-        if arm.method in LOUD:
+        if arm.method in loud:
             candidates = candidates[:LOUD_RATES]
             found.append(Rivals(arm, candidates, [(len(candidates), LOUD_REPLICATES)]))
         else:

@@ -60,7 +60,7 @@ def plan(
     shared = {"epochs": epochs, "batch_size": batch_size, "schedule": schedule, "seed": seed}
     shared |= {"device": device}
     few = {name.strip() for name in few_models.split(",")}
-    rivals = rivals_of(found, trainings, rates, lowest_rate, highest_rate)
+    rivals = rivals_of(found, trainings, rates, lowest_rate, highest_rate, LOUD)
     less = min(few_replicates, replicates)
     tested = {arm: less if arm.method in LOUD or arm.model in few else replicates for arm in found}
     return Jobs(rivals, trial.train, shared, widths, tested, (export,))

@@ -76,7 +76,7 @@ ANSWERS = {
     ),
     "language": (
         "On small language models ({LanguageReplicates} paired seeds; {LanguageArms} arms, tuned at"
-        " equal budgets but for noise of a fixed scale) these lost least in tuning: {LanguageReference}."
+        " equal budgets) these lost least in tuning: {LanguageReference}."
         " Against what did so over all widths, the bits per character of T0-QAT as published are"
         " {LanguageDifferencesPublishedBest}; with a tuned scale they are"
         " {LanguageDifferencesTunedBest}. The bits per character are kept, within {LanguageMargin} of"

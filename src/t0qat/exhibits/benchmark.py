@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 from scipy import stats
 
-from t0qat.arms import FLOAT, KEYS, LOUD_RATES, LOUD_REPLICATES, NO_WIDTH, method_label, model_label
+from t0qat.arms import FLOAT, KEYS, NO_WIDTH, method_label, model_label
 from t0qat.claims import standard_error
 from t0qat.compare import Metric, own_width
 from t0qat.constants import XI
@@ -210,10 +210,8 @@ def size(b: Benchmark, results: Results) -> dict[str, str]:
         "TuningLeast": count(full["max"].min()),
         "TuningMost": count(full["max"].max()),
         "TuningEach": count(full["sum"].max()),
-        "LoudRates": str(LOUD_RATES),
-        "LoudReplicates": str(LOUD_REPLICATES),
         "Candidates": listed(map(count, sorted({*full["size"]})), last=" or "),
-        "Rates": listed(f"{rate:g}" for rate in sorted({*tried.learning_rate})),
+        "Rates": listed(scientific(rate, 3) for rate in sorted({*tried.learning_rate})),
         "TuningNetworks": count(tried.n.sum()),
         "EdgeRate": at_an_end("learning_rate"),
         "EdgeStrength": at_an_end("strength"),

@@ -24,7 +24,7 @@ from t0qat.exhibits.benchmark import (
 )
 from t0qat.exhibits.words import Results, corrected_direction, one, rows_of
 from t0qat.language_models import GROUP, HEADS, LAYERS, WIDTH
-from t0qat.latex import escape, tabular
+from t0qat.latex import escape, scientific, tabular
 
 # What the end of a model's name says of the weights that are rounded, and of those that share a step.
 LAYOUTS = {
@@ -90,8 +90,8 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
         def on(model):
             first, *_, last = [*rows(model, method)] * 2
             return (
-                f"{first['mean']:.3g} at {first['learning_rate']:g}"
-                f" and {last['mean']:.3g} at {last['learning_rate']:g}"
+                f"{first['mean']:.3g} at {scientific(first['learning_rate'], 3)}"
+                f" and {last['mean']:.3g} at {scientific(last['learning_rate'], 3)}"
             )
 
         return on_networks(tried.model.unique(), on)
@@ -107,7 +107,7 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
         """The tuned scale against plain fine-tuning where that was tried with the rate of its choice."""
         found = [row for row in rows(model, "t0_qat_tuned") if row["chosen"]]
         pairs = [
-            f"{row['mean']:.3f} against {plain['mean']:.3f} at {row['learning_rate']:g}"
+            f"{row['mean']:.3f} against {plain['mean']:.3f} at {scientific(row['learning_rate'], 3)}"
             for row in found
             for plain in rows(model, "no_noise")
             if plain["learning_rate"] == row["learning_rate"]

@@ -4,7 +4,7 @@ import functools
 
 import pandas as pd
 
-from t0qat.arms import FEW, FLOAT
+from t0qat.arms import FEW, FLOAT, LOUD_RATES, LOUD_REPLICATES
 from t0qat.claims import ACCURACY_MARGIN
 from t0qat.compare import Metric, own_width
 from t0qat.exhibits import benchmark
@@ -54,6 +54,8 @@ def _more_of_size(table: pd.DataFrame) -> dict[str, str]:
     checked = checked[checked.scale_rule != "own"]
     return {
         "FewReplicates": count(table.n.min()),
+        "LoudRates": str(LOUD_RATES),
+        "LoudReplicates": str(LOUD_REPLICATES),
         "Few": listed(f"the {network(m)}" for m in table.model.unique() if m not in full),
         "Wide": f"{wide.sum()} of {len(wide)}",
         "Rounded": count(checked.n.sum()),
