@@ -93,7 +93,7 @@ READERS = IMAGE_READERS | TEXT_READERS
 METRICS |= dict.fromkeys(IMAGE_READERS.values(), "Cross entropy, nats")
 METRICS |= dict.fromkeys(TEXT_READERS.values(), "Bits per character")
 ASKED = ("standard_qat", "t0_qat", "no_noise", "xi_alone", "t0_qat_tuned")  # methods, of networks
-JUDGED = {"blocks": 16, "block_windows": 4}  # what language models read: half of their benchmark's text
+JUDGED = {"blocks": 16, "block_windows": 4}  # what language models read, as in their benchmark
 
 
 class Measured(NamedTuple):
@@ -165,7 +165,7 @@ def curves(
     epochs: int = 300,
     learning_rate: float = 0.005,
     network_epochs: int = 8,
-    trainings: int = 34,
+    trainings: int = 28,
     pretraining_steps: int = 1000,
     steps: int = 64,
     device: str = "auto",
