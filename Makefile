@@ -13,6 +13,8 @@ NBVAL := rm -rf build/cells/outputs && T0QAT_RUN=outputs TQDM_DISABLE=1 LOKY_MAX
 PIN := $(filter-out export,$(shell $(PYTHON) src/t0qat/pin.py 2>/dev/null))
 $(foreach setting,$(PIN),$(eval export $(setting)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Containers often set it; then every process compiles all that it imports again, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup latex paper run smoke test test-portable test-chain test-faults test-browser lab site outputs bench verify status keep lock clean

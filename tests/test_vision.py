@@ -503,7 +503,7 @@ def test_a_training_is_made_once_and_what_is_asked_later_trains_nothing(tmp_path
         ({"methods": "ste, none"}, r"methods: 'none' is unknown or twice; known are .*t0_qat.*kure"),
         ({"methods": "ste, ste"}, "methods: 'ste' is unknown or twice"),
         ({"methods": "no_noise"}, "methods = 'no_noise': name one to compare"),
-        ({"trainings": 3}, "trainings = 3: fewer than 4 candidates"),
+        ({"trainings": 2}, "trainings = 2: fewer than 3 candidates"),
         ({"trained_bits": "5"}, "trained_bits = '5': allowed are those of bits"),
         ({"lowest_rate": 0.5}, "lowest_rate = 0.5: "),
         ({"dataset": "nowhere.npz"}, "dataset = 'nowhere.npz': "),

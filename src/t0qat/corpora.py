@@ -66,6 +66,7 @@ def _file(path: str) -> str:
         raise ParameterError(f"corpus = {path!r}: no text there ({what})") from None
 
 
+@functools.cache
 def characters(corpus: Corpus) -> Tokens:
     """One token a character; the alphabet is that of the whole text, held-out parts included."""
     alphabet = sorted(set(corpus.text))

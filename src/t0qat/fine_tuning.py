@@ -3,6 +3,7 @@
 This room holds what determines the weights, and how they are judged: an edit here trains anew.
 """
 
+import functools
 import math
 import sys
 from pathlib import Path
@@ -79,8 +80,9 @@ def setting(
     return Setting(net, tokens, read.to(device), scored.to(device), per_character)
 
 
+@functools.lru_cache(8)  # every cell asks for the same few
 def numbered(text: str, tokens: Tokens, corpus: Corpus, model: str) -> Tensor:
-    """The text's tokens, (length,); raises ParameterError where the model has no such token."""
+    """The text's tokens, (length,), one tensor for all. ParameterError where the model lacks one."""
     ids = torch.tensor(tokens.encode(text), dtype=torch.int64)
     if len(ids) and not 0 <= ids.min() <= ids.max() < tokens.size:
         wrong = f"its tokenizer gives token {ids.max()}, the model knows {tokens.size}"

@@ -57,6 +57,26 @@ def input_moments(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
     return total
 
 
+class _Reached(Exception):
+    """Ends a forward pass at the layer whose inputs are wanted: what follows is not rounded yet."""
+
+
+def _reaching(layer: nn.Module, model: nn.Module, inputs: Tensor) -> Tensor:
+    """What the layer gets when the model runs on these."""
+
+    def stop(_, arguments: tuple[Tensor, ...]) -> None:
+        raise _Reached(arguments[0])
+
+    hook = layer.register_forward_pre_hook(stop)
+    try:
+        model(inputs)
+    except _Reached as reached:
+        return reached.args[0]
+    finally:
+        hook.remove()
+    raise ValueError("the model does not run this layer")
+
+
 @torch.no_grad()
 def round_network(model: nn.Module, inputs: Tensor, grid: Grid) -> dict[str, tuple[Tensor, Tensor]]:
     """round_layer for every linear and convolution layer, by the name of the parameter of its weight.
@@ -77,11 +97,7 @@ def round_network(model: nn.Module, inputs: Tensor, grid: Grid) -> dict[str, tup
         parameter = layer.get_parameter(stored)
         if parameter.ndim < 2:
             continue
-        seen = []
-        hook = layer.register_forward_pre_hook(lambda _, arguments, seen=seen: seen.append(arguments[0]))
-        model(inputs)
-        hook.remove()
-        moments, group = input_moments(layer, *seen), parameter[0].numel()
+        moments, group = input_moments(layer, _reaching(layer, model, inputs)), parameter[0].numel()
         codes, scale = round_layer(layer.weight.flatten(1), moments, grid, group)
         rounded[f"{name}.{stored}"] = codes, scale
         parameter.copy_((codes * scale).view_as(parameter))
