@@ -61,7 +61,7 @@ def test_the_loop_has_torchs_threads_the_grid_one_each_and_both_compute_every_ti
 def test_every_method_has_its_cost_and_plain_training_costs_one(monkeypatch):
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "BATCH", 2000)  # one step
-    monkeypatch.setitem(METHODS, "mine", Method("Mine", methods.no_noise))
+    monkeypatch.setitem(METHODS, "mine", Method("Mine", methods.no_noise, "none"))
     costs = bench.step_costs()
     assert sorted(costs.index) == sorted(method.label for method in REGISTRY.values())
     assert "Mine" in costs.index

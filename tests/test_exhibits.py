@@ -16,7 +16,7 @@ from t0qat import arms, claims, exhibits, language, latex, results
 from t0qat.arms import FLOAT
 from t0qat.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.exhibits import published, verdicts, words
-from t0qat.methods import METHODS, NAMED, REGISTRY, Method
+from t0qat.methods import METHODS, NAMED, REGISTRY
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
 HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
@@ -506,7 +506,7 @@ def test_escaped_text_reads_back_and_leaves_nothing_special(text):
 
 
 def test_hostile_labels_are_escaped_and_leave_the_tables_whole(monkeypatch):
-    monkeypatch.setitem(METHODS, "t0_qat", Method(HOSTILE, METHODS["t0_qat"].build))
+    monkeypatch.setitem(METHODS, "t0_qat", METHODS["t0_qat"]._replace(label=HOSTILE))
     tables = frames()
     for name in ("table1", "integer_grids"):
         body, macros = exhibits.EXHIBITS[name][1](tables)
@@ -523,7 +523,7 @@ def test_hostile_labels_are_escaped_and_leave_the_tables_whole(monkeypatch):
 def test_hostile_labels_leave_the_readme_tables_whole(monkeypatch):
     """As many cells in every row, which GitHub splits at each bar without a backslash before it."""
     hostile = "A | B <img> [c](d) `e`"
-    monkeypatch.setitem(METHODS, "t0_qat", Method(hostile, METHODS["t0_qat"].build))
+    monkeypatch.setitem(METHODS, "t0_qat", METHODS["t0_qat"]._replace(label=hostile))
     tables = frames()
     tables["claims"] = tables["claims"].assign(claim=hostile, statistic=hostile)
     blocks = [text for text in verdicts.readme(tables).split("\n\n") if text.startswith("|")]

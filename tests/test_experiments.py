@@ -256,7 +256,7 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
         return lambda parameter, noise: parameter * (1 + relative_noise * noise)
 
     monkeypatch.setitem(
-        methods.METHODS, "multiplicative", methods.Method("Relative noise", multiplicative)
+        methods.METHODS, "multiplicative", methods.Method("Relative noise", multiplicative, "noise")
     )
     runs = experiments.published(replicates=4, epochs=50)
     for i in range(4):

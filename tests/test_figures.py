@@ -281,7 +281,7 @@ def test_the_lowest_panel_of_each_column_says_what_its_places_are():
 
 
 def test_a_new_method_is_in_every_figure(monkeypatch):
-    added = methods.Method("Relative noise", methods.no_noise)
+    added = methods.Method("Relative noise", methods.no_noise, "noise")
     for registry in (methods.METHODS, methods.ON_NETWORKS):
         with monkeypatch.context() as patch:
             patch.setitem(registry, "relative_noise", added)

@@ -15,7 +15,6 @@ from sklearn.metrics import r2_score
 from torch import nn
 
 from t0qat import (
-    arms,
     claims,
     corpora,
     fine_tuning,
@@ -248,11 +247,11 @@ def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
             for mine, theirs in zip(measured, cells[cell], strict=True):
                 assert np.array_equal(mine, theirs[..., :2])
     of_networks = {cell.method for cell in cells if cell.dataset == "digits"}
-    assert of_networks == {*precision.ASKED} == {*methods.NAMED, "t0_qat_tuned"}
+    assert of_networks == {*precision.asked()} == {*methods.NAMED, "t0_qat_tuned"}
     assert {cell.method for cell in cells if cell.dataset in TASKS} == {*methods.NAMED}
-    assert len(cells) == (len(TASKS) * len(methods.NAMED) + len(precision.ASKED)) * (4 * 16 - 2)
+    assert len(cells) == (len(TASKS) * len(methods.NAMED) + len(precision.asked())) * (4 * 16 - 2)
     few = {cell.method for cell, found in cells.items() if len(found.metric) == 2}
-    assert few == {*arms.LOUD}
+    assert few == {*methods.named(lambda method: method.loud)}
 
 
 def test_networks_are_those_of_the_benchmarks_asked(cells, tmp_path, monkeypatch):
@@ -333,7 +332,7 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
     row = claims._row(flips, rule.keys)
     expected = [difference.mean(), *test.confidence_interval(0.95)]
     np.testing.assert_allclose([row[k] for k in ("estimate", "ci_low", "ci_high")], expected)
-    others = len(TASKS) * (len(methods.NAMED) - 1) + len(precision.ASKED) - 1
+    others = len(TASKS) * (len(methods.NAMED) - 1) + len(precision.asked()) - 1
     assert len(flips) == others * sum(map(len, FLIPS.values()))
     digits_ = flips[(flips.dataset == "digits") & (flips.other == "no_noise")]
     assert {*digits_.n} == {2}  # the replicates that both have

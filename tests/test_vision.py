@@ -217,9 +217,9 @@ def test_every_arm_is_tuned_with_as_many_gradients():
         assert rounds[0][0] == len(candidates)
         cost = jobs.training(arm, candidates[0], 0, "validation").arguments["epochs"]
         totals[arm] = spent * cost * arm.registered.gradients
-        assert arm.method in arms.LOUD or (rounds[-1][0] == 2 and rounds[-1][1] >= 8)
-    assert {total for arm, total in totals.items() if arm.method not in arms.LOUD} == {28 * 8}
-    assert {total for arm, total in totals.items() if arm.method in arms.LOUD} == {3 * 2 * 8}
+        assert arm.registered.loud or (rounds[-1][0] == 2 and rounds[-1][1] >= 8)
+    assert {total for arm, total in totals.items() if not arm.registered.loud} == {28 * 8}
+    assert {total for arm, total in totals.items() if arm.registered.loud} == {3 * 2 * 8}
 
 
 def test_named_methods_run_with_plain_training_on_all_models():
@@ -246,7 +246,7 @@ def accuracies(run):
 options = json.loads(sys.argv[2])
 found = []
 for SHARE in (1.0, 0.0):
-    methods.METHODS["mine"] = methods.Method("Mine", mine)
+    methods.METHODS["mine"] = methods.Method("Mine", mine, "none")
     run = vision.benchmark(methods="mine", **options)
     found.append(accuracies(run))
 plain = run.test[(run.test.metric == "accuracy") & (run.test.method == "no_noise")]
@@ -273,7 +273,7 @@ def test_a_module_of_ones_own_determines_its_cells(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     import of_my_own
 
-    line = methods.Method("Mine", of_my_own.mine)
+    line = methods.Method("Mine", of_my_own.mine, "none")
     monkeypatch.setitem(methods.METHODS, "mine", line)
     made = training(method="mine")
     assert made.kept and of_my_own in made.code and methods in made.code

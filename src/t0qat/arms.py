@@ -11,17 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from t0qat import methods
-from t0qat.methods import METHODS, ON_NETWORKS, REGISTRY, VARIANTS, Method
+from t0qat.methods import ON_NETWORKS, REGISTRY, Method
 from t0qat.models import MODELS
 from t0qat.parameters import ParameterError
 
 FLOAT = 32  # bits of weights that are not rounded
 NO_WIDTH = 0  # train_bits of methods that know no bit-width
-UNDER_TEST = {"t0_qat", "t0_qat_tuned", "xi_alone"}  # all others are baselines
-FEW = ("no_noise", "t0_qat", "t0_qat_tuned", "ste", "lsq", "random_bits")  # where not all are run
-# Noise of a fixed, large scale, which leaves image networks at chance at every rate: it is tuned less.
-LOUD = ("standard_qat", "t0_qat")
-LOUD_RATES, LOUD_REPLICATES = 3, 2
+LOUD_RATES, LOUD_REPLICATES = 3, 2  # that tune a method which is loud
 KEYS = ["dataset", "model", "method", "train_bits"]
 
 
@@ -71,25 +67,19 @@ class Arm(NamedTuple):
         settings = {k: v for k, v in defaults.items() if isinstance(v, int | float | str)} | settings
         settings |= {"bits": self.train_bits} if self.train_bits else {}
         settings |= {self.registered.strength: strength} if self.registered.strength else {}
-        first = next(name for name in _in_order() if preset(REGISTRY[name])[0] is build)
+        first = methods.named(lambda method: preset(method)[0] is build)[0]
         own = {"dataset": self.dataset, "model": self.model, "method": first, "settings": settings}
         return own | {"learning_rate": learning_rate}
 
 
-def _in_order() -> list[str]:
-    """Names of the registry, its parts in the order of their lines."""
-    return [name for part in REGISTRY.maps for name in part]
-
-
 def arms(dataset: str, names: str, few: str, widths: tuple[int, ...], chosen: str = "all") -> list[Arm]:
-    """Every method on the models of `names`, those of FEW on the models of `few`: comma-separated.
+    """Every method on the models of `names`, the few on the models of `few`: comma-separated.
 
     chosen: "all", or names of methods: then these and plain training, on all those models. Raises
     ParameterError for a name that is unknown or stands twice.
     """
-    everything = (*METHODS, *VARIANTS, *ON_NETWORKS)
+    everything, some = methods.named(), methods.named(lambda method: method.few)
     listed("models", f"{names},{few}", MODELS)
-    some = FEW
     if chosen != "all":
         wanted = {"no_noise", *listed("methods", chosen, everything)}
         everything = some = [name for name in everything if name in wanted]

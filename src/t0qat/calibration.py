@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from t0qat import claims, linear, statistics
-from t0qat.constants import FEATURES, REPORTED, XI, XI_SCALING
-from t0qat.experiments import Losses, begin, table1_paired
+from t0qat.constants import REPORTED, XI, XI_SCALING
+from t0qat.experiments import Losses, table1_paired
 from t0qat.parameters import checked, number_list
 from t0qat.scale import CODE, column, in_batches, train_at
 
@@ -64,18 +64,16 @@ def worlds(noises: list[float]) -> list[tuple[str, float]]:
 
 def _calibrated(first, stop, scales, seed, noises, shifts, epochs, rate) -> list[list]:
     """Losses before and after each shift: (worlds, 2 runs, 1 + shifts, scales, replicates)."""
-    chunk, shape = range(first, stop), (epochs, FEATURES + 1)
     found = []
-    for world in worlds(noises):
-        train, test, start = begin("synthetic", chunk, seed, *world)
-        runs = []
-        for prefix in ("", "second_"):
-            noise = linear.noise_draws(f"{prefix}training_noise", chunk, shape, seed)
-            draws = linear.noise_draws(f"{prefix}evaluation_noise", chunk, shape[1:], seed)
-            trained = train_at(train, start, noise, column(scales), rate)
-            shaken = (trained + shift * draws[:, None] for shift in shifts)
-            runs.append([test.beside.loss(v).tolist() for v in (trained, *shaken)])
-        found.append(runs)
+    for target, target_noise in worlds(noises):
+        options = {"target": target, "target_noise": target_noise}
+        runs = linear.runs("synthetic", range(first, stop), seed, **options)
+        found.append([])
+        for run in ("", "second_"):
+            draws = runs.shift(run)[:, None]
+            trained = train_at(runs.train, runs.start, runs.noise(epochs, run), column(scales), rate)
+            shaken = (trained + shift * draws for shift in shifts)
+            found[-1].append([runs.test.beside.loss(v).tolist() for v in (trained, *shaken)])
     return found
 
 

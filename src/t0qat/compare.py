@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from t0qat import statistics
-from t0qat.arms import FLOAT, KEYS, NO_WIDTH, UNDER_TEST
+from t0qat.arms import FLOAT, KEYS, NO_WIDTH
 from t0qat.methods import REGISTRY
 from t0qat.quantizers import SCALES
 
@@ -93,7 +93,7 @@ def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> 
     in tuning, of every arm that may be a rival there. Columns dataset, model, *measure, method,
     train_bits, against (plain, random_bits or best_baseline), other, other_bits, estimate, ci_low,
     ci_high, n, p_holm (paired t-test, Holm over all rows), detectable (with 90 % power, uncorrected).
-    best_baseline: the other arm, not in UNDER_TEST, of the least mean loss in tuning.
+    best_baseline: the other arm, not one of those studied, of the least mean loss in tuning.
     """
     found, arm = [], ["method", "train_bits"]
     place = ["dataset", "model", *measure]
@@ -101,7 +101,7 @@ def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> 
     for where, group in rows.groupby(place, sort=False):
         paired = group.set_index("replicate").sort_index().groupby(arm, sort=False)["value"]
         values = dict(iter(paired))
-        baselines = [key for key in values if key[0] not in UNDER_TEST and (*where, *key) in lost]
+        baselines = [key for key in values if not REGISTRY[key[0]].studied and (*where, *key) in lost]
         for key, mine in values.items():
             rivals = [b for b in baselines if b != key]
             best = min(rivals, key=lambda b: lost[*where, *b], default=key)

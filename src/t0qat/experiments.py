@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from t0qat import linear, methods, pin, statistics
-from t0qat.constants import FEATURES, REPORTED, REPORTED_REDUCTION, XI_SCALING, reported_evaluation_noise
+from t0qat.constants import REPORTED, REPORTED_REDUCTION, XI_SCALING, reported_evaluation_noise
 from t0qat.linear import Moments
 from t0qat.parameters import bit_list, checked
 from t0qat.quantizers import CODES, SCALES, Grid, fake_quantize
@@ -27,21 +27,6 @@ class Losses(NamedTuple):
     def drop(self) -> np.ndarray:
         """How much quantization adds to the loss."""
         return self.quantized - self.full_precision
-
-
-class Begun(NamedTuple):
-    """What the runs of some replicates begin with."""
-
-    train: Moments
-    test: Moments
-    start: Tensor  # (d, replicates), float32
-
-
-def begin(dataset: str, replicates: range, seed: int, target: str, target_noise: float) -> Begun:
-    """Data and initialization of these replicates; the last two are of the synthetic task alone."""
-    options = {"target": target, "target_noise": target_noise} if dataset == "synthetic" else {}
-    data = (TASKS[dataset](i, seed, **options) for i in replicates)
-    return Begun(*linear.moments(data), linear.initial(FEATURES, replicates, seed))
 
 
 def disturbed(test: Moments, trained: Tensor, shift: Tensor) -> Losses:
@@ -73,16 +58,15 @@ def published(
     if evaluation_noise == "reported":
         evaluation_noise = reported_evaluation_noise()
     views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
-    runs = [{name: [] for name in views} for _ in range(2)]
-    for chunk in linear.chunks(replicates, epochs * (FEATURES + 1)):
-        train, test, start = begin("synthetic", chunk, seed, target, target_noise)
-        for run, prefix in zip(runs, ("", "second_"), strict=True):
-            noise = linear.noise_draws(f"{prefix}training_noise", chunk, (epochs, FEATURES + 1), seed)
-            shift = linear.noise_draws(f"{prefix}evaluation_noise", chunk, (FEATURES + 1,), seed)
+    found = [{name: [] for name in views} for _ in range(2)]
+    for chunk in linear.chunks(replicates, epochs * linear.size("synthetic")):
+        runs = linear.runs("synthetic", chunk, seed, target=target, target_noise=target_noise)
+        for losses, run in zip(found, ("", "second_"), strict=True):
+            noise, shift = runs.noise(epochs, run), runs.shift(run)
             for name, view in views.items():
-                trained = linear.train(train, start, view, noise, learning_rate)
-                run[name].append(disturbed(test, trained, evaluation_noise * shift))
-    return tuple({name: joined(parts) for name, parts in run.items()} for run in runs)
+                trained = linear.train(runs.train, runs.start, view, noise, learning_rate)
+                losses[name].append(disturbed(runs.test, trained, evaluation_noise * shift))
+    return tuple({name: joined(parts) for name, parts in losses.items()} for losses in found)
 
 
 def joined(parts) -> Losses:
@@ -188,13 +172,13 @@ def integer_grids(
     grids = all_grids(bits)
     parts = {}
     for dataset in TASKS:
-        for chunk in linear.chunks(replicates, epochs * (FEATURES + 1)):
-            train, test, start = begin(dataset, chunk, seed, target, target_noise)
-            noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
+        for chunk in linear.chunks(replicates, epochs * linear.size(dataset)):
+            runs = linear.runs(dataset, chunk, seed, target=target, target_noise=target_noise)
+            noise = runs.noise(epochs)
             for method, view in views.items():
-                trained = linear.train(train, start, view, noise, learning_rate).double()
+                trained = linear.train(runs.train, runs.start, view, noise, learning_rate).double()
                 for grid in grids:
-                    losses = test.loss(trained), test.loss(rounded(trained, grid))
+                    losses = runs.test.loss(trained), runs.test.loss(rounded(trained, grid))
                     parts.setdefault(Cell(dataset, method, grid), []).append(losses)
     return {cell: joined(losses) for cell, losses in parts.items()}
 

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, ScalarFormatter
 from scipy.stats import gaussian_kde
 
-from t0qat.arms import FEW, FLOAT, NO_WIDTH, method_label, model_label
+from t0qat.arms import FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.compare import own_width
 from t0qat.constants import REPORTED, REPORTED_REDUCTION, XI, XI_SCALING, reported_evaluation_noise
 from t0qat.exhibits.language import without_ending
 from t0qat.exhibits.theory import NETWORK_LABELS, at_fitted_noise
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
 from t0qat.experiments import QUANTITIES, Losses
-from t0qat.methods import METHODS, REGISTRY
+from t0qat.methods import METHODS, REGISTRY, named
 from t0qat.tasks import IMAGES, TASKS
 
 COLUMN, TEXT = 3.4, 6.2  # inches
@@ -56,7 +56,7 @@ FONT = {
 
 def style(method: str) -> dict:
     """The line of one method, the same in every figure."""
-    return STYLES[[name for part in REGISTRY.maps for name in part].index(method) % len(STYLES)]
+    return STYLES[named().index(method) % len(STYLES)]
 
 
 def density(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -475,7 +475,7 @@ def _space_bits(panel: Axes, rows: pd.DataFrame) -> None:
 def vision(table: pd.DataFrame) -> Figure:
     """Accuracy against bits, one panel a model, with 95 % intervals: table as of vision.tables.
 
-    Methods: those of METHODS and arms.FEW. Each is read at its method's own scale rule; float:
+    Methods: those of METHODS and the few. Each is read at its method's own scale rule; float:
     not rounded. A method that trains for a width (open marks) stands at each width with the network
     that was trained for it. Accuracies are spaced by the logarithm of the share of wrong images.
     """
@@ -519,7 +519,7 @@ def language_matrix(table: pd.DataFrame, model: str) -> Figure:
 
 def _curves(rows: pd.DataFrame, label: str, space: Callable[[Axes, pd.DataFrame], None]) -> Figure:
     """One panel a model; space: sets the axis of a panel for the rows of its model."""
-    telling = [*METHODS, *(name for name in FEW if name not in METHODS)]
+    telling = [name for name in named() if name in METHODS or REGISTRY[name].few]
     rows = rows[rows.method.isin(telling)]
     shown = [name for name in telling if name in {*rows.method}]
     models, widths = rows.model.unique(), _widths(rows)

@@ -7,6 +7,7 @@ the same bits in any batch. One multiplication and one addition at a time (no fu
 IEEE arithmetic then gives the same numbers on every processor.
 """
 
+import inspect
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from t0qat.methods import View
 from t0qat.streams import normals, stream
-from t0qat.tasks import Data
+from t0qat.tasks import TASKS, Data
 
 CHUNK = 2048  # replicates a batch, at most: hides the cost of a call
 DRAWS = 2**25  # training draws a batch, at most: 128 MiB
@@ -83,6 +84,47 @@ def noise_draws(purpose: str, replicates: range, shape: tuple[int, ...], seed: i
     for i in range(0, len(replicates), 64):  # a block stays in cache while it is turned
         out[..., i : i + 64] = np.moveaxis(normals(purpose, replicates[i : i + 64], shape, seed), 0, -1)
     return torch.from_numpy(out)
+
+
+class Runs(NamedTuple):
+    """What all trainings of some replicates share: data, start, and draws, made when asked for."""
+
+    train: Moments
+    test: Moments
+    start: Tensor  # (d, replicates), float32
+    replicates: range
+    seed: int
+
+    @classmethod
+    def of(cls, data: Iterable[Data], replicates: range, seed: int = 0) -> "Runs":
+        train, test = moments(data)
+        return cls(train, test, initial(len(train.b) - 1, replicates, seed), replicates, seed)
+
+    def noise(self, epochs: int, run: str = "") -> Tensor:
+        """Of training, (epochs, d, replicates). run: "second_" for draws of a run of its own."""
+        shape = epochs, len(self.start)
+        return noise_draws(f"{run}training_noise", self.replicates, shape, self.seed)
+
+    def shift(self, run: str = "") -> Tensor:
+        """Of evaluation, (d, replicates)."""
+        return noise_draws(f"{run}evaluation_noise", self.replicates, self.start.shape[:1], self.seed)
+
+
+def data(dataset: str, replicates: range, seed: int = 0, **options) -> Iterator[Data]:
+    """Of one of TASKS, which gets those of the options that it knows."""
+    task = TASKS[dataset]
+    options = {k: v for k, v in options.items() if k in inspect.signature(task).parameters}
+    return (task(i, seed, **options) for i in replicates)
+
+
+def runs(dataset: str, replicates: range, seed: int = 0, **options) -> Runs:
+    """Runs on that data."""
+    return Runs.of(data(dataset, replicates, seed, **options), replicates, seed)
+
+
+def size(*datasets: str) -> int:
+    """How many parameters the layer has, weights and bias, on the widest of these."""
+    return 1 + max(TASKS[dataset](0).inputs.shape[1] for dataset in datasets)
 
 
 def chunks(replicates: int, draws: int = 1, largest: int = CHUNK) -> Iterator[range]:

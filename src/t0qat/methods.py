@@ -294,16 +294,23 @@ def kure(strength: float = 1.0) -> Objective:
     return Objective(value)
 
 
+FAMILIES = ("none", "noise", "rounding", "regularization", "coupled")
+
+
 class Method(NamedTuple):
-    """A line of the registry. Only label and build are needed."""
+    """A line of the registry. Only label, build and family are needed."""
 
     label: str  # as tables and figures show it
     build: Callable[..., View | Objective]  # keyword settings with defaults -> the method
+    family: str  # of FAMILIES: what its training does beside lessening the loss
     gradients: int = 1  # gradient evaluations a step
     strength: str = ""  # the setting that is its own to tune, if it has one
     values: tuple[float, ...] = ()  # what to tune it over
     rounding: str = "nearest"  # a name in rounding.ROUNDINGS: what else may round its weights
     scale: str = "mse"  # the scale rule that it is judged by; "absmax" where training rounds by that
+    studied: bool = False  # a form of the paper's method, and so no rival of it
+    few: bool = False  # whether it runs where not all do
+    loud: bool = False  # noise that leaves image networks at chance at every rate: tuned less there
 
     @property
     def for_bits(self) -> bool:
@@ -321,30 +328,40 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "standard_qat": Method("Standard QAT", standard_qat),
-    "t0_qat": Method("T0-QAT", t0_qat),
-    "no_noise": Method("No noise", no_noise),
+    "standard_qat": Method("Standard QAT", standard_qat, "noise", loud=True),
+    "t0_qat": Method("T0-QAT", t0_qat, "noise", studied=True, few=True, loud=True),
+    "no_noise": Method("No noise", no_noise, "none", few=True),
 }
 # Registered methods at settings of their own; only experiments that ask for them show them.
-VARIANTS = {"xi_alone": Method("xi alone", partial(t0_qat, 1.0))}
+# xi alone is a placebo: noise, but too little to count as such.
+VARIANTS = {"xi_alone": Method("xi alone", partial(t0_qat, 1.0), "none", studied=True)}
 NAMED = ChainMap(METHODS, VARIANTS)  # both, as they are when asked
 XI_SCALINGS = (10.0, 30.0, 100.0, 300.0)  # noise from 0.0013 to 0.04
 # Methods that need a network. Rounding to nearest and the step of least squared error are no lines of
 # their own: they are how plain training, and everything else, is evaluated.
 ON_NETWORKS = {
-    "t0_qat_tuned": Method("T0-QAT, tuned", t0_qat, 1, "xi_scaling", XI_SCALINGS),
-    "gptq": Method("GPTQ", no_noise, rounding="gptq"),
-    "ste": Method("STE", ste, scale="absmax"),
-    "lsq": Method("LSQ", lsq, 1, "step_rate", (0.01, 0.1, 0.3, 1.0), "learned"),
-    "parq": Method("PARQ", parq, 1, "steepness", (1.0, 3.0, 10.0, 30.0), scale="absmax"),
-    "matched_noise": Method("Matched noise", matched_noise),
-    "diffq": Method("DiffQ", diffq),
-    "two_point_noise": Method("NSO", two_point_noise, 2, "sigma", tuple(XI * v for v in XI_SCALINGS)),
-    "sam": Method("SAM", sam, 2, "rho", (0.01, 0.03, 0.1, 0.3)),
-    "kure": Method("KURE", kure, 1, "strength", (0.3, 1.0, 3.0, 10.0)),
-    "random_bits": Method("Random-bit STE", random_bits, scale="absmax"),
+    "t0_qat_tuned": Method(
+        "T0-QAT, tuned", t0_qat, "noise", 1, "xi_scaling", XI_SCALINGS, studied=True, few=True
+    ),
+    "gptq": Method("GPTQ", no_noise, "none", rounding="gptq"),
+    "ste": Method("STE", ste, "rounding", scale="absmax", few=True),
+    "lsq": Method("LSQ", lsq, "rounding", 1, "step_rate", (0.01, 0.1, 0.3, 1.0), "learned", few=True),
+    "parq": Method("PARQ", parq, "rounding", 1, "steepness", (1.0, 3.0, 10.0, 30.0), scale="absmax"),
+    "matched_noise": Method("Matched noise", matched_noise, "noise"),
+    "diffq": Method("DiffQ", diffq, "noise"),
+    "two_point_noise": Method(
+        "NSO", two_point_noise, "noise", 2, "sigma", tuple(XI * v for v in XI_SCALINGS)
+    ),
+    "sam": Method("SAM", sam, "regularization", 2, "rho", (0.01, 0.03, 0.1, 0.3)),
+    "kure": Method("KURE", kure, "regularization", 1, "strength", (0.3, 1.0, 3.0, 10.0)),
+    "random_bits": Method("Random-bit STE", random_bits, "rounding", scale="absmax", few=True),
 }
 REGISTRY = ChainMap(METHODS, VARIANTS, ON_NETWORKS)  # every method there is
+
+
+def named(holds: Callable[[Method], bool] = lambda method: True) -> tuple[str, ...]:
+    """Names of the registered methods of which it holds, in the order of their lines."""
+    return tuple(name for part in REGISTRY.maps for name in part if holds(part[name]))
 
 
 def build(**settings: float) -> dict[str, View]:

@@ -36,7 +36,7 @@ from t0qat import (
 )
 from t0qat.arms import listed
 from t0qat.benchmark import Jobs, tuned
-from t0qat.constants import FEATURES, XI, XI_SCALING
+from t0qat.constants import XI, XI_SCALING
 from t0qat.experiments import Cell
 from t0qat.language_models import SMALL
 from t0qat.methods import View
@@ -67,15 +67,13 @@ class Layers(NamedTuple):
 
 def linear_layer(dataset: str, replicates: range, views: dict[str, View], settings: dict) -> dict:
     """The paper's layer of ten weights on a regression task: method -> Layers."""
-    options = {k: settings[k] for k in ("target", "target_noise") if dataset == "synthetic"}
-    seed, shape = settings["seed"], (settings["epochs"], FEATURES + 1)
-    train, test = linear.moments(TASKS[dataset](i, seed, **options) for i in replicates)
-    start = linear.initial(FEATURES, replicates, seed)
-    noise = linear.noise_draws("training_noise", replicates, shape, seed)
-    trained = {}
+    options = {name: settings[name] for name in ("target", "target_noise")}
+    runs = linear.runs(dataset, replicates, settings["seed"], **options)
+    noise, trained = runs.noise(settings["epochs"]), {}
     for method, view in views.items():
-        v = linear.train(train, start, view, noise, settings["learning_rate"]).double()
-        trained[method] = Layers(v[:-1].T[:, None].contiguous(), partial(unexplained, test, v[-1:]))
+        v = linear.train(runs.train, runs.start, view, noise, settings["learning_rate"]).double()
+        weights = v[:-1].T[:, None].contiguous()
+        trained[method] = Layers(weights, partial(unexplained, runs.test, v[-1:]))
     return trained
 
 
@@ -92,8 +90,12 @@ TEXT_READERS = {model: f"{corpora.DEFAULT}_{model}" for model in SMALL}
 READERS = IMAGE_READERS | TEXT_READERS
 METRICS |= dict.fromkeys(IMAGE_READERS.values(), "Cross entropy, nats")
 METRICS |= dict.fromkeys(TEXT_READERS.values(), "Bits per character")
-ASKED = ("standard_qat", "t0_qat", "no_noise", "xi_alone", "t0_qat_tuned")  # methods, of networks
 JUDGED = {"blocks": 16, "block_windows": 4}  # what language models read, as in their benchmark
+
+
+def asked() -> list[str]:
+    """Methods of networks that are asked: those of the linear layer, and forms of the one studied."""
+    return [m for m in methods.named() if m in methods.NAMED or methods.REGISTRY[m].studied]
 
 
 class Measured(NamedTuple):
@@ -173,7 +175,7 @@ def curves(
     """Every subject, method and variant on every grid of 1 to 16 bits, in one process a processor core.
 
     readers: names in READERS, with commas. Of networks, image models have network_replicates, or
-    few_replicates where vision.LOUD says so, and language models have few_replicates; network_epochs,
+    few_replicates where the noise is loud, and language models have few_replicates; network_epochs,
     trainings, pretraining_steps and steps are what vision.plan and language.plan call epochs and so on.
 
     All methods of a replicate share data, initialization and training draws. A replicate's numbers do
@@ -191,7 +193,7 @@ def plans(settings: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
     names = listed("readers", settings["readers"], READERS)
     shared = {name: settings[name] for name in ("trainings", "seed", "device")}
     few, images, texts = settings["few_replicates"], None, None
-    others = [method for method in ASKED if method != "no_noise"]  # which always runs
+    others = [method for method in asked() if method != "no_noise"]  # which always runs
     if models := [name for name in names if name in IMAGE_READERS]:
         images = vision.plan(
             models=", ".join(models), few_models="", methods=", ".join(others),

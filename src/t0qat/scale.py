@@ -17,8 +17,8 @@ from torch import Tensor
 
 from t0qat import constants as physics
 from t0qat import experiments, grid, linear, methods, quantizers, statistics, streams, tasks
-from t0qat.constants import CONSTANTS, FEATURES, XI, XI_SCALING, reported_evaluation_noise
-from t0qat.experiments import QUANTITIES, Losses, all_grids, begin, disturbed, rounded
+from t0qat.constants import CONSTANTS, XI, XI_SCALING, reported_evaluation_noise
+from t0qat.experiments import QUANTITIES, Losses, all_grids, disturbed, rounded
 from t0qat.linear import Moments
 from t0qat.methods import additive_noise
 from t0qat.parameters import checked
@@ -48,7 +48,8 @@ def in_batches(
     process: others would take longer to start.
     """
     arguments = more | {"scales": scales, "epochs": epochs}
-    batches = linear.chunks(replicates, epochs * (FEATURES + 1), min(SHARE, WIDTH // len(scales)))
+    largest = min(SHARE, WIDTH // len(scales))
+    batches = linear.chunks(replicates, epochs * linear.size(*TASKS), largest)
     cells = [grid.Cell(function, arguments | {"first": b.start, "stop": b.stop}, code) for b in batches]
     return grid.run(cells, "batches")
 
@@ -135,13 +136,10 @@ def _swept(
     first, stop, scales, seed, target, target_noise, evaluation_noise, epochs, rate
 ) -> list[list]:
     """Losses before and after the shift, each (scales, replicates), and the target's variance."""
-    chunk = range(first, stop)
-    train, test, start = begin("synthetic", chunk, seed, target, target_noise)
-    noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
-    shift = linear.noise_draws("evaluation_noise", chunk, (FEATURES + 1,), seed)
-    trained = train_at(train, start, noise, column(scales), rate)
-    losses = disturbed(test.beside, trained, evaluation_noise * shift[:, None])
-    return [part.tolist() for part in (*losses, test.variance)]
+    runs = linear.runs("synthetic", range(first, stop), seed, target=target, target_noise=target_noise)
+    trained = train_at(runs.train, runs.start, runs.noise(epochs), column(scales), rate)
+    losses = disturbed(runs.test.beside, trained, evaluation_noise * runs.shift()[:, None])
+    return [part.tolist() for part in (*losses, runs.test.variance)]
 
 
 def column(scales: list[float]) -> Tensor:
@@ -248,16 +246,14 @@ def tuning(
 def _tuned(first, stop, scales, seed, bits, target, target_noise, epochs, rate) -> list[list]:
     """For each of TASKS: the noise of ARMS and what it leaves unexplained, both (arms, replicates)."""
     chunk, grids, tried = range(first, stop), all_grids(bits), column(scales)
-    settings = {"synthetic": {"target": target, "target_noise": target_noise}}
-    start = linear.initial(FEATURES, chunk, seed)
-    noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
     arms = []
-    for dataset, task in TASKS.items():
-        data = [task(i, seed, **settings.get(dataset, {})) for i in chunk]
+    for dataset in TASKS:
+        data = [*linear.data(dataset, chunk, seed, target=target, target_noise=target_noise)]
+        runs = linear.Runs.of(data, chunk, seed)
+        noise = runs.noise(epochs)
         rest, held_out = linear.moments(map(held_out_quarter, data, chunk, itertools.repeat(seed)))
-        score = unexplained(held_out, train_at(rest, start, noise, tried, rate), grids)
-        train, test = linear.moments(data)
-        plain = train_at(train, start, noise, torch.zeros(1, 1), rate)
+        score = unexplained(held_out, train_at(rest, runs.start, noise, tried, rate), grids)
+        plain = train_at(runs.train, runs.start, noise, torch.zeros(1, 1), rate)
         step = absmax_scale(plain[:-1, 0].T.contiguous(), Grid(4))[:, 0]
         own = {
             "published": torch.full_like(step, XI * XI_SCALING),
@@ -267,8 +263,8 @@ def _tuned(first, stop, scales, seed, bits, target, target_noise, epochs, rate) 
             "plain": torch.zeros_like(step),
         }
         used = torch.stack([own[arm] for arm in ARMS])
-        trained = train_at(train, start, noise, used, rate)
-        arms.append([used.tolist(), unexplained(test, trained, grids).tolist()])
+        trained = train_at(runs.train, runs.start, noise, used, rate)
+        arms.append([used.tolist(), unexplained(runs.test, trained, grids).tolist()])
     return arms
 
 
@@ -357,14 +353,12 @@ def _at_constants(
     The differences are those of parameters at the last `products` scales from the first of these.
     """
     chunk, grids, at = range(first, stop), all_grids(bits), column(scales)
-    start = linear.initial(FEATURES, chunk, seed)
-    noise = linear.noise_draws("training_noise", chunk, (epochs, FEATURES + 1), seed)
     _, once, back = np.unique(at, return_index=True, return_inverse=True)  # equal scales: rounded once
     found = []
     for dataset in TASKS:
-        train, test, _ = begin(dataset, chunk, seed, target, target_noise)
-        trained = train_at(train, start, noise, at, rate)
-        left = unexplained(test, trained[:, once], grids)[back.ravel()]
+        runs = linear.runs(dataset, chunk, seed, target=target, target_noise=target_noise)
+        trained = train_at(runs.train, runs.start, runs.noise(epochs), at, rate)
+        left = unexplained(runs.test, trained[:, once], grids)[back.ravel()]
         published, *others = trained[:, -products:].unbind(1)
         largest = [(other - published).abs().max().item() for other in others]
         found.append([left.tolist(), largest])

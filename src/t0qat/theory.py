@@ -21,7 +21,7 @@ from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.functional import cross_entropy, mse_loss
 
 from t0qat import constants, grid, linear, methods, models, pin, statistics, streams, tasks, training
-from t0qat.constants import FEATURES, REPORTED_REDUCTION, XI, XI_SCALING
+from t0qat.constants import REPORTED_REDUCTION, XI, XI_SCALING
 from t0qat.methods import View
 from t0qat.parameters import checked, number_list
 from t0qat.streams import stream
@@ -128,13 +128,10 @@ def exact_laws(
     views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
     cells = []
     for target in TARGETS:
-        data = synthetic(0, seed, target, target_noise)
-        moments, _ = linear.moments([data])
-        start = linear.initial(FEATURES, range(1), seed)
-        noise = linear.noise_draws("training_noise", range(1), (epochs, FEATURES + 1), seed)
-        weights = {"initial": start}
+        runs = linear.runs("synthetic", range(1), seed, target=target, target_noise=target_noise)
+        weights, noise = {"initial": runs.start}, runs.noise(epochs)
         for name, view in views.items():
-            weights[name] = linear.train(moments, start, view, noise, learning_rate)
+            weights[name] = linear.train(runs.train, runs.start, view, noise, learning_rate)
         task = {"target": target, "target_noise": target_noise, "seed": seed, "draws": draws}
         task["weights"] = {name: v[:, 0].tolist() for name, v in weights.items()}
         cells += [
@@ -418,7 +415,7 @@ def long_training(
     task["settings"] = {"xi_scaling": xi_scaling, "baseline_noise": baseline_noise}
     task["names"] = names
     cells = []
-    for chunk in linear.chunks(replicates, max(lengths) * (FEATURES + 1)):
+    for chunk in linear.chunks(replicates, max(lengths) * linear.size("synthetic")):
         whose = task | {"first": chunk.start, "stop": chunk.stop}
         runs = [("constant", lengths), *(("decaying", [length]) for length in lengths)]
         for schedule, reached in runs:
@@ -440,15 +437,14 @@ def _long_run(
     The methods are trained side by side, (d, methods, replicates): arrays of one method's size are so
     small that the calls would take longer than the sums.
     """
-    chunk = range(first, stop)
-    moments, _ = linear.moments(synthetic(i, seed, target, target_noise) for i in chunk)
-    start = linear.initial(FEATURES, chunk, seed)
+    options = {"target": target, "target_noise": target_noise}
+    runs = linear.runs("synthetic", range(first, stop), seed, **options)
+    moments, start = runs.train, runs.start
     a, b = moments.a.permute(2, 0, 1).numpy(), moments.b.T[..., None].numpy()
     best = torch.from_numpy(np.linalg.solve(a, b)[..., 0].T)
     whole = distance(best, start)
-    shape = (max(lengths), FEATURES + 1)
-    noise = linear.noise_draws("training_noise", chunk, shape, seed)
     steps = max(lengths)
+    noise = runs.noise(steps)
     rates = [rate * training.SCHEDULES[schedule](step / steps) for step in range(steps)]
     built = methods.build(**settings)
     views = {name: built[name] for name in names}
@@ -466,7 +462,7 @@ def _long_run(
             }
             sigma = view(torch.zeros(1), torch.ones(1)).item()  # of additive noise
             if schedule == "constant" and sigma:
-                values["left_predicted"] = diffusion(epoch, sigma, rate, whole)
+                values["left_predicted"] = diffusion(epoch, sigma, rate, len(start), whole)
             for quantity, value in values.items():
                 row = {"method": name, "schedule": schedule, "epoch": epoch, "quantity": quantity}
                 rows.append(row | {"value": value.tolist()})
@@ -489,7 +485,7 @@ def distance(first: Tensor, second: Tensor) -> Tensor:
     return torch.from_numpy(np.linalg.norm((first.double() - second.double()).numpy(), axis=0))
 
 
-def diffusion(epoch: int, sigma: float, rate: float, whole: Tensor) -> Tensor:
+def diffusion(epoch: int, sigma: float, rate: float, d: int, whole: Tensor) -> Tensor:
     """What is left of the distance to the solution where noise rules the gradients: like whole.
 
     For inputs of unit covariance the gradient is 2 (delta + sigma e) in each of the d coordinates.
@@ -498,5 +494,5 @@ def diffusion(epoch: int, sigma: float, rate: float, whole: Tensor) -> Tensor:
     rate * sigma / 2. Root mean square of |delta| after `epoch` steps, over `whole`, its start.
     """
     shrunk = math.exp(-2 * epoch * rate / sigma)
-    settled = (FEATURES + 1) * rate * sigma / 2
+    settled = d * rate * sigma / 2
     return torch.from_numpy(np.sqrt((shrunk + settled * (1 - shrunk) / whole**2).numpy()))

@@ -36,18 +36,18 @@ def rivals_of(
     rates: int,
     lowest_rate: float,
     highest_rate: float,
-    loud: tuple[str, ...] = (),
+    loud: bool = False,
 ) -> list[Rivals]:
     """Every arm with its candidates, and rounds of so many trainings. Raises ParameterError.
 
-    loud: methods that get LOUD_RATES on LOUD_REPLICATES, since there is nothing to tune.
+    loud: whether methods that are get LOUD_RATES on LOUD_REPLICATES, since there is nothing to tune.
     """
     if not lowest_rate < highest_rate:
         raise ParameterError(f"lowest_rate = {lowest_rate}: must be below highest_rate = {highest_rate}")
     found = []
     for arm in arms:
         candidates = arm.candidates(rates, lowest_rate, highest_rate)
-        if arm.method in loud:
+        if loud and arm.registered.loud:
             candidates = candidates[:LOUD_RATES]
             found.append(Rivals(arm, candidates, [(len(candidates), LOUD_REPLICATES)]))
         else:

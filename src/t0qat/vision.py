@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from t0qat import export, images, trial
-from t0qat.arms import LOUD, arms
+from t0qat.arms import arms
 from t0qat.benchmark import Jobs, Run, files, measured, tuned
 from t0qat.compare import Metric
 from t0qat.parameters import ParameterError, bit_list, checked
@@ -60,9 +60,9 @@ def plan(
     shared = {"epochs": epochs, "batch_size": batch_size, "schedule": schedule, "seed": seed}
     shared |= {"device": device}
     few = {name.strip() for name in few_models.split(",")}
-    rivals = rivals_of(found, trainings, rates, lowest_rate, highest_rate, LOUD)
+    rivals = rivals_of(found, trainings, rates, lowest_rate, highest_rate, loud=True)
     less = min(few_replicates, replicates)
-    tested = {arm: less if arm.method in LOUD or arm.model in few else replicates for arm in found}
+    tested = {arm: less if arm.registered.loud or arm.model in few else replicates for arm in found}
     return Jobs(rivals, trial.train, shared, widths, tested, (export,))
 
 

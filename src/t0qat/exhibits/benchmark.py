@@ -25,13 +25,10 @@ from t0qat.exhibits.words import (
     with_interval,
 )
 from t0qat.latex import escape, scientific, tabular, thin
+from t0qat.methods import FAMILIES, REGISTRY
 from t0qat.statistics import LEVEL
 
-# Methods whose training forward adds noise, and those whose training rounds; all others do neither.
-PLACEBO = "xi_alone"  # noise too, but too small to count as such
-NOISE = ("standard_qat", "t0_qat", "t0_qat_tuned", "matched_noise", "diffq")
-NOISE += ("two_point_noise",)
-ROUNDS = ("ste", "lsq", "parq", "random_bits")
+PLACEBO = "xi_alone"
 UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": PLACEBO}
 AGAINST = {"Plain": "plain", "Random": "random_bits", "Best": "best_baseline"}
 WORDS = {"larger than": "higher", "smaller than": "lower"}
@@ -244,26 +241,25 @@ def ranking(b: Benchmark, results: Results) -> dict[str, str]:
         best = [row for row in column.values() if row["mean"] == top]
         return listed(f"{name(row['method'])} ({b.interval(row)})" for row in best)
 
-    def among(methods) -> str:
-        """How many of these methods' cells at a width are near the reference."""
+    def among(families=FAMILIES, but="") -> str:
+        """How many cells at a width, of methods of these families, are near the reference."""
         found = [
             near((method, row["train_bits"]), rivals, b.sign)
             for each in shown.values()
             for key, (column, rivals) in each.items()
             if key.startswith("INT")
             for method, row in column.items()
-            if method in methods
+            if REGISTRY[method].family in families and method != but
         ]
         return f"{sum(found)} of {len(found)}"
 
-    everything = {*b.table(results).method}
     return {
         "Best": at_widths(foremost),
         "Reference": at_widths(lambda column, rivals: name(reference(rivals)[0])),
-        "Near": among(everything),
-        "NearNoise": among(NOISE),
-        "NearRounds": among(ROUNDS),
-        "NearOthers": among(everything - {*NOISE, *ROUNDS, PLACEBO}),
+        "Near": among(),
+        "NearNoise": among(["noise"]),
+        "NearRounds": among(["rounding"]),
+        "NearOthers": among({*FAMILIES} - {"noise", "rounding"}, PLACEBO),
     }
 
 
@@ -337,7 +333,7 @@ def noise(b: Benchmark, results: Results) -> dict[str, str]:
         return on_networks(models, on)
 
     free = scores.train_bits == NO_WIDTH
-    noisy = scores.method.isin(NOISE)
+    noisy = scores.method.map(lambda method: REGISTRY[method].family) == "noise"
     return {
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
         "Scalings": grouped(chosen.index, lambda model: f"{chosen[model]:g}"),

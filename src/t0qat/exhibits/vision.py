@@ -4,7 +4,7 @@ import functools
 
 import pandas as pd
 
-from t0qat.arms import FEW, FLOAT, LOUD_RATES, LOUD_REPLICATES
+from t0qat.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES
 from t0qat.claims import ACCURACY_MARGIN
 from t0qat.compare import Metric, own_width
 from t0qat.exhibits import benchmark
@@ -21,14 +21,15 @@ from t0qat.exhibits.benchmark import (
 )
 from t0qat.exhibits.words import Results, one, plus_minus, rows_of, span, with_interval
 from t0qat.latex import tabular, thin
+from t0qat.methods import named
 
-BY_RULE = ("no_noise", "t0_qat_tuned", "ste", "lsq", "random_bits")  # rows of the table of scale rules
 WIDE = 0.05  # half-width of an interval that hints at trainings that failed
 
 
 def has_all_methods(table: pd.DataFrame) -> list[str]:
     """Networks on which more than the few methods were run, in order."""
-    return [model for model, rows in table.groupby("model", sort=False) if {*rows.method} - {*FEW}]
+    few = {*named(lambda method: method.few)}
+    return [model for model, rows in table.groupby("model", sort=False) if {*rows.method} - few]
 
 
 ACCURACY = Metric("accuracy", less_is_better=False)
@@ -128,7 +129,7 @@ def rules(results: Results) -> tuple[str, dict[str, str]]:
     rows, breaks = [], []
     for rule, label in labels.items():
         breaks.append(len(rows))
-        for method in BY_RULE:
+        for method in named(lambda method: method.few and not method.loud):
             cells = [
                 IMAGES.cell(rows_of(table, model=model, method=method, eval_bits=bits, scale_rule=rule))
                 for model in models

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from t0qat import experiments, linear, pin, training
-from t0qat.constants import CONSTANTS, FEATURES, XI, reported_evaluation_noise
+from t0qat.constants import CONSTANTS, XI, reported_evaluation_noise
 from t0qat.experiments import Losses
 from t0qat.methods import METHODS, Method, quantized
 from t0qat.models import MODELS
@@ -131,23 +131,25 @@ class Networks(NamedTuple):
 
 @lru_cache(48)
 @pin.one_thread()
-def _begun(dataset: str, target: str, first: int, stop: int) -> experiments.Begun:
-    seed, target_noise = PUBLISHED["seed"], PUBLISHED["target_noise"]
-    return experiments.begin(dataset, range(first, stop), seed, target, target_noise)
+def _runs(dataset: str, target: str, first: int, stop: int) -> linear.Runs:
+    options = {"target": target, "target_noise": PUBLISHED["target_noise"]}
+    return linear.runs(dataset, range(first, stop), PUBLISHED["seed"], **options)
 
 
 @lru_cache(48)
-def _draws(purpose: str, first: int, stop: int, *shape: int) -> Tensor:
-    return linear.noise_draws(purpose, range(first, stop), shape, PUBLISHED["seed"])
+def _draws(d: int, first: int, stop: int) -> tuple[Tensor, Tensor]:
+    """Of training and evaluation: those of every data set of so many features."""
+    epochs, chunk, seed = PUBLISHED["epochs"], range(first, stop), PUBLISHED["seed"]
+    noise = linear.noise_draws("training_noise", chunk, (epochs, d), seed)
+    return noise, linear.noise_draws("evaluation_noise", chunk, (d,), seed)
 
 
 @lru_cache(500)
 @pin.one_thread()
 def _trained(method: Method, strengths: tuple, *where) -> Tensor:
-    *_, first, stop = where
-    begun, view = _begun(*where), method.build(**dict(strengths))
-    noise = _draws("training_noise", first, stop, PUBLISHED["epochs"], FEATURES + 1)
-    return linear.train(begun.train, begun.start, view, noise, PUBLISHED["learning_rate"])
+    runs, view = _runs(*where), method.build(**dict(strengths))
+    noise, _ = _draws(len(runs.start), *where[-2:])
+    return linear.train(runs.train, runs.start, view, noise, PUBLISHED["learning_rate"])
 
 
 def published(setting: Setting) -> Generator[tuple[int, int], None, Linear]:
@@ -157,9 +159,9 @@ def published(setting: Setting) -> Generator[tuple[int, int], None, Linear]:
     for block in blocks:
         where = setting.dataset, setting.target, block.start, block.stop
         for name, method in METHODS.items():
-            test = _begun(*where).test
+            test = _runs(*where).test
             v = _trained(method, setting.strengths(method), *where)
-            shift = _draws("evaluation_noise", block.start, block.stop, FEATURES + 1)
+            _, shift = _draws(len(v), block.start, block.stop)
             losses = experiments.disturbed(test, v, setting.disturbance * shift)
             parts.setdefault(name, []).append(losses)
             if block.start == 0:
