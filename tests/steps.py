@@ -149,7 +149,7 @@ def interval():
 
 
 def grids():
-    cells = experiments.integer_grids(replicates=2, bits="4, 2")
+    cells = experiments.integer_grids(replicates=2, bits=[4, 2])
     return experiments.grid_losses(cells), experiments.grid_overall(cells)
 
 

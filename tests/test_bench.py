@@ -92,10 +92,10 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
         monkeypatch.setattr(bench, name, 1)
     monkeypatch.setattr(bench, "REPLICATES", range(2))
     monkeypatch.setattr(bench, "BATCH", 2000)
-    few = {"models": "mlp", "epochs": 1, "batch_size": 2000}
+    few = {"models": ["mlp"], "epochs": 1, "batch_size": 2000}
     monkeypatch.setattr(bench, "NETWORKS", bench.NETWORKS | few)
-    tiny = {"model": "small_gpt2", "methods": "t0_qat", "steps": 1, "context": 8, "bits": "2"}
-    tiny |= {"trained_bits": "2"}
+    tiny = {"models": ["small_gpt2"], "methods": ["t0_qat"], "steps": 1, "context": 8, "bits": [2]}
+    tiny |= {"trained_bits": [2]}
     monkeypatch.setattr(bench, "LANGUAGE", bench.LANGUAGE | tiny)
     monkeypatch.setattr(bench, "pin_costs", lambda: pd.Series({"linear": 1.0, "language": 1.5}))
     bench.main()
@@ -109,7 +109,7 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
     assert any(line.startswith(REGISTRY["sam"].label) for line in lines)
     assert {notebook.name for notebook in notebooks.load()} < {line.split(" ")[0] for line in lines}
     assert len(bench.vision_cells()) == 2 * len(
-        arms.arms("digits", "mlp", "", (4, 3, 2), "t0_qat, random_bits")
+        arms.arms("digits", ["mlp"], [], (4, 3, 2), ["t0_qat", "random_bits"])
     )
     assert len(bench.language_cells()) == 2 * 2  # plain and T0-QAT, two replicates each
 

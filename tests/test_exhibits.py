@@ -212,7 +212,9 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
     return {name: table[results.FILES[name].split()] for name, table in made.items()}
 
 
-def vision_rows(loss, difference, models="small_cnn, deep_cnn", few="mlp, residual_cnn", bits=(4, 2)):
+def vision_rows(
+    loss, difference, models=("small_cnn", "deep_cnn"), few=("mlp", "residual_cnn"), bits=(4, 2)
+):
     """The files of image networks, orderly but for their numbers; LSQ is the reference everywhere.
 
     loss, difference: keys -> a row of one mean, or of one paired estimate.
@@ -222,13 +224,17 @@ def vision_rows(loss, difference, models="small_cnn, deep_cnn", few="mlp, residu
 
 
 def language_rows(
-    loss, difference, models="small_gpt2, small_llama", endings=("_groups", "_everything"), bits=(4, 2)
+    loss,
+    difference,
+    models=("small_gpt2", "small_llama"),
+    endings=("_groups", "_everything"),
+    bits=(4, 2),
 ):
     """The files of language models, likewise."""
     found = [
         arms.Arm("pydoc", model + ending, method, width)
         for ending in ("", *endings)
-        for model in models.split(", ")
+        for model in models
         for method in {"": language.METHODS, "_groups": language.ON_GROUPS}.get(
             ending, language.ON_EVERYTHING
         )

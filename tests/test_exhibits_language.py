@@ -257,10 +257,10 @@ def test_endings_are_those_of_the_models():
 
 
 SUBSETS = {
-    "smoke": {"models": "small_gpt2", "endings": ("_groups",)},
-    "one width": {"models": "small_llama", "endings": (), "bits": (8,)},
+    "smoke": {"models": ["small_gpt2"], "endings": ("_groups",)},
+    "one width": {"models": ["small_llama"], "endings": (), "bits": (8,)},
     "all": {"bits": (8, 5, 4, 3, 2)},
-    "a checkpoint": {"models": "some/Model-1_x, small_gpt2", "endings": ("_everything",)},
+    "a checkpoint": {"models": ["some/Model-1_x", "small_gpt2"], "endings": ("_everything",)},
 }
 
 

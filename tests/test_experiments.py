@@ -265,7 +265,7 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
     table, paired = experiments.table1(runs[0]), experiments.table1_paired(*runs)
     assert (table.method == "multiplicative").sum() == 3
 
-    cells = experiments.integer_grids(replicates=4, epochs=20, bits="4, 2")
+    cells = experiments.integer_grids(replicates=4, epochs=20, bits=[4, 2])
     grids, differences = experiments.grid_losses(cells), experiments.grid_differences(cells)
     assert set(grids.method) == set(methods.METHODS)
     assert set(differences.other) == set(methods.METHODS) - {"t0_qat"}
@@ -304,7 +304,7 @@ def published_and_read(frames: dict[str, pd.DataFrame], home) -> dict[str, pd.Da
 
 def test_methods_that_coincide_differ_by_nothing_and_can_be_published(tmp_path):
     """xi_scaling = 0 makes T0-QAT plain training: no difference, no evidence, and a readable file."""
-    cells = experiments.integer_grids(replicates=6, epochs=5, xi_scaling=0, bits="4")
+    cells = experiments.integer_grids(replicates=6, epochs=5, xi_scaling=0, bits=[4])
     table = experiments.grid_differences(cells)
     same = table[table.other == "no_noise"]
     assert (same.estimate == 0).all() and (same.ci_low == 0).all() and (same.ci_high == 0).all()

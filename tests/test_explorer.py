@@ -83,7 +83,7 @@ def test_a_control_shows_what_the_experiment_gives(small, change):
 
 def test_diabetes_are_the_losses_of_the_integer_grids_before_rounding(small):
     small.controls["dataset"].value = "diabetes"
-    cells = experiments.integer_grids(replicates=20, bits="4")
+    cells = experiments.integer_grids(replicates=20, bits=[4])
     for method, full in small.shown["full_precision"].items():
         wanted = cells[experiments.Cell("diabetes", method, Grid(4))]
         assert full == wanted.full_precision.tolist()
@@ -131,7 +131,7 @@ def test_every_grid_shows_weights_rounded_by_the_quantizer(small, two_runs, grid
 
 def test_losses_after_rounding_are_those_of_the_integer_grids(small):
     small.set(bits=3)
-    cells = experiments.integer_grids(replicates=2, bits="3")
+    cells = experiments.integer_grids(replicates=2, bits=[3])
     for method, mine in small.shown["weights"].items():
         wanted = cells[experiments.Cell("synthetic", method, Grid(3))]
         assert (mine["before"], mine["after"]) == (wanted.full_precision[0], wanted.quantized[0])
@@ -518,7 +518,7 @@ def test_the_pipeline_reads_a_written_setting(own_build, setting):
         assert ("replicates" in changed[notebook.name]) == linear
         if linear:
             assert values["replicates"] == setting.replicates
-            assert str(setting.bits) in values.get("bits", str(setting.bits)).split(", ")
+            assert setting.bits in values.get("bits", [setting.bits])
         assert "dataset" not in changed[notebook.name]
     assert any("constant" in note for note in notes) == (setting.constant != "xi")
 

@@ -16,11 +16,11 @@ BITS = {"float": 32} | {f"INT{bits}": bits for bits in range(2, 9)}
 MODELS = {"Small CNN": "small_cnn", "Deep CNN": "deep_cnn", "MLP": "mlp", "Residual CNN": "residual_cnn"}
 RULES = {"absmax": "absmax", "least squared error": "mse", "learned": "learned"}  # by legend
 FIXED = {"ste", "lsq", "parq", "matched_noise", "diffq"}
-FULL = ("small_cnn, deep_cnn", "mlp, residual_cnn", (8, 4, 3, 2))
-SUBSETS = [("small_cnn", "", (4,)), ("", "mlp", (8, 3, 2)), ("mlp", "deep_cnn", (4, 2))]
+FULL = (["small_cnn", "deep_cnn"], ["mlp", "residual_cnn"], (8, 4, 3, 2))
+SUBSETS = [(["small_cnn"], [], (4,)), ([], ["mlp"], (8, 3, 2)), (["mlp"], ["deep_cnn"], (4, 2))]
 
 
-def made_up(models: str, few: str, widths: tuple[int, ...]) -> pd.DataFrame:
+def made_up(models: list[str], few: list[str], widths: tuple[int, ...]) -> pd.DataFrame:
     """Rows as of vision.tables: accuracies from 0.08 to 0.995, no two alike, in no order."""
     rows = []
     for arm in arms.arms("digits", models, few, widths):
@@ -187,7 +187,7 @@ def test_the_ranks_are_counted_and_both_scale_rules_stand_at_the_tables_numbers(
 
 
 def test_equal_accuracies_share_the_lower_rank():
-    table = made_up("", "mlp", (4,))
+    table = made_up([], ["mlp"], (4,))
     means = {
         "no_noise": 0.9,
         "t0_qat": 0.1,
@@ -202,7 +202,7 @@ def test_equal_accuracies_share_the_lower_rank():
 
 
 def test_a_method_has_no_rank_at_a_width_that_it_was_not_trained_for():
-    table = made_up("", "mlp", (8, 2))
+    table = made_up([], ["mlp"], (8, 2))
     at = {"no_noise": (0.9, 0.6), "t0_qat": (0.1, 0.1), "t0_qat_tuned": (0.95, 0.5)}
     at |= {"ste": (0, 0.8), "lsq": (0, 0.7), "random_bits": (0.8, 0.55)}
     table["mean"] = [at[m][int(b == 2)] for m, b in zip(table.method, table.eval_bits, strict=True)]
@@ -264,7 +264,7 @@ def test_no_text_is_clipped_or_lies_on_another(subset, numbers):
 def test_part_of_the_models_and_widths_is_drawn_as_well(subset):
     models, few, widths = subset
     table = made_up(*subset)
-    names = [model for model in (*models.split(", "), few) if model]
+    names = [*models, *few]
     figure = figures.vision(table)
     assert [MODELS[title] for title in panels_of(figure)] == names
     for model in names:
@@ -275,7 +275,7 @@ def test_part_of_the_models_and_widths_is_drawn_as_well(subset):
 
 
 def test_the_lowest_panel_of_each_column_says_what_its_places_are():
-    shown = panels_of(figures.vision_ranks(made_up("", "mlp", (8, 3, 2)), "mlp"))
+    shown = panels_of(figures.vision_ranks(made_up([], ["mlp"], (8, 3, 2)), "mlp"))
     said = {name: panel.xaxis.get_tick_params()["labelbottom"] for name, panel in shown.items()}
     assert said == {"INT8": False, "INT3": True, "INT2": True}
 
@@ -285,7 +285,7 @@ def test_a_new_method_is_in_every_figure(monkeypatch):
     for registry in (methods.METHODS, methods.ON_NETWORKS):
         with monkeypatch.context() as patch:
             patch.setitem(registry, "relative_noise", added)
-            table = made_up("mlp", "", (4, 2))
+            table = made_up(["mlp"], [], (4, 2))
             ticks = [
                 [tick.get_text() for tick in draw(table, "mlp").axes[0].get_yticklabels()]
                 for draw in (figures.vision_matrix, figures.vision_ranks)
@@ -308,7 +308,7 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(full):
 
 
 def test_the_same_table_gives_the_same_bytes():
-    table = made_up("mlp", "", (4, 2))
+    table = made_up(["mlp"], [], (4, 2))
     twice = [
         [report.picture(figure, kind) for figure in drawn(table) for kind in ("pdf", "png")]
         for _ in "ab"
@@ -317,15 +317,15 @@ def test_the_same_table_gives_the_same_bytes():
     assert len({*twice[0]}) == 6
 
 
-LANGUAGE = ("small_gpt2, small_llama", (8, 4, 3, 2))
-PARTS = [LANGUAGE, ("small_llama", (4,)), ("small_gpt2", (8, 3, 2))]
+LANGUAGE = (["small_gpt2", "small_llama"], (8, 4, 3, 2))
+PARTS = [LANGUAGE, (["small_llama"], (4,)), (["small_gpt2"], (8, 3, 2))]
 
 
-def written(models: str, widths: tuple[int, ...]) -> pd.DataFrame:
+def written(models: list[str], widths: tuple[int, ...]) -> pd.DataFrame:
     """Rows as of language.tables: bits per character from 1.9 to 25, with one variant of each model."""
-    table = made_up("mlp", "", widths)
+    table = made_up(["mlp"], [], widths)
     table = table.replace("accuracy", "bits_per_character")
-    names = [name + ending for name in models.split(", ") for ending in ("", "_groups")]
+    names = [name + ending for name in models for ending in ("", "_groups")]
     table = pd.concat([table.assign(model=name) for name in names], ignore_index=True)
     bits = np.geomspace(1.9, 25, len(table))[np.arange(len(table)) * 7919 % len(table)]
     return table.assign(mean=bits, ci_low=0.98 * bits, ci_high=1.02 * bits)
@@ -403,4 +403,4 @@ def test_no_text_of_the_language_figures_is_clipped_or_lies_on_another(part, num
 
 def test_a_language_model_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(KeyError, match="no model 'gpt'; there are small_gpt2, small_gpt2_groups"):
-        figures.language_matrix(written("small_gpt2", (4,)), "gpt")
+        figures.language_matrix(written(["small_gpt2"], (4,)), "gpt")

@@ -576,7 +576,7 @@ def test_a_kernel_shows_progress_and_keeps_nothing_of_it(toys, tmp_path, monkeyp
 
 
 def test_the_tables_of_the_theory_are_those_of_one_process_and_then_come_from_the_store(monkeypatch):
-    options = {"noise_pairs": 2, "probes": 2, "epochs": 2, "training_noises": "0", "networks": 2}
+    options = {"noise_pairs": 2, "probes": 2, "epochs": 2, "training_noises": [0], "networks": 2}
     some = {name: theory.NETWORKS[name] for name in ("linear", "tanh_mlp")}
     monkeypatch.setattr(theory, "NETWORKS", some)  # processes look theirs up by name
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")

@@ -540,7 +540,7 @@ def test_a_checkpoint_that_cannot_serve_is_named_in_one_line(
         config.write_text(json.dumps(settings))
     context = 64 if fault == "short" else CONTEXT
     with pytest.raises(ParameterError, match=message) as caught:
-        language.plan(**TINY | {"corpus": corpus, "model": str(folder), "context": context})
+        language.plan(**TINY | {"corpus": corpus, "models": [str(folder)], "context": context})
     assert str(caught.value).startswith("model = ") and "\n" not in str(caught.value)
 
 
@@ -564,8 +564,8 @@ def test_a_cell_follows_its_start_its_text_and_its_checkpoint(tmp_path, monkeypa
     fine_tuning.grid._source.cache_clear()
 
 
-TINY = {"replicates": 3, "model": "small_gpt2", "variants": "groups", "trained_bits": "4, 2"}
-TINY |= {"bits": "4, 2", "context": CONTEXT, "batch_size": 4, "pretraining_steps": 5, "steps": 3}
+TINY = {"replicates": 3, "models": ["small_gpt2"], "variants": ["groups"], "trained_bits": [4, 2]}
+TINY |= {"bits": [4, 2], "context": CONTEXT, "batch_size": 4, "pretraining_steps": 5, "steps": 3}
 TINY |= {"blocks": 3, "block_windows": 5, "trainings": 4, "tuning_starts": 1, "rates": 2}
 TINY |= {"lowest_rate": 0.0005, "highest_rate": 0.005, "device": "cpu"}
 
@@ -659,7 +659,7 @@ def test_the_best_baseline_is_the_one_that_needed_fewest_bits_in_tuning(run):
 
 
 def test_tuning_goes_on_from_a_few_starts_with_windows_of_their_own(corpus, monkeypatch):
-    tiny = TINY | {"corpus": corpus, "trainings": 10, "tuning_starts": 2, "variants": ""}
+    tiny = TINY | {"corpus": corpus, "trainings": 10, "tuning_starts": 2, "variants": []}
     planned = language.plan(**tiny)
     first = language.FIRST
     begins = planned.begins()
@@ -683,7 +683,7 @@ def test_what_ended_is_not_computed_again(run, corpus, tmp_path, monkeypatch):
     smaller(monkeypatch)
     monkeypatch.setattr(language.grid.joblib, "cpu_count", lambda: 1)
     monkeypatch.setattr(language, "METHODS", ("no_noise",))
-    tiny = TINY | {"corpus": corpus, "variants": ""}
+    tiny = TINY | {"corpus": corpus, "variants": []}
     first = language.benchmark(**tiny)
     monkeypatch.setattr(language.grid, "_here", None)
     again = language.benchmark(**tiny)
@@ -693,7 +693,7 @@ def test_what_ended_is_not_computed_again(run, corpus, tmp_path, monkeypatch):
 
 
 def test_named_methods_run_with_plain_fine_tuning_on_models_and_variants(corpus):
-    named = "ste, gptq"
+    named = ["ste", "gptq"]
     planned = language.plan(**TINY | {"corpus": corpus, "methods": named})
     arms = [("no_noise", 0), ("gptq", 0), ("ste", 4), ("ste", 2)]
     assert [one.arm[2:] for one in planned.jobs.rivals] == arms
@@ -701,7 +701,7 @@ def test_named_methods_run_with_plain_fine_tuning_on_models_and_variants(corpus)
         ("small_gpt2_groups", "no_noise"), ("small_gpt2_groups", "gptq"), ("small_gpt2_groups", "ste")
     }  # fmt: skip
     planned = language.plan(
-        **TINY | {"corpus": corpus, "variants": "everything, groups", "methods": named}
+        **TINY | {"corpus": corpus, "variants": ["everything", "groups"], "methods": named}
     )
     ran = [{arm.method for arm in planned.variants if arm.model.endswith(end)} for end in ("ing", "ups")]
     assert ran == [{"no_noise", "ste"}, {"no_noise", "ste", "gptq"}]
@@ -710,13 +710,13 @@ def test_named_methods_run_with_plain_fine_tuning_on_models_and_variants(corpus)
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"bits": "16, 4"}, "bits = '16, 4'"),
-        ({"model": "small_gpt2, small_gpt2"}, "stands there twice"),
-        ({"model": "../elsewhere"}, "model = '../elsewhere': allowed is"),
-        ({"variants": "rows"}, "variants = 'rows'"),
-        ({"methods": "ste, sam"}, "methods: 'sam' is unknown or twice"),
+        ({"bits": [16, 4]}, r"bits = \[16, 4\]"),
+        ({"models": ["small_gpt2", "small_gpt2"]}, r"models = .*: allowed is a list, each once"),
+        ({"models": ["../elsewhere"]}, r"models = \['../elsewhere'\]: allowed is"),
+        ({"variants": ["rows"]}, r"variants = \['rows'\]"),
+        ({"methods": ["ste", "sam"]}, "methods: 'sam' is unknown or twice"),
         ({"trainings": 1}, "trainings = 1: fewer than"),
-        ({"trained_bits": "3"}, "trained_bits = '3': allowed are those of bits"),
+        ({"trained_bits": [3]}, r"trained_bits = \[3\]: allowed are those of bits"),
         ({"lowest_rate": 0.5}, "lowest_rate = 0.5: "),
         ({"corpus": "nowhere.txt"}, "corpus = 'nowhere.txt': "),
         ({"context": 5000}, "tokens are fewer than one context of 5000"),

@@ -215,7 +215,7 @@ from t0qat import experiments, results
 torch.set_num_threads(int(sys.argv[1]))  # more than the machine has cores, if need be
 threads = torch.get_num_threads()
 runs = experiments.published(replicates=2100, epochs=5, target="normal", xi_scaling=7.5)
-cells = experiments.integer_grids(replicates=40, epochs=5, bits="8, 2", xi_scaling=7.5)
+cells = experiments.integer_grids(replicates=40, epochs=5, bits=[8, 2], xi_scaling=7.5)
 every = [*runs[0].values(), *runs[1].values(), *cells.values()]
 for name in ("full_precision", "quantized"):
     print(hashlib.sha256(b"".join(getattr(losses, name).tobytes() for losses in every)).hexdigest())

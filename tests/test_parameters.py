@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 
 from t0qat import experiments, linear
-from t0qat.parameters import RULES, ParameterError, bit_list, check
+from t0qat.parameters import RULES, ParameterError, check
 
 NAN, INF = float("nan"), float("inf")
 
 # name -> (values that pass, values that do not)
+WIDTHS = (
+    [[8], [8, 4, 3, 2], (1, 16)],
+    [[], [0], [17], [8, 8], [4.0], [-4], [True], ["8"], "8, 4", 8, None],
+)
+NOISES = (
+    [[0], [0, 0.1, 1e3], (0.5, 1)],
+    [[], [0.1, 0], [1, 1], [-1], [NAN], [INF], ["a"], [True], "0, 1", 0.1, None],
+)
+NETWORKS = [[], ["mlp", "small_gpt2"]], [["mlp", "mlp"], ["MLP"], ["mlp\n"], [1], "mlp", None]
 CASES = {
     "replicates": ([2, 10_000_000], [1, 0, -5, 10_000_001, 300.0, True, "300", None, NAN]),
     "seed": ([0, 2**32 - 1], [-1, 2**32, 1.0, False, "0", None]),
@@ -24,27 +33,7 @@ CASES = {
     "evaluation_noise": (["reported", 0, 0.4, 1e6], ["Reported", "", -0.1, NAN, INF, True, None, 2e6]),
     "target": (["sum", "normal"], ["Sum", "", "sums", 1, None, True, ["sum"]]),
     "target_noise": ([0, 0.1, 1e6], [-0.1, NAN, INF, True, "0.1", 2e6]),
-    "bits": (
-        ["8", "8, 4, 3, 2", "1,16", " 2 "],
-        [
-            "",
-            " ",
-            "0",
-            "17",
-            "8, 8",
-            "8, 08",
-            "8,",
-            "4.0",
-            "-4",
-            "8 4",
-            "8;4",
-            "eight",
-            8,
-            (8, 4),
-            None,
-            "²",
-        ],
-    ),
+    "bits": WIDTHS,
     "grid_range": (["narrow", "full"], ["Full", "both", "", 0, None]),
     "error_rate": ([1e-9, 0.05, 0.5], [0, 0.0, 0.6, 1, -0.05, NAN, INF, True, "0.05"]),
     "grid_scale": (["absmax", "mse"], ["max", "MSE", "", True, None]),
@@ -53,44 +42,46 @@ CASES = {
     "noise_pairs": ([1, 60], [0, -1, 1.0, True, "1", None]),
     "probes": ([1, 100], [0, -1, 1.0, True, "1", None]),
     "longest": ([1, 100, 100_000], [0, -1, 10.0, 100_001, True, "10", None]),
-    "noise_scales": (["0", "0, 0.1,1e3"], ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None]),
-    "training_noises": (["0", "0, 0.1,1e3"], ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None]),
+    "noise_scales": NOISES,
+    "training_noises": NOISES,
     "network_replicates": ([2, 30, 100_000], [1, 0, -5, 2.5, "30", True, None, NAN, 100_001]),
     "network_epochs": ([1, 100, 1_000_000], [0, -1, 1.0, "100", True, None, 1_000_001]),
     "points": ([2, 1000], [1, 0, -2, 1001, 20.0, True, "20", None]),
     "tuning_points": ([2, 1000], [1, 0, -2, 1001, 20.0, True, "20", None]),
     "calibration_replicates": ([2, 10_000_000], [1, 0, 10_000_001, 300.0, True, "300", None, NAN]),
     "tolerance": ([1e-9, 0.25, 1], [0, 0.0, -0.1, 1.1, NAN, INF, True, "0.25", None]),
-    "target_noises": (["0", "0, 0.1,1e3"], ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None]),
-    "baseline_noises": (["0", "0, 0.1,1e3"], ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None]),
-    "evaluation_noises": (
-        ["0", "0, 0.1,1e3"],
-        ["", "0.1, 0", "1, 1", "-1", "nan", "inf", "a", 0.1, None],
-    ),
+    "target_noises": NOISES,
+    "baseline_noises": NOISES,
+    "evaluation_noises": NOISES,
     "dataset": (
         ["digits", "CIFAR_10", "my data/1.npz"],
         ["", "a b", "-x", "a\n", ".npz", "x.npy", 1, None],
     ),
-    "readers": (["", "mlp, small_gpt2"], ["mlp,", "MLP", "mlp;x", "mlp\n", 1, None]),
-    "models": (["mlp", "mlp, deep_cnn"], ["", "mlp,", "MLP", "mlp;x", "mlp\n", 1, None]),
-    "few_models": (["", "mlp", "mlp,deep_cnn"], ["mlp,", "MLP", "mlp\n", 1, None]),
-    "methods": (["all", "ste, t0_qat", "my2nd"], ["", "ste,", "2nd", "ste;lsq", "ste\n", 1, None]),
+    "readers": NETWORKS,
+    "models": (
+        [["mlp"], ["small_gpt2", "small_llama"], ["org/name-1.5", "checkpoints/my own", "/data/llama"]],
+        [[], ["mlp", "mlp"], ["../etc"], ["a/../b"], ["a;b"], ["a\nb"], [""], [1], "mlp", None],
+    ),
+    "few_models": NETWORKS,
+    "methods": (
+        ["all", ["ste", "t0_qat"], ["my2nd"]],
+        [[], "ste", ["ste", "ste"], ["2nd"], ["ste\n"], [1], None],
+    ),
     "few_replicates": ([2, 10_000_000], [1, 0, -5, 2.0, True, "2", None, 10_000_001]),
     "trainings": ([1, 40, 1_000_000], [0, -1, 1.0, True, "5", None, 1_000_001]),
     "tuning_starts": ([1, 100_000], [0, -1, 1.0, True, "5", None, 100_001]),
     "rates": ([1, 1000], [0, -1, 1.0, True, "5", None, 1001]),
-    "trained_bits": (["4, 3, 2", "16"], ["", "0", "4, 4", "17", "4;2", 4, None]),
+    "trained_bits": WIDTHS,
     "lowest_rate": ([1e-12, 0.01, 10], [0, -0.01, 11, NAN, INF, "0.01", True, None]),
     "highest_rate": ([1e-12, 0.01, 10], [0, -0.01, 11, NAN, INF, "0.01", True, None]),
     "batch_size": ([1, 64, 1_000_000], [0, -1, 64.0, True, "64", None]),
     "schedule": (["constant", "cosine", "warmup_cosine", "decaying"], ["Cosine", "", 1, None]),
     "device": (["auto", "cpu", "cuda"], ["gpu", "", "cuda:0", None]),
     "corpus": (["pydoc_topics", "my text.txt", "/data/a.md"], ["", "/etc/passwd", "a\nb.txt", 1, None]),
-    "model": (
-        ["small_gpt2, small_llama", "org/name-1.5", "checkpoints/my own", "/data/llama"],
-        ["", "../../etc/passwd", "a/../b", "a;b", "a,,b", "a\nb", 1, None],
+    "variants": (
+        [[], ["groups"], ["groups", "everything"]],
+        [["rows"], ["groups", "groups"], "groups", 1, None],
     ),
-    "variants": (["", "groups", "groups, everything"], ["groups;", "Groups", 1, None]),
     "context": ([2, 64], [1, 0, 1_000_001, 64.0, True, "64", None]),
     "pretraining_steps": ([1, 1000], [0, -1, 10_000_001, 5.0, True, "5", None]),
     "pretraining_batch_size": ([1, 16, 1_000_000], [0, -1, 16.0, True, "16", None]),
@@ -152,13 +143,6 @@ def test_an_unknown_name_stops_and_lists_the_known_ones():
     assert message.startswith("xi_scalling = 3: unknown parameter")
     assert all(name in message for name in RULES)
     assert "\n" not in message
-
-
-def test_bit_list_keeps_the_order():
-    assert bit_list("2, 16,8") == (2, 16, 8)
-    for text in ("", "2,,3", "2, 2", "17", "0", "3.5", "two"):
-        with pytest.raises(ValueError):
-            bit_list(text)
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ def test_a_replicate_has_the_same_bits_in_another_batch():
 
 
 TINY = {"replicates": 4, "epochs": 20, "network_epochs": 1, "trainings": 16, "xi_scaling": 500.0}
-TINY |= {"network_replicates": 3, "few_replicates": 2, "readers": "mlp", "device": "cpu"}
+TINY |= {"network_replicates": 3, "few_replicates": 2, "readers": ["mlp"], "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -356,9 +356,9 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
 
 
 def test_readers_are_chosen_by_name(monkeypatch):
-    images, texts = precision.plans(TINY | {"seed": 0, "readers": "residual_cnn"})
+    images, texts = precision.plans(TINY | {"seed": 0, "readers": ["residual_cnn"]})
     assert {one.arm.model for one in images.rivals} == {"residual_cnn"} and texts is None
-    assert precision.plans(TINY | {"seed": 0, "readers": ""}) == (None, None)
+    assert precision.plans(TINY | {"seed": 0, "readers": []}) == (None, None)
     monkeypatch.setattr(precision.grid, "run", None)
     with pytest.raises(ParameterError, match="readers: 'cnn' is unknown or twice"):
-        precision.curves(**TINY | {"readers": "mlp, cnn"})
+        precision.curves(**TINY | {"readers": ["mlp", "cnn"]})

@@ -71,9 +71,9 @@ def test_replicates_of_a_sweep_have_the_same_bits_in_any_batch(monkeypatch):
 
 def test_batches_change_nothing_in_the_other_experiments(monkeypatch):
     def tables() -> list[pd.DataFrame]:
-        arms = scale.tuning(replicates=5, tuning_points=2, bits="4", **SMALL)
+        arms = scale.tuning(replicates=5, tuning_points=2, bits=[4], **SMALL)
         runs = calibration.calibrate(calibration_replicates=5, **GRID, epochs=30)
-        constants = scale.constants(replicates=5, bits="4", **SMALL)
+        constants = scale.constants(replicates=5, bits=[4], **SMALL)
         return [scale.arm_means(arms), *constants, calibration.compatibility(runs, 0.25)]
 
     whole = tables()
@@ -158,7 +158,7 @@ def left_unexplained(w: np.ndarray, inputs: np.ndarray, target: np.ndarray) -> f
 def test_tuning_against_choosing_by_hand(monkeypatch):
     """Each replicate splits, trains each scaling in a plain loop, rounds, chooses, trains again."""
     monkeypatch.setattr("t0qat.experiments.SCALES", {"absmax": None})  # the grids that are listed
-    arms = scale.tuning(replicates=3, tuning_points=2, bits="4", target_noise=0.5, **SMALL)
+    arms = scale.tuning(replicates=3, tuning_points=2, bits=[4], target_noise=0.5, **SMALL)
     tried = scale.scalings(2)
     picked = []
     for dataset, i in itertools.product(TASKS, range(3)):
@@ -221,11 +221,11 @@ def test_every_pair_of_arms_that_a_claim_reads_is_there_with_its_sign():
 
 def test_constants_are_noises_and_only_the_product_counts(monkeypatch):
     monkeypatch.setitem(constants.CONSTANTS, "forty_thousand_xi", 40_000 * XI)
-    added, product = scale.constants(replicates=8, bits="4, 2", **SMALL)
+    added, product = scale.constants(replicates=8, bits=[4, 2], **SMALL)
     assert (product.largest_difference == 0).all()
     np.testing.assert_allclose(product.magnitude * product.multiplier, 32 / 3, rtol=1e-12)
     table = added.set_index(["dataset", "constant", "quantity"]).estimate
-    arms = scale.tuning(replicates=8, tuning_points=2, bits="4, 2", **SMALL)
+    arms = scale.tuning(replicates=8, tuning_points=2, bits=[4, 2], **SMALL)
     for dataset, each in arms.items():
         plain = each["plain"].unexplained.mean()
         for constant, quantity, arm in (
@@ -252,7 +252,7 @@ def test_another_product_would_be_seen():
     assert (trained[:, 0] != trained[:, 1]).any()
 
 
-GRID = {"target_noises": "0, 0.3", "baseline_noises": "0.4, 2", "evaluation_noises": "0.3, 0.45, 1"}
+GRID = {"target_noises": [0, 0.3], "baseline_noises": [0.4, 2], "evaluation_noises": [0.3, 0.45, 1]}
 
 
 def test_a_setting_of_the_calibration_is_the_published_experiment_with_it():
@@ -366,8 +366,8 @@ def small(tmp_path_factory) -> dict[str, pd.DataFrame]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
         sweep = scale.sweep(replicates=6, points=5, **SMALL)
-        arms = scale.tuning(replicates=6, tuning_points=2, bits="4", **SMALL)
-        added, product = scale.constants(replicates=6, bits="4", **SMALL)
+        arms = scale.tuning(replicates=6, tuning_points=2, bits=[4], **SMALL)
+        added, product = scale.constants(replicates=6, bits=[4], **SMALL)
         runs = calibration.calibrate(calibration_replicates=170, **GRID)
     agreed = calibration.compatibility(runs, 0.25)
     made = {

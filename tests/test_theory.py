@@ -104,7 +104,7 @@ def test_the_quick_losses_are_those_of_the_shaken_layer():
 
 
 def test_every_cell_agrees_with_monte_carlo_and_a_wrong_formula_would_not(monkeypatch):
-    options = {"draws": 4000, "noise_scales": "0.01, 0.4, 10.667", "epochs": 60}
+    options = {"draws": 4000, "noise_scales": [0.01, 0.4, 10.667], "epochs": 60}
     laws, chances = theory.exact_laws(**options)
     assert set(laws.target) == {"sum", "normal"}
     assert len(laws) == 2 * 3 * 4 * 3  # targets, scales, weights, quantities
@@ -210,7 +210,7 @@ def test_training_under_noise_is_the_plain_loop(network):
 
 
 def test_tables_of_the_expansion_have_every_network_scale_and_quantity():
-    options = {"noise_pairs": 2, "probes": 2, "epochs": 2, "training_noises": "0, 0.1"}
+    options = {"noise_pairs": 2, "probes": 2, "epochs": 2, "training_noises": [0, 0.1]}
     ratios, norms = theory.expansion(networks=2, **options)
     assert len(ratios) == len(theory.NETWORKS) * len(theory.SIGMAS) * 3
     assert len(norms) == len(theory.NETWORKS) * 2 * 3
@@ -270,7 +270,7 @@ def test_diffusion_is_the_limit_of_its_recursion():
     for epoch in range(1, 6001):
         second = (1 - rate / sigma) ** 2 * second + (FEATURES + 1) * rate**2
         if epoch in (10, 700, 6000):
-            left = theory.diffusion(epoch, sigma, rate, whole).item()
+            left = theory.diffusion(epoch, sigma, rate, FEATURES + 1, whole).item()
             assert left == pytest.approx(math.sqrt(second) / 3, rel=2e-3)
 
 
@@ -291,9 +291,9 @@ def test_the_reach_of_the_expansion_ends_at_the_first_interval_outside():
 @pytest.mark.parametrize(
     ("function", "bad"),
     [
-        (theory.exact_laws, {"draws": 100, "noise_scales": "1, 0.5"}),
-        (theory.exact_laws, {"draws": 100, "noise_scales": "a"}),
-        (theory.expansion, {"training_noises": "-1"}),
+        (theory.exact_laws, {"draws": 100, "noise_scales": [1, 0.5]}),
+        (theory.exact_laws, {"draws": 100, "noise_scales": ["a"]}),
+        (theory.expansion, {"training_noises": [-1]}),
         (theory.long_training, {"replicates": 2, "longest": 0}),
     ],
 )

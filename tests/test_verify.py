@@ -241,13 +241,13 @@ def test_what_is_left_out_differs_in_a_parameter_or_follows_from_what_does(tmp_p
         inputs = {f"build/verify-smoke/paper/results/{reads}.csv": "0"} if reads else {}
         receipt = json.dumps({"outputs": {output: "0", "figures/a.png": "0"}, "inputs": inputs})
         places.write(run.home / f"paper/results/{name}.json", receipt)
-        defaults = {"replicates": 5, "draws": 100, "epochs": 3, "bits": "8"}
+        defaults = {"replicates": 5, "draws": 100, "epochs": 3, "bits": [8]}
         profiles = {"paper": {"epochs": 4}, "smoke": smoke}
         return Notebook(tmp_path / f"{name}.ipynb", defaults, (output, "figures/a.png"), 1, profiles)
 
     every = [
         notebook("sizes", epochs=4, replicates=2, draws=100),
-        notebook("other", epochs=4, bits="2", replicates=2),
+        notebook("other", epochs=4, bits=[2], replicates=2),
         notebook("default"),  # the paper's epochs are not the notebook's own
         notebook("reader", reads="other", epochs=4),
         notebook("second", reads="reader", epochs=4),

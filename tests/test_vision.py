@@ -196,7 +196,7 @@ def test_methods_that_train_alike_are_one_training_with_all_its_settings_named()
 
 
 def test_every_method_is_an_arm_and_tries_every_rate_with_every_strength():
-    found = arms.arms("digits", "small_cnn", "mlp, residual_cnn", (8, 3))
+    found = arms.arms("digits", ["small_cnn"], ["mlp", "residual_cnn"], (8, 3))
     methods_of = {m: {a.method for a in found if a.model == m} for m in ("small_cnn", "mlp")}
     assert methods_of["small_cnn"] == set(REGISTRY)
     assert len(methods_of["mlp"]) >= 6 and {"no_noise", "t0_qat", "random_bits"} <= methods_of["mlp"]
@@ -223,13 +223,12 @@ def test_every_arm_is_tuned_with_as_many_gradients():
 
 
 def test_named_methods_run_with_plain_training_on_all_models():
-    found = arms.arms("digits", "small_cnn", "mlp", (4, 2), "sam, ste")
+    found = arms.arms("digits", ["small_cnn"], ["mlp"], (4, 2), ["sam", "ste"])
     one = [("no_noise", 0), ("ste", 4), ("ste", 2), ("sam", 0)]
     for model in ("small_cnn", "mlp"):
         assert [(a.method, a.train_bits) for a in found if a.model == model] == one
-    assert arms.arms("digits", "mlp", "", (2,), "ste, no_noise") == arms.arms(
-        "digits", "mlp", "", (2,), "ste"
-    )
+    both = arms.arms("digits", ["mlp"], [], (2,), ["ste", "no_noise"])
+    assert both == arms.arms("digits", ["mlp"], [], (2,), ["ste"])
 
 
 OWN = """
@@ -247,7 +246,7 @@ options = json.loads(sys.argv[2])
 found = []
 for SHARE in (1.0, 0.0):
     methods.METHODS["mine"] = methods.Method("Mine", mine, "none")
-    run = vision.benchmark(methods="mine", **options)
+    run = vision.benchmark(methods=["mine"], **options)
     found.append(accuracies(run))
 plain = run.test[(run.test.metric == "accuracy") & (run.test.method == "no_noise")]
 print(json.dumps([found, plain.value.tolist()]))
@@ -334,8 +333,8 @@ def another_kurtosis(weights):
     return weights.sum()
 
 
-TINY = {"replicates": 3, "few_replicates": 2, "models": "mlp", "few_models": "", "bits": "4, 2"}
-TINY |= {"trained_bits": "4, 2", "trainings": 4, "rates": 2, "lowest_rate": 0.01, "highest_rate": 0.04}
+TINY = {"replicates": 3, "few_replicates": 2, "models": ["mlp"], "few_models": [], "bits": [4, 2]}
+TINY |= {"trained_bits": [4, 2], "trainings": 4, "rates": 2, "lowest_rate": 0.01, "highest_rate": 0.04}
 TINY |= {"epochs": 2, "batch_size": 128, "schedule": "cosine", "device": "cpu"}
 SOME = ("no_noise", "xi_alone", "ste", "random_bits")
 
@@ -346,7 +345,7 @@ def run(tmp_path_factory):
         patch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
         patch.setattr(grid.weights, "FOLDER", tmp_path_factory.mktemp("weights"))
         patch.setattr(grid.joblib, "cpu_count", lambda: 1)
-        found = [arm for arm in arms.arms("digits", "mlp", "", (4, 2)) if arm.method in SOME]
+        found = [arm for arm in arms.arms("digits", ["mlp"], [], (4, 2)) if arm.method in SOME]
         patch.setattr(vision, "arms", lambda *_: found)
         return vision.benchmark(**TINY)
 
@@ -497,14 +496,14 @@ def test_a_training_is_made_once_and_what_is_asked_later_trains_nothing(tmp_path
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"bits": "16, 4"}, "bits = '16, 4'"),
-        ({"models": "mlp, none"}, "'none' is unknown"),
-        ({"models": "mlp", "few_models": "mlp"}, "'mlp' is unknown or twice"),
-        ({"methods": "ste, none"}, r"methods: 'none' is unknown or twice; known are .*t0_qat.*kure"),
-        ({"methods": "ste, ste"}, "methods: 'ste' is unknown or twice"),
-        ({"methods": "no_noise"}, "methods = 'no_noise': name one to compare"),
+        ({"bits": [16, 4]}, r"bits = \[16, 4\]"),
+        ({"models": ["mlp", "none"]}, "'none' is unknown"),
+        ({"models": ["mlp"], "few_models": ["mlp"]}, "'mlp' is unknown or twice"),
+        ({"methods": ["ste", "none"]}, r"methods: 'none' is unknown or twice; known are .*t0_qat.*kure"),
+        ({"methods": ["ste", "ste"]}, r"methods = .*: allowed is a list, each once"),
+        ({"methods": ["no_noise"]}, r"methods = \['no_noise'\]: name one to compare"),
         ({"trainings": 2}, "trainings = 2: fewer than 3 candidates"),
-        ({"trained_bits": "5"}, "trained_bits = '5': allowed are those of bits"),
+        ({"trained_bits": [5]}, r"trained_bits = \[5\]: allowed are those of bits"),
         ({"lowest_rate": 0.5}, "lowest_rate = 0.5: "),
         ({"dataset": "nowhere.npz"}, "dataset = 'nowhere.npz': "),
         ({"replicates": 1}, "replicates = 1: "),
@@ -685,7 +684,7 @@ def test_the_same_numbers_in_one_process_or_two(run, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "STORE", tmp_path / "cells")
     monkeypatch.setattr(grid.weights, "FOLDER", tmp_path / "weights")
     monkeypatch.setattr(grid.joblib, "cpu_count", lambda: 2)
-    found = [arm for arm in arms.arms("digits", "mlp", "", (4, 2)) if arm.method == "ste"]
+    found = [arm for arm in arms.arms("digits", ["mlp"], [], (4, 2)) if arm.method == "ste"]
     monkeypatch.setattr(vision, "arms", lambda *_: found)
     settings = {arm: setting for arm, setting in tuning.chosen(run.tuning).items() if arm in found}
     again = benchmark.measured(vision.plan(**TINY).tests(settings), "networks")

@@ -4,7 +4,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -72,22 +72,28 @@ class Arm(NamedTuple):
         return own | {"learning_rate": learning_rate}
 
 
-def arms(dataset: str, names: str, few: str, widths: tuple[int, ...], chosen: str = "all") -> list[Arm]:
-    """Every method on the models of `names`, the few on the models of `few`: comma-separated.
+def arms(
+    dataset: str,
+    names: Sequence[str],
+    few: Sequence[str],
+    widths: Sequence[int],
+    chosen: Sequence[str] | str = "all",
+) -> list[Arm]:
+    """Every method on the models of `names`, the few on the models of `few`.
 
     chosen: "all", or names of methods: then these and plain training, on all those models. Raises
     ParameterError for a name that is unknown or stands twice.
     """
     everything, some = methods.named(), methods.named(lambda method: method.few)
-    listed("models", f"{names},{few}", MODELS)
+    each_known("models", [*names, *few], MODELS)
     if chosen != "all":
-        wanted = {"no_noise", *listed("methods", chosen, everything)}
+        wanted = {"no_noise", *each_known("methods", chosen, everything)}
         everything = some = [name for name in everything if name in wanted]
         if len(wanted) == 1:
             raise ParameterError(f"methods = {chosen!r}: name one to compare with plain training")
     found = []
-    for text, run in ((names, everything), (few, some)):
-        for model in listed("models", text, MODELS):
+    for models, run in ((names, everything), (few, some)):
+        for model in models:
             for name in run:
                 method = REGISTRY[name]
                 for bits in widths if method.for_bits else (NO_WIDTH,):
@@ -95,9 +101,8 @@ def arms(dataset: str, names: str, few: str, widths: tuple[int, ...], chosen: st
     return found
 
 
-def listed(what: str, text: str, known: Collection[str]) -> list[str]:
-    """The names between commas; raises ParameterError unless each is known and stands once."""
-    names = [name for name in map(str.strip, text.split(",")) if name]
+def each_known(what: str, names: Sequence[str], known: Collection[str]) -> Sequence[str]:
+    """The names; raises ParameterError unless each is known and stands once."""
     wrong = [n for n in names if n not in known] + [n for n in names if names.count(n) > 1]
     if wrong:
         raise ParameterError(f"{what}: {wrong[0]!r} is unknown or twice; known are {', '.join(known)}")

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from t0qat import claims, linear, statistics
 from t0qat.constants import REPORTED, XI, XI_SCALING
 from t0qat.experiments import Losses, table1_paired
-from t0qat.parameters import checked, number_list
+from t0qat.parameters import checked
 from t0qat.scale import CODE, column, in_batches, train_at
 
 RULED_OUT = 0.05  # p-value below which a setting is
@@ -30,9 +31,9 @@ def calibrate(
     *,
     calibration_replicates: int,
     seed: int = 0,
-    target_noises: str = "0, 0.1, 0.4, 0.7",
-    baseline_noises: str = "0, 0.2, 0.4, 0.8, 1.2, 2",
-    evaluation_noises: str = "0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5",
+    target_noises: Sequence[float] = (0, 0.1, 0.4, 0.7),
+    baseline_noises: Sequence[float] = (0, 0.2, 0.4, 0.8, 1.2, 2),
+    evaluation_noises: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5),
     epochs: int = 300,
     learning_rate: float = 0.005,
 ) -> dict[Setting, tuple[dict[str, Losses], dict[str, Losses]]]:
@@ -41,7 +42,8 @@ def calibrate(
     Each setting's two runs are those of experiments.published, with the methods that the paper
     reports; trainings are shared by the evaluation noises. Raises ParameterError before computing.
     """
-    noises, baselines, shifts = map(number_list, (target_noises, baseline_noises, evaluation_noises))
+    lists = target_noises, baseline_noises, evaluation_noises
+    noises, baselines, shifts = ([float(value) for value in each] for each in lists)
     scales = [*baselines, XI * XI_SCALING]
     task = {"seed": seed, "noises": noises, "shifts": shifts, "epochs": epochs, "rate": learning_rate}
     code = *CODE, sys.modules[__name__]

@@ -1,5 +1,6 @@
 """Experiments: parameters in, tidy tables out, one row a reported quantity."""
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from t0qat import linear, methods, pin, statistics
 from t0qat.constants import REPORTED, REPORTED_REDUCTION, XI_SCALING, reported_evaluation_noise
 from t0qat.linear import Moments
-from t0qat.parameters import bit_list, checked
+from t0qat.parameters import checked
 from t0qat.quantizers import CODES, SCALES, Grid, fake_quantize
 from t0qat.tasks import TASKS
 
@@ -135,9 +136,9 @@ class Cell(NamedTuple):
     grid: Grid
 
 
-def all_grids(bits: str) -> list[Grid]:
+def all_grids(bits: Iterable[int]) -> list[Grid]:
     """Every range and scale rule of the quantizer room at each of these bit-widths."""
-    pairs = [(b, r) for b in bit_list(bits) for r in CODES if (r, b) != ("narrow", 1)]
+    pairs = [(b, r) for b in bits for r in CODES if (r, b) != ("narrow", 1)]
     return [Grid(b, r, s) for b, r in pairs for s in SCALES]
 
 
@@ -153,7 +154,7 @@ def integer_grids(
     *,
     replicates: int,
     seed: int = 0,
-    bits: str = "8, 4, 3, 2",
+    bits: Sequence[int] = (8, 4, 3, 2),
     target: str = "sum",
     target_noise: float = 0.1,
     xi_scaling: float = XI_SCALING,

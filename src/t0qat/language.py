@@ -10,19 +10,20 @@ blocks about other text of the same kind.
 
 import json
 import platform
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
 from t0qat import corpora, fine_tuning, grid, language_models, statistics, trained
-from t0qat.arms import KEYS, NO_WIDTH, Arm, listed
+from t0qat.arms import KEYS, NO_WIDTH, Arm, each_known
 from t0qat.benchmark import NUMBERS, Jobs, files, measured, tuned
 from t0qat.benchmark import Run as Measured
 from t0qat.compare import Metric
 from t0qat.fine_tuning import EVERYTHING, GROUPS, layout, numbered, pretraining_cell
 from t0qat.methods import REGISTRY
-from t0qat.parameters import ParameterError, bit_list, checked
+from t0qat.parameters import ParameterError, checked
 from t0qat.tuning import FIRST, Setting, rivals_of
 
 METHODS = ("no_noise", "t0_qat", "t0_qat_tuned", "xi_alone", "gptq", "ste", "lsq")
@@ -84,11 +85,11 @@ def plan(
     *,
     replicates: int,
     corpus: str = corpora.DEFAULT,
-    model: str = "small_gpt2, small_llama",
-    variants: str = "groups, everything",
-    methods: str = "all",
-    bits: str = "8, 4, 3, 2",
-    trained_bits: str = "4, 3, 2",
+    models: Sequence[str] = ("small_gpt2", "small_llama"),
+    variants: Sequence[str] = ("groups", "everything"),
+    methods: Sequence[str] | str = "all",
+    bits: Sequence[int] = (8, 4, 3, 2),
+    trained_bits: Sequence[int] = (4, 3, 2),
     trainings: int = 28,
     tuning_starts: int = 2,
     rates: int = 3,
@@ -108,32 +109,26 @@ def plan(
 ) -> Plan:
     """What `benchmark` with these parameters will train. Raises ParameterError, one line.
 
-    methods: "all", or names from METHODS with commas; plain fine-tuning is always run. bits: that models
+    methods: "all", or names from METHODS; plain fine-tuning is always run. bits: that models
     are read at; trained_bits: those that methods of one bit-width train for. trainings: that tune an
     arm, from so many tuning_starts.
     """
-    widths, own_bits = bit_list(bits), bit_list(trained_bits)
-    if not {*widths} <= {*range(2, 9)}:
+    if not {*bits} <= {*range(2, 9)}:
         raise ParameterError(f"bits = {bits!r}: language models are read at 2 to 8 bits")
-    if not {*own_bits} <= {*widths}:
+    if not {*trained_bits} <= {*bits}:
         raise ParameterError(f"trained_bits = {trained_bits!r}: allowed are those of bits = {bits!r}")
-    names = [name.strip() for name in model.split(",")]
-    if len({*names}) < len(names):
-        raise ParameterError(f"model = {model!r}: a model stands there twice")
     text = corpora.load(corpus)
-    for name in names:
+    for name in models:
         _try(text, name, context, blocks)
-    endings = [f"_{word.strip()}" for word in variants.split(",") if word.strip()]
-    if not {*endings} <= {GROUPS, EVERYTHING}:
-        raise ParameterError(f"variants = {variants!r}: allowed are groups and everything")
-    wanted = {"no_noise", *(METHODS if methods == "all" else listed("methods", methods, METHODS))}
+    endings = [f"_{word}" for word in variants]
+    wanted = {"no_noise", *(METHODS if methods == "all" else each_known("methods", methods, METHODS))}
     every = [method for method in METHODS if method in wanted]
     run = {
         GROUPS: [method for method in every if method in ON_GROUPS],
         EVERYTHING: [method for method in every if method in ON_EVERYTHING],
     }
-    arms = [arm for name in names for arm in _arms(corpus, name, every, own_bits)]
-    others = [arm for n in names for e in endings for arm in _arms(corpus, n + e, run[e], own_bits)]
+    arms = [arm for name in models for arm in _arms(corpus, name, every, trained_bits)]
+    others = [arm for n in models for e in endings for arm in _arms(corpus, n + e, run[e], trained_bits)]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     both = {"context": context, "schedule": schedule, "seed": seed, "device": device}
@@ -143,12 +138,12 @@ def plan(
     shared = both | {"steps": steps, "batch_size": batch_size}
     judged = {"blocks": blocks, "block_windows": block_windows}
     tested = dict.fromkeys([*arms, *others], replicates)
-    jobs = Jobs(rivals, fine_tuning.train, shared, widths, tested, (), judged)
+    jobs = Jobs(rivals, fine_tuning.train, shared, tuple(bits), tested, (), judged)
     variants = {arm: arm._replace(model=layout(arm.model)[0]) for arm in others}
     return Plan(jobs, variants, pretraining, tuning_starts)
 
 
-def _arms(corpus: str, model: str, names: list[str], widths: tuple[int, ...]) -> list[Arm]:
+def _arms(corpus: str, model: str, names: list[str], widths: Sequence[int]) -> list[Arm]:
     return [
         Arm(corpus, model, name, bits)
         for name in names

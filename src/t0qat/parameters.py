@@ -2,9 +2,7 @@
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -37,31 +35,17 @@ def either(first: Rule, second: Rule) -> Rule:
     return Rule(first.type | second.type, f"{first.allowed} or {second.allowed}")
 
 
-def bit_list(text: str) -> tuple[int, ...]:
-    """Bit-widths from text: `bit_list("8, 4, 3, 2") == (8, 4, 3, 2)`.
+def several(of: Rule, example: list, least: int = 1, rising: bool = False) -> Rule:
+    """A list of such values, each once and, if it is rising, each larger than the one before."""
 
-    Raises ValueError unless each is a whole number from 1 to 16 and none stands twice.
-    """
-    bits = tuple(int(word) if word.strip().isdecimal() else 0 for word in text.split(","))
-    if not all(1 <= b <= 16 for b in bits) or len(set(bits)) < len(bits):
-        raise ValueError(text)
-    return bits
+    def in_order(values: list) -> list:
+        if len({*values}) < len(values) or (rising and values != sorted(values)):
+            raise ValueError(values)
+        return values
 
-
-def number_list(text: str) -> tuple[float, ...]:
-    """Rising numbers from text: `number_list("0, 0.1, 1e3") == (0.0, 0.1, 1000.0)`.
-
-    Raises ValueError unless each is finite, at least 0, and larger than the one before.
-    """
-    values = tuple(map(float, text.split(",")))
-    if not all(0 <= v < math.inf for v in values) or any(a >= b for a, b in pairwise(values)):
-        raise ValueError(text)
-    return values
-
-
-def words(read: Callable[[str], Any], allowed: str) -> Rule:
-    """Text that `read` turns into values, or raises ValueError."""
-    return Rule(Annotated[str, Field(strict=True), AfterValidator(lambda t: read(t) and t)], allowed)
+    many = Annotated[list[of.type], Field(min_length=least), AfterValidator(in_order)]
+    order = "rising" if rising else "each once"
+    return Rule(many, f"a list, {order}, of what is each {of.allowed}, such as {example}")
 
 
 def pattern(expression: str, allowed: str) -> Rule:
@@ -69,9 +53,10 @@ def pattern(expression: str, allowed: str) -> Rule:
     return Rule(Annotated[str, Field(strict=True, pattern=rf"\A(?:{expression})\z")], allowed)
 
 
-MODEL_LIST = "names of image networks, with commas, such as 'mlp, small_cnn'"
-
-FOLDER = r"/?\w[\w. -]*(/\w[\w. -]*)*/?"
+WIDTHS = several(whole(1, 16), [8, 4, 3, 2])
+NOISES = several(number(0, 1e9), [0, 0.1, 1], rising=True)
+NETWORK = pattern("[a-z][a-z0-9_]*", "the name of a network")
+METHOD = pattern(r"[a-zA-Z]\w*", "the name of a training method")
 
 # One line a parameter. A name means the same in every notebook.
 RULES = {
@@ -84,10 +69,10 @@ RULES = {
     "evaluation_noise": either(number(0, 1e6), choice("reported")),
     "target": choice("sum", "normal"),
     "target_noise": number(0, 1e6),
-    "bits": words(bit_list, "bit-widths from 1 to 16, each once, such as '8, 4, 3, 2'"),
+    "bits": WIDTHS,
     "draws": whole(100, 100_000_000),
-    "noise_scales": words(number_list, "rising numbers from 0, such as '0.01, 0.1, 1'"),
-    "training_noises": words(number_list, "rising numbers from 0, such as '0, 0.1, 1'"),
+    "noise_scales": NOISES,
+    "training_noises": NOISES,
     "networks": whole(2, 100_000),
     "noise_pairs": whole(1, 1_000_000),
     "probes": whole(1, 1_000_000),
@@ -101,21 +86,21 @@ RULES = {
     "tuning_points": whole(2, 1000),
     "calibration_replicates": whole(2, 10_000_000),
     "tolerance": number(1e-9, 1),
-    "target_noises": words(number_list, "rising numbers of at least 0, such as '0, 0.1, 0.5'"),
-    "baseline_noises": words(number_list, "rising numbers of at least 0, such as '0, 0.1, 0.5'"),
-    "evaluation_noises": words(number_list, "rising numbers of at least 0, such as '0.1, 0.5'"),
+    "target_noises": NOISES,
+    "baseline_noises": NOISES,
+    "evaluation_noises": NOISES,
     "dataset": pattern(
         r"[A-Za-z]\w*|[^\n]+\.npz", "'digits', a name on OpenML, or the path of an .npz file"
     ),
-    "readers": pattern(r"([a-z0-9_]+(, *[a-z0-9_]+)*)?", "names of networks, with commas, or ''"),
-    "models": pattern(r"[a-z_]+(, *[a-z_]+)*", MODEL_LIST),
-    "few_models": pattern(r"([a-z_]+(, *[a-z_]+)*)?", f"{MODEL_LIST}, or ''"),
-    "methods": pattern(
-        r"[a-zA-Z]\w*(, *[a-zA-Z]\w*)*",
-        "names of training methods, with commas, such as 'ste, lsq', or 'all'",
+    "readers": several(NETWORK, ["mlp", "small_gpt2"], least=0),
+    "models": several(
+        pattern(r"/?\w[\w. -]*(/\w[\w. -]*)*/?", "a network's name, a checkpoint's folder or hub id"),
+        ["mlp", "small_cnn"],
     ),
+    "few_models": several(NETWORK, ["mlp"], least=0),
+    "methods": either(several(METHOD, ["ste", "lsq"]), choice("all")),
     "few_replicates": whole(2, 10_000_000),
-    "trained_bits": words(bit_list, "bit-widths from 1 to 16, each once, such as '4, 3, 2'"),
+    "trained_bits": WIDTHS,
     "trainings": whole(1, 1_000_000),
     "tuning_starts": whole(1, 100_000),
     "rates": whole(1, 1000),
@@ -127,11 +112,7 @@ RULES = {
     "corpus": pattern(
         r"[a-z_]+|[^\n]+\.\w+", "'pydoc_topics', or the path of a text file, such as 'my.txt'"
     ),
-    "model": pattern(
-        rf"{FOLDER}(, *{FOLDER})*",
-        "names of small models, folders of checkpoints or hub ids, with commas",
-    ),
-    "variants": pattern(r"([a-z]+(, *[a-z]+)*)?", "'groups', 'everything', both with a comma, or ''"),
+    "variants": several(choice("groups", "everything"), ["groups"], least=0),
     "context": whole(2, 1_000_000),
     "pretraining_steps": whole(1, 10_000_000),
     "pretraining_batch_size": whole(1, 1_000_000),
@@ -166,7 +147,7 @@ def check(values: Mapping[str, Any]) -> None:
             TypeAdapter(RULES[name].type).validate_python(value)
         except ValidationError:
             raise ParameterError(f"{shown}: allowed is {RULES[name].allowed}") from None
-    if values.get("grid_range") == "narrow" and 1 in bit_list(values.get("bits", "2")):
+    if values.get("grid_range") == "narrow" and 1 in values.get("bits", []):
         raise ParameterError(f"bits = {values['bits']!r}: the narrow range needs 2 to 16 bits")
 
 

@@ -9,7 +9,7 @@ tasks.TASKS.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ from t0qat import (
     tuning,
     vision,
 )
-from t0qat.arms import listed
+from t0qat.arms import each_known
 from t0qat.benchmark import Jobs, tuned
 from t0qat.constants import XI, XI_SCALING
 from t0qat.experiments import Cell
@@ -158,7 +158,7 @@ def curves(
     replicates: int,
     network_replicates: int,
     few_replicates: int,
-    readers: str = ", ".join(["mlp", "small_cnn", *SMALL]),
+    readers: Sequence[str] = ("mlp", "small_cnn", *SMALL),
     seed: int = 0,
     target: str = "sum",
     target_noise: float = 0.1,
@@ -174,7 +174,7 @@ def curves(
 ) -> dict[Cell, Measured]:
     """Every subject, method and variant on every grid of 1 to 16 bits, in one process a processor core.
 
-    readers: names in READERS, with commas. Of networks, image models have network_replicates, or
+    readers: names in READERS. Of networks, image models have network_replicates, or
     few_replicates where the noise is loud, and language models have few_replicates; network_epochs,
     trainings, pretraining_steps and steps are what vision.plan and language.plan call epochs and so on.
 
@@ -190,20 +190,20 @@ def curves(
 
 def plans(settings: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
     """What the benchmarks plan for the networks that these parameters of `curves` name."""
-    names = listed("readers", settings["readers"], READERS)
+    names = each_known("readers", settings["readers"], READERS)
     shared = {name: settings[name] for name in ("trainings", "seed", "device")}
     few, images, texts = settings["few_replicates"], None, None
     others = [method for method in asked() if method != "no_noise"]  # which always runs
     if models := [name for name in names if name in IMAGE_READERS]:
         images = vision.plan(
-            models=", ".join(models), few_models="", methods=", ".join(others),
+            models=models, few_models=[], methods=others,
             replicates=settings["network_replicates"], few_replicates=few,
             epochs=settings["network_epochs"], **shared,
         )  # fmt: skip
     if models := [name for name in names if name in TEXT_READERS]:
         others = [method for method in others if method in language.METHODS]
         texts = language.plan(
-            model=", ".join(models), variants="", methods=", ".join(others), replicates=few,
+            models=models, variants=[], methods=others, replicates=few,
             pretraining_steps=settings["pretraining_steps"], steps=settings["steps"], **shared,
         )  # fmt: skip
     return images, texts

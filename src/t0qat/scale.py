@@ -7,7 +7,7 @@ data and draws at every scale, and the bits that it would have alone.
 
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -217,7 +217,7 @@ def tuning(
     replicates: int,
     seed: int = 0,
     tuning_points: int = 20,
-    bits: str = "8, 4, 3, 2",
+    bits: Sequence[int] = (8, 4, 3, 2),
     target: str = "sum",
     target_noise: float = 0.1,
     epochs: int = 300,
@@ -234,7 +234,7 @@ def tuning(
     """
     tried = scalings(tuning_points)
     task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
-    task |= {"epochs": epochs, "bits": bits}
+    task |= {"epochs": epochs, "bits": list(bits)}
     parts = in_batches(_tuned, CODE, replicates, (XI * tried).tolist(), **task)
     joined = np.concatenate(parts, -1)  # (data sets, noise and what is left, arms, replicates)
     return {
@@ -306,7 +306,7 @@ def constants(
     *,
     replicates: int,
     seed: int = 0,
-    bits: str = "8, 4, 3, 2",
+    bits: Sequence[int] = (8, 4, 3, 2),
     target: str = "sum",
     target_noise: float = 0.1,
     epochs: int = 300,
@@ -326,7 +326,7 @@ def constants(
     products = [XI * XI_SCALING, *(magnitudes * multipliers)]
     scales = [0.0, *magnitudes, *products]
     task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
-    task |= {"epochs": epochs, "bits": bits, "products": len(products)}
+    task |= {"epochs": epochs, "bits": list(bits), "products": len(products)}
     parts = in_batches(_at_constants, CODE, replicates, scales, **task)
     added, same = [], []
     for dataset, batches in zip(TASKS, zip(*parts, strict=True), strict=True):

@@ -7,7 +7,7 @@ moments are closed forms and whose distribution follows from its characteristic 
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from t0qat import constants, grid, linear, methods, models, pin, statistics, streams, tasks, training
 from t0qat.constants import REPORTED_REDUCTION, XI, XI_SCALING
 from t0qat.methods import View
-from t0qat.parameters import checked, number_list
+from t0qat.parameters import checked
 from t0qat.streams import stream
 from t0qat.tasks import Data, digits, synthetic
 
@@ -108,7 +108,7 @@ def reduction_chances(first: Drop, second: Drop, reductions=REDUCTIONS) -> np.nd
 def exact_laws(
     *,
     draws: int,
-    noise_scales: str,
+    noise_scales: Sequence[float],
     seed: int = 0,
     target_noise: float = 0.1,
     xi_scaling: float = XI_SCALING,
@@ -135,7 +135,7 @@ def exact_laws(
         task = {"target": target, "target_noise": target_noise, "seed": seed, "draws": draws}
         task["weights"] = {name: v[:, 0].tolist() for name, v in weights.items()}
         cells += [
-            grid.Cell(_laws_at, task | {"scale": scale}, CODE) for scale in number_list(noise_scales)
+            grid.Cell(_laws_at, task | {"scale": scale}, CODE) for scale in map(float, noise_scales)
         ]
     done = grid.run(cells, "noise scales")
     return tuple(pd.DataFrame(list(chain(*parts))) for parts in zip(*done, strict=True))
@@ -246,7 +246,7 @@ def expansion(
     networks: int,
     noise_pairs: int,
     probes: int,
-    training_noises: str,
+    training_noises: Sequence[float],
     seed: int = 0,
     epochs: int = 300,
     learning_rate: float = 0.005,
@@ -260,7 +260,7 @@ def expansion(
     part, without noise; weight_norm: of all parameters, as a multiple of that at the start; curvature:
     tr(H)), mean, ci_low, ci_high, n.
     """
-    settings = {"scales": number_list(training_noises), "pairs": noise_pairs, "probes": probes}
+    settings = {"scales": [*map(float, training_noises)], "pairs": noise_pairs, "probes": probes}
     settings |= {"seed": seed, "epochs": epochs, "learning_rate": learning_rate}
     cells = [
         grid.Cell(_shaken_networks, {"name": name, "replicate": i} | settings, CODE)

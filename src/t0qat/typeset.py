@@ -56,7 +56,7 @@ def typeset(every: list[Notebook], run: Run) -> None:
 def build_macros(made: dict[str, dict], run: Run) -> str:
     """Version, code hash, profile, marks and parameters, as the PDF shows them."""
     settings = {
-        f"{receipt['experiment']}/{key}": escape(str(value))
+        f"{receipt['experiment']}/{key}": escape(in_words(value))
         for receipt in made.values()
         for key, value in receipt["parameters"].items()
     }
@@ -70,10 +70,15 @@ def build_macros(made: dict[str, dict], run: Run) -> str:
     )
 
 
+def in_words(value: object) -> str:
+    """A parameter's value as text shows it: a list without brackets and quotes."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def marks(made: dict[str, dict]) -> list[str]:
     """What sets the results of these receipts apart: changed parameters, files edited by hand."""
     changed = [
-        f"{name}: {key} = {value}"
+        f"{name}: {key} = {in_words(value)}"
         for name, receipt in made.items()
         for key, value in receipt["changed_parameters"].items()
     ]

@@ -8,6 +8,8 @@ about new splits and starts, not about new images. Batch normalization keeps the
 statistics.
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 import torch
 
@@ -15,7 +17,7 @@ from t0qat import export, images, trial
 from t0qat.arms import arms
 from t0qat.benchmark import Jobs, Run, files, measured, tuned
 from t0qat.compare import Metric
-from t0qat.parameters import ParameterError, bit_list, checked
+from t0qat.parameters import ParameterError, checked
 from t0qat.tuning import rivals_of
 
 ACCURACY = Metric("accuracy", less_is_better=False)
@@ -27,11 +29,11 @@ def plan(
     replicates: int,
     few_replicates: int,
     dataset: str = "digits",
-    models: str = "small_cnn, deep_cnn",
-    few_models: str = "mlp, residual_cnn",
-    methods: str = "all",
-    bits: str = "8, 4, 3, 2",
-    trained_bits: str = "4, 3, 2",
+    models: Sequence[str] = ("small_cnn", "deep_cnn"),
+    few_models: Sequence[str] = ("mlp", "residual_cnn"),
+    methods: Sequence[str] | str = "all",
+    bits: Sequence[int] = (8, 4, 3, 2),
+    trained_bits: Sequence[int] = (4, 3, 2),
     trainings: int = 28,
     rates: int = 3,
     lowest_rate: float = 0.01,
@@ -44,26 +46,26 @@ def plan(
 ) -> Jobs:
     """What `benchmark` with these parameters will train. Raises ParameterError, one line.
 
-    models, few_models and methods: comma-separated names, as arms.arms takes them. bits: that networks
+    models, few_models and methods: as arms.arms takes them. bits: that networks
     are read at; trained_bits: those that methods of one bit-width train for. trainings: that tune an
     arm.
     """
-    widths, trained = bit_list(bits), bit_list(trained_bits)
-    if not {*widths} <= {*range(2, 9)}:
+    if not {*bits} <= {*range(2, 9)}:
         raise ParameterError(f"bits = {bits!r}: image networks are read at 2 to 8 bits")
-    if not {*trained} <= {*widths}:
+    if not {*trained_bits} <= {*bits}:
         raise ParameterError(f"trained_bits = {trained_bits!r}: allowed are those of bits = {bits!r}")
     images.load(dataset)
-    found = arms(dataset, models, few_models, trained, methods)
+    found = arms(dataset, models, few_models, trained_bits, methods)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     shared = {"epochs": epochs, "batch_size": batch_size, "schedule": schedule, "seed": seed}
     shared |= {"device": device}
-    few = {name.strip() for name in few_models.split(",")}
     rivals = rivals_of(found, trainings, rates, lowest_rate, highest_rate, loud=True)
     less = min(few_replicates, replicates)
-    tested = {arm: less if arm.registered.loud or arm.model in few else replicates for arm in found}
-    return Jobs(rivals, trial.train, shared, widths, tested, (export,))
+    tested = {
+        arm: less if arm.registered.loud or arm.model in few_models else replicates for arm in found
+    }
+    return Jobs(rivals, trial.train, shared, tuple(bits), tested, (export,))
 
 
 def benchmark(**parameters) -> Run:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from t0qat import notebooks, places
 from t0qat.explorer.measure import Setting
-from t0qat.parameters import ParameterError, bit_list
+from t0qat.parameters import ParameterError
 
 EVERYWHERE = "xi_scaling", "baseline_noise", "evaluation_noise", "target", "grid_range", "grid_scale"
 
@@ -24,9 +24,8 @@ def content(setting: Setting) -> tuple[str, list[str]]:
         if "target" in notebook.defaults:
             own[notebook.name] = {"replicates": setting.replicates}
             usual = (notebook.defaults | notebook.profiles["paper"]).get("bits")
-            if usual and setting.bits not in bit_list(usual):
-                widths = sorted({*bit_list(usual), setting.bits}, reverse=True)
-                own[notebook.name]["bits"] = ", ".join(map(str, widths))
+            if usual and setting.bits not in usual:
+                own[notebook.name]["bits"] = sorted({*usual, setting.bits}, reverse=True)
     for notebook in every:
         everywhere = {name: value for name, value in values.items() if name in notebook.defaults}
         notebook.parameters("paper", everywhere | own.get(notebook.name, {}))
