@@ -20,6 +20,7 @@ from t0qat.exhibits.theory import NETWORK_LABELS, at_fitted_noise
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
 from t0qat.experiments import QUANTITIES, Losses
 from t0qat.methods import METHODS, REGISTRY, named
+from t0qat.quantizers import SCALES
 from t0qat.tasks import IMAGES, TASKS
 
 COLUMN, TEXT = 3.4, 6.2  # inches
@@ -601,6 +602,14 @@ def _matrix(
     return figure
 
 
+# Scale rule -> marker, what is in it, how far below the row's middle, name.
+MARKS = {
+    "absmax": ("o", "white", -0.2, "absmax"),
+    "mse": ("o", "black", 0.2, "least squared error"),
+    "learned": ("x", "black", 0, "learned"),
+}
+
+
 def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
     """Accuracy and rank of every method on one model, one panel a bit-width, with 95 % intervals.
 
@@ -619,11 +628,7 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
     widths = _widths(rows[rows.eval_bits != FLOAT])
     across = min(2, len(widths))
     down = -(-len(widths) // across)
-    marks = {  # marker, what is in it, how far below the row's middle, name
-        "absmax": ("o", "white", -0.2, "absmax"),
-        "mse": ("o", "black", 0.2, "least squared error"),
-        "learned": ("x", "black", 0, "learned"),
-    }
+    marks = {rule: MARKS.get(rule, ("D", "0.6", 0, rule)) for rule in (*SCALES, "learned")}
     with mpl.rc_context(FONT | {"ytick.labelsize": 6.5}):
         height = 0.7 + down * (0.35 + 0.13 * len(order))
         figure, panels = plt.subplots(

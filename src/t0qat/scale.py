@@ -18,7 +18,7 @@ from torch import Tensor
 from t0qat import constants as physics
 from t0qat import experiments, grid, linear, methods, quantizers, statistics, streams, tasks
 from t0qat.constants import CONSTANTS, XI, XI_SCALING, reported_evaluation_noise
-from t0qat.experiments import QUANTITIES, Losses, all_grids, disturbed, rounded
+from t0qat.experiments import AVERAGED, QUANTITIES, Losses, all_grids, disturbed, rounded
 from t0qat.linear import Moments
 from t0qat.methods import additive_noise
 from t0qat.parameters import checked
@@ -245,7 +245,7 @@ def tuning(
 
 def _tuned(first, stop, scales, seed, bits, target, target_noise, epochs, rate) -> list[list]:
     """For each of TASKS: the noise of ARMS and what it leaves unexplained, both (arms, replicates)."""
-    chunk, grids, tried = range(first, stop), all_grids(bits), column(scales)
+    chunk, grids, tried = range(first, stop), all_grids(bits, AVERAGED), column(scales)
     arms = []
     for dataset in TASKS:
         data = [*linear.data(dataset, chunk, seed, target=target, target_noise=target_noise)]
@@ -352,7 +352,7 @@ def _at_constants(
 
     The differences are those of parameters at the last `products` scales from the first of these.
     """
-    chunk, grids, at = range(first, stop), all_grids(bits), column(scales)
+    chunk, grids, at = range(first, stop), all_grids(bits, AVERAGED), column(scales)
     _, once, back = np.unique(at, return_index=True, return_inverse=True)  # equal scales: rounded once
     found = []
     for dataset in TASKS:

@@ -20,8 +20,9 @@ from t0qat.exhibits.benchmark import (
     widths_of,
 )
 from t0qat.exhibits.words import Results, one, plus_minus, rows_of, span, with_interval
-from t0qat.latex import tabular, thin
+from t0qat.latex import escape, tabular, thin
 from t0qat.methods import named
+from t0qat.quantizers import SCALES
 
 WIDE = 0.05  # half-width of an interval that hints at trainings that failed
 
@@ -125,9 +126,9 @@ def rules(results: Results) -> tuple[str, dict[str, str]]:
     table = table[(table.metric == "accuracy") & own_width(table) & (table.eval_bits != FLOAT)]
     models, every = has_all_methods(results["vision"]), widths_of(table)
     widths = [bits for bits in every if bits < 8] or every
-    labels = {"absmax": "absmax", "mse": "MSE", "learned": "learned"}
     rows, breaks = [], []
-    for rule, label in labels.items():
+    for rule in (*SCALES, "learned"):
+        label = "MSE" if rule == "mse" else escape(rule)
         breaks.append(len(rows))
         for method in named(lambda method: method.few and not method.loud):
             cells = [
