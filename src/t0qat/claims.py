@@ -1,12 +1,5 @@
-"""The paper's claims, and the rule by which results decide each.
+"""The rule by which results decide the paper's claims, which paper/claims.toml declares.
 
-The rule and the tests of C1 and C2 on the linear layer were written after first results of the same
-experiments had been seen, and Student's t took the normal variable's place in it after C3 to C6 and C12
-were decided. The tests on image networks stood before any full run, but after a pilot of two seeds; a
-first full run, in which some trainings broke down for want of a warm-up, was seen and thrown away. The
-tests on language models stood before any full run, but after trials of one replicate. After all results
-had been seen, tuning and the rule for rounding changed, and precision came to ask the networks of the
-benchmarks, for their loss; the tests stayed as they were.
 A test compares an estimate with a value that the claim needs it to lie below or above.
 Its standard error is read off its 95 % interval, its two-sided p-value is that of Student's t, and the
 p-values of all tests are corrected together by Holm's method. Where the corrected p-value is below
@@ -17,17 +10,26 @@ compared value itself, to the last bit, there is nothing to test, nor where a ru
 did not measure what is asked: not testable here.
 """
 
+import itertools
 import math
-from typing import NamedTuple
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 from scipy import stats
 
-from t0qat.arms import model_label
+from t0qat import places
 from t0qat.statistics import LEVEL, holm, standardized_effect
 
 SUPPORTED, CONTRADICTED, UNCLEAR = "supported", "contradicted", "not supported"
 UNTESTABLE = "not testable here"
+DECLARED = places.ROOT / "paper" / "claims.toml"
+
+
+class ClaimsError(ValueError):
+    """Declared claims that are not as they must be, in one line."""
 
 
 class Comparison(NamedTuple):
@@ -49,301 +51,47 @@ class Claim(NamedTuple):
     tests: tuple[Comparison, ...]
 
 
-def _grids(dataset: str, quantity: str, words: str) -> Comparison:
-    statistic = (
-        f"{words}, T0-QAT minus Standard QAT, mean over INT8 to INT2 and all grids, {dataset} data"
-    )
-    return Comparison(
-        statistic, "integer_grids_overall", {"dataset": dataset, "quantity": quantity}, "below"
-    )
-
-
-def _flips(dataset: str) -> Comparison:
-    return Comparison(
-        "loss added by flipping the two lowest bits of every INT8 code, T0-QAT minus Standard QAT,"
-        f" {dataset} data",
-        "precision_flips",
-        {"dataset": dataset, "bits": 8, "flipped": 2, "method": "t0_qat", "other": "standard_qat"},
-        "below",
-    )
-
-
-# Share of the target's variance that a rounded model leaves unexplained, mean over INT8 to INT2 and all
-# grids. "No tuning" holds where tuning would gain less than a hundredth of that variance.
-TUNING_MARGIN = 0.01
-
-
-def _tuning(dataset: str, arm: str, other: str, words: str, value: float = 0.0) -> Comparison:
-    against = f", against {value:g}" if value else ""
-    return Comparison(
-        f"unexplained variance after rounding, {words}{against}, {dataset} data",
-        "scale_tuning",
-        {"dataset": dataset, "quantity": "unexplained", "arm": arm, "other_arm": other},
-        "below",
-        value,
-    )
-
-
-def _neighbour(scaling: str, factor: float, words: str) -> Comparison:
-    return Comparison(
-        f"quantized loss as published, {words}",
-        "scale_neighbours",
-        {"scaling": scaling, "factor": factor, "quantity": "quantized"},
-        "below",
-    )
-
-
-def _knee(dataset: str) -> Comparison:
-    return Comparison(
-        "bits between the knee and where the step equals xi, T0-QAT, full range, absmax, against 1,"
-        f" {dataset} data",
-        "precision_knee",
-        {"dataset": dataset, "method": "t0_qat", "range": "full", "scale": "absmax"}
-        | {"quantity": "distance"},
-        "below",
-        1.0,
-    )
-
-
-# What a rounded network may lose and count as accurate as another: one image in a hundred.
-ACCURACY_MARGIN = 0.01
-NETWORKS = ("small_cnn", "deep_cnn", "residual_cnn")
-TRAINED = {"t0_qat": "T0-QAT as published", "t0_qat_tuned": "T0-QAT tuned"}
-
-
-def _accuracy(model: str, method: str, against: str, words: str, value: float = 0.0) -> Comparison:
-    """Mean over bit-widths, each at the method's own scale rule."""
-    margin = f", against {value:g}" if value else ""
-    return Comparison(
-        f"accuracy, mean over INT8 to INT2, {TRAINED[method]} minus {words}{margin},"
-        f" {model_label(model)}",
-        "vision_any_paired",
-        {"dataset": "digits", "model": model, "method": method, "against": against}
-        | {"scale_rule": "own", "quantity": "mean"},
-        "above",
-        value,
-    )
-
-
-def _accuracy_at(
-    bits: int, model: str, method: str, against: str, words: str, file: str = "vision_paired"
-) -> Comparison:
-    """At one bit-width, up to the margin; 32: not rounded."""
-    at = f"at INT{bits}" if bits < 32 else "before rounding"
-    margin = f"against {-ACCURACY_MARGIN:g}"
-    return Comparison(
-        f"accuracy {at}, {TRAINED[method]} minus {words}, {margin}, {model_label(model)}",
-        file,
-        {"dataset": "digits", "model": model, "method": method, "against": against}
-        | {"eval_bits": bits, "scale_rule": "own" if bits < 32 else "none"},
-        "above",
-        -ACCURACY_MARGIN,
-    )
-
-
-# What a rounded language model may need more and count as good as another.
-BITS_MARGIN = 0.02  # bits per character
-LANGUAGE_MODELS = ("small_gpt2", "small_llama")
-
-
-def _bits(model: str, method: str, against: str, words: str, value: float = 0.0) -> Comparison:
-    """Mean over bit-widths, each at the method's own scale rule."""
-    margin = f", against {value:g}" if value else ""
-    return Comparison(
-        f"bits per character, mean over INT8 to INT2, {TRAINED[method]} minus {words}{margin},"
-        f" {model_label(model)}",
-        "language_any_paired",
-        {"dataset": "pydoc_topics", "model": model, "method": method, "against": against}
-        | {"scale_rule": "own", "quantity": "mean"},
-        "below",
-        value,
-    )
-
-
-def _bits_at(
-    bits: int, model: str, method: str, against: str, words: str, file: str = "language_paired"
-) -> Comparison:
-    """At one bit-width, up to the margin; 32: not rounded."""
-    at = f"at INT{bits}" if bits < 32 else "before rounding"
-    return Comparison(
-        f"bits per character {at}, {TRAINED[method]} minus {words}, against {BITS_MARGIN:g},"
-        f" {model_label(model)}",
-        file,
-        {"dataset": "pydoc_topics", "model": model, "method": method, "against": against}
-        | {"eval_bits": bits, "scale_rule": "own" if bits < 32 else "none"},
-        "below",
-        BITS_MARGIN,
-    )
-
-
-def _constant(name: str, words: str) -> Comparison:
-    return Comparison(
-        f"unexplained variance after rounding, {words} at scaling 1 minus no noise, diabetes data",
-        "constants",
-        {"dataset": "diabetes", "constant": name, "quantity": "unexplained_added"},
-        "below",
-    )
-
-
-CLAIMS = (
-    Claim(
-        "C1",
-        "4.1, 4.2",
-        "Quantization costs a model trained with T0-QAT less",
-        (
-            Comparison(
-                "expected drop under the published noise, T0-QAT minus Standard QAT",
-                "table1_paired",
-                {"quantity": "drop_difference"},
-                "below",
-            ),
-            _grids("synthetic", "drop", "drop"),
-            _grids("diabetes", "drop", "drop"),
-        ),
-    ),
-    Claim(
-        "C2",
-        "abstract, 4.2",
-        "T0-QAT is the more robust choice: its user ends up with the smaller loss",
-        (
-            Comparison(
-                "chance that T0-QAT ends with the larger quantized loss, against one half",
-                "table1_paired",
-                {"quantity": "chance_t0_worse_quantized"},
-                "below",
-                0.5,
-            ),
-            _grids("synthetic", "quantized", "quantized loss"),
-            _grids("diabetes", "quantized", "quantized loss"),
-            _accuracy("small_cnn", "t0_qat", "plain", "plain training"),
-            _accuracy("deep_cnn", "t0_qat", "plain", "plain training"),
-            *(_bits(model, "t0_qat", "plain", "plain fine-tuning") for model in LANGUAGE_MODELS),
-        ),
-    ),
-    Claim(
-        "C3",
-        "4.2",
-        "Models trained with it ignore changes in the lower bits",
-        (_flips("synthetic"), _flips("diabetes"), _flips("digits")),
-    ),
-    Claim(
-        "C4",
-        "4.2",
-        "xi regularizes well without empirical tuning",
-        (
-            _tuning("synthetic", "published", "plain", "T0-QAT as published minus no noise"),
-            _tuning("synthetic", "published", "tuned", "as published minus tuned", TUNING_MARGIN),
-            _tuning("diabetes", "published", "plain", "T0-QAT as published minus no noise"),
-            _tuning("diabetes", "xi_alone", "plain", "xi at scaling 1 minus no noise"),
-            _tuning("diabetes", "published", "tuned", "as published minus tuned", TUNING_MARGIN),
-            _tuning("diabetes", "xi_alone", "tuned", "xi at scaling 1 minus tuned", TUNING_MARGIN),
-            _tuning("diabetes", "published", "matched", "as published minus noise of the grid's step"),
-        ),
-    ),
-    Claim(
-        "C5",
-        "2.1",
-        "xi is special, not an empirical setting",
-        (
-            _neighbour("published", 0.5, "published noise scale minus half of it"),
-            _neighbour("published", 2.0, "published noise scale minus twice of it"),
-            _neighbour("xi_alone", 0.5, "noise scale xi minus half of it"),
-            _neighbour("xi_alone", 2.0, "noise scale xi minus twice of it"),
-        ),
-    ),
-    Claim(
-        "C6",
-        "2.2, 6.1",
-        "xi marks a precision limit, a natural bit-width",
-        (_knee("synthetic"), _knee("diabetes"), _knee("digits")),
-    ),
-    Claim(
-        "C7",
-        "6.2",
-        "INT4, INT3 and INT2 deployment keeps accuracy",
-        tuple(
-            _accuracy_at(bits, model, method, "unrounded", "plain training not rounded", "vision_kept")
-            for model in ("small_cnn", "deep_cnn")
-            for method in TRAINED
-            for bits in (4, 3, 2)
-        )
-        + tuple(
-            _bits_at(bits, model, method, "unrounded", "plain fine-tuning not rounded", "language_kept")
-            for model in LANGUAGE_MODELS
-            for method in TRAINED
-            for bits in (4, 3, 2)
-        ),
-    ),
-    Claim(
-        "C8",
-        "7.1",
-        "It extends to convolutional and vision models",
-        tuple(
-            test
-            for model in NETWORKS
-            for test in (
-                _accuracy_at(32, model, "t0_qat", "plain", "plain training"),
-                _accuracy(model, "t0_qat_tuned", "plain", "plain training"),
+def load(path: Path = DECLARED) -> tuple[tuple[Claim, ...], dict[str, float]]:
+    """The claims, and the margins by name. Raises ClaimsError."""
+    try:
+        content = tomllib.loads(path.read_text())
+        words, margins = content["words"], content["margins"]
+        claims = [
+            Claim(
+                **claim
+                | {"tests": tuple(t for each in claim["tests"] for t in _tests(each, words, margins))}
             )
-        ),
-    ),
-    Claim(
-        "C9",
-        "7.1",
-        "It extends to GPT and Llama architectures",
-        tuple(
-            test
-            for model in LANGUAGE_MODELS
-            for test in (
-                _bits_at(32, model, "t0_qat", "plain", "plain fine-tuning"),
-                _bits(model, "t0_qat_tuned", "plain", "plain fine-tuning"),
-            )
-        ),
-    ),
-    Claim(
-        "C10",
-        "7.1",
-        "It stands against the state of the art of QAT",
-        tuple(
-            test
-            for model in ("small_cnn", "deep_cnn")
-            for best in [("best_baseline", "the best other method")]
-            for test in (
-                _accuracy(model, "t0_qat", *best, -ACCURACY_MARGIN),
-                *(_accuracy_at(bits, model, "t0_qat_tuned", *best) for bits in (8, 4, 3, 2)),
-            )
-        )
-        + tuple(
-            test
-            for model in LANGUAGE_MODELS
-            for best in [("best_baseline", "the best other method")]
-            for test in (
-                *(_bits(model, m, "random_bits", "random-bit STE", BITS_MARGIN) for m in TRAINED),
-                _bits(model, "t0_qat", *best, BITS_MARGIN),
-                *(_bits_at(bits, model, "t0_qat_tuned", *best) for bits in (8, 4, 3, 2)),
-            )
-        ),
-    ),
-    Claim(
-        "C11",
-        "1, 6.2",
-        "It makes AI more efficient: more accuracy from the same cost of training and of running",
-        tuple(
-            _accuracy(model, "t0_qat_tuned", "random_bits", "random-bit STE")
-            for model in ("small_cnn", "deep_cnn")
-        ),
-    ),
-    Claim(
-        "C12",
-        "7.2",
-        "Other physical constants serve as well",
-        (
-            _constant("fine_structure", "fine-structure constant"),
-            _constant("proton_electron_mass_ratio", "proton-electron mass ratio"),
-            _constant("electron_proton_mass_ratio", "electron-proton mass ratio"),
-        ),
-    ),
-)
+            for claim in content["claims"]
+        ]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ClaimsError(f"{path.name}: {type(error).__name__}: {error}") from None
+    return tuple(claims), margins
+
+
+def _tests(
+    each: dict[str, Any], words: dict[str, str], margins: dict[str, float]
+) -> Iterator[Comparison]:
+    """One test for each of the values that stand in a list."""
+    needs, row = each["needs"], each["row"]
+    if needs not in ("below", "above") or not {*each} <= {
+        "statistic",
+        "file",
+        "row",
+        "needs",
+        "value",
+        "margin",
+    }:
+        raise ValueError(f"a test of {each['file']} is not as it must be: {each}")
+    value = each.get("value", 0.0)
+    if "margin" in each:
+        value = margins[each["margin"]] * (1 if needs == "below" else -1)
+    for values in itertools.product(*(v if isinstance(v, list) else [v] for v in row.values())):
+        keys = dict(zip(row, values, strict=True))
+        shown = {key: words.get(str(v), v) for key, v in keys.items()} | {"value": f"{value:g}"}
+        yield Comparison(each["statistic"].format(**shown), each["file"], keys, needs, value)
+
+
+CLAIMS, MARGINS = load()
 
 
 def read_by() -> list[str]:

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 
 from t0qat.arms import FLOAT
-from t0qat.claims import BITS_MARGIN
+from t0qat.claims import MARGINS
 from t0qat.compare import Metric
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import (
@@ -48,7 +48,7 @@ def without_ending(table: pd.DataFrame) -> list[str]:
 
 
 BITS = Metric("bits_per_character", less_is_better=True)
-MODELS = Benchmark("language", BITS, 1, BITS_MARGIN, without_ending)
+MODELS = Benchmark("language", BITS, 1, MARGINS["bits_per_character"], without_ending)
 differences = functools.partial(benchmark.differences, MODELS)
 
 

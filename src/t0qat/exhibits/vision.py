@@ -5,7 +5,7 @@ import functools
 import pandas as pd
 
 from t0qat.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES
-from t0qat.claims import ACCURACY_MARGIN
+from t0qat.claims import MARGINS
 from t0qat.compare import Metric, own_width
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import (
@@ -34,7 +34,7 @@ def has_all_methods(table: pd.DataFrame) -> list[str]:
 
 
 ACCURACY = Metric("accuracy", less_is_better=False)
-IMAGES = Benchmark("vision", ACCURACY, 100, ACCURACY_MARGIN, has_all_methods)
+IMAGES = Benchmark("vision", ACCURACY, 100, MARGINS["accuracy"], has_all_methods)
 differences = functools.partial(benchmark.differences, IMAGES)
 
 
