@@ -102,3 +102,53 @@ def test_what_a_run_did_not_measure_is_not_testable_and_corrects_nothing(monkeyp
     table = claims.decide(results(-2.0))  # one row for two tests
     assert list(table.verdict) == [SUPPORTED, claims.UNTESTABLE]
     assert table.p_holm[0] == pytest.approx(2 * stats.t.cdf(-2, 399)) and table.isna().p_holm[1]
+
+
+DECLARED = """
+[margins]
+loss = 0.5
+[words]
+b = "the other"
+[[claims]]
+id = "C1"
+section = "1"
+statement = "It is so"
+[[claims.tests]]
+statistic = "loss of {method} at {bits}, against {value}"
+file = "f"
+row = { method = ["a", "b"], bits = [4, 2] }
+needs = "above"
+margin = "loss"
+"""
+
+
+def test_a_list_in_a_row_stands_for_a_test_of_each_value_and_a_margin_for_what_may_be_lost(tmp_path):
+    path = tmp_path / "claims.toml"
+    path.write_text(DECLARED)
+    (claim,), margins = claims.load(path)
+    assert margins == {"loss": 0.5} and claim[:3] == ("C1", "1", "It is so")
+    assert [test.keys for test in claim.tests] == [
+        {"method": method, "bits": bits} for method in "ab" for bits in (4, 2)
+    ]
+    assert {test.value for test in claim.tests} == {-0.5}
+    assert claim.tests[3].statistic == "loss of the other at 2, against -0.5"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('needs = "above"', 'needs = "between"'),
+        ('margin = "loss"', 'margin = "gain"'),
+        ("{bits}", "{width}"),
+        ('file = "f"', ""),
+        ('section = "1"', ""),
+        ('id = "C1"', 'id = "C1'),
+        ('needs = "above"', 'needs = "above"\nneed = "above"'),
+    ],
+)
+def test_a_declaration_that_is_not_as_it_must_be_is_one_line(tmp_path, old, new):
+    path = tmp_path / "claims.toml"
+    path.write_text(DECLARED.replace(old, new))
+    with pytest.raises(claims.ClaimsError, match=r"claims\.toml: ") as caught:
+        claims.load(path)
+    assert "\n" not in str(caught.value)

@@ -25,7 +25,7 @@ COLUMNS = {
     "scale": "rule for the grid's step: absmax or mse",
     "bits": "bit-width of the integer grid, 1 to 16",
     "flipped": "how many of the lowest bits of every integer code are inverted",
-    "id": "of a claim, as in claims.CLAIMS",
+    "id": "of a claim, as in paper/claims.toml",
     "claim": "in our own words",
     "statistic": "what decides it",
     "verdict": "supported, not supported, contradicted, or not testable here",
