@@ -1,9 +1,13 @@
 """A copy of the project to break, and toy notebooks that run in seconds."""
 
+import contextlib
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -25,6 +29,19 @@ def pytest_configure():
 def own_store(monkeypatch, tmp_path_factory):
     """Each test computes its cells itself."""
     monkeypatch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
+
+
+def jupyter_server(folder: Path, process: subprocess.Popen, log: Path | None = None) -> dict:
+    """What a starting JupyterLab writes of itself there, once it answers: it writes a moment before."""
+    end = time.monotonic() + 600
+    while process.poll() is None and time.monotonic() < end:
+        for path in folder.glob("jpserver-*.json"):
+            with contextlib.suppress(ValueError, ConnectionRefusedError):
+                server = json.loads(path.read_text())
+                socket.create_connection(("127.0.0.1", server["port"])).close()
+                return server
+        time.sleep(0.1)
+    raise AssertionError(log.read_text() if log else "JupyterLab did not start")
 
 
 SLOW = (

@@ -118,7 +118,9 @@ def calls(toys, name="") -> int:
 
 def environment(tmp_path, **more) -> dict[str, str]:
     path = os.pathsep.join([str(Path(grid.__file__).parents[1]), str(tmp_path)])
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | more
+    # Toys change within the second that tells compiled files from others.
+    fresh = {"PYTHONDONTWRITEBYTECODE": "1"}
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | fresh | more
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])

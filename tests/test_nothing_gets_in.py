@@ -6,13 +6,13 @@ import os
 import re
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import jupyter_server
 
 from t0qat import claims, exhibits, latex, places, results, typeset, verify
 from t0qat.exhibits import verdicts
@@ -123,10 +123,7 @@ def test_jupyterlab_listens_on_loopback_only_and_turns_away_who_has_no_token(tmp
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
-        end = time.monotonic() + 600
-        while not (found := list(tmp_path.glob("jpserver-*.json"))) and time.monotonic() < end:
-            time.sleep(0.2)
-        server = json.loads(found[0].read_text())
+        server = jupyter_server(tmp_path, process)
         assert server["hostname"] == "127.0.0.1"
         assert len(server["token"]) >= 32
         address = f"http://127.0.0.1:{server['port']}/api/contents"

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from t0qat import results
+from t0qat.arms import LOUD, LOUD_RATES
 from t0qat.results import COLUMNS, FILES, ResultsError
 
 TABLE1 = (
@@ -51,6 +52,16 @@ def test_networks_of_the_full_run_learned_their_task():
     images = "method == 'no_noise' and dataset.str.startswith('digits')"
     losses = results.read("precision_full").query(images)
     assert (losses["mean"] < 0.7).all()  # nats, of 2.3 for a guess among ten classes
+
+
+def test_noise_that_is_tuned_less_leaves_image_networks_at_chance_at_every_rate():
+    """The text gives this as the reason."""
+    tried = results.read("vision_tuning")
+    few = tried[tried.method.isin(LOUD)]
+    assert few.groupby(["model", "method"]).size().eq(LOUD_RATES).all()
+    assert few["mean"].between(0.97 * np.log(10), np.log(10) + 1e-6).all()  # nats, of ten classes
+    accuracy = results.read("vision").query("metric == 'accuracy'")
+    assert accuracy[accuracy.method.isin(LOUD)]["mean"].between(0.07, 0.13).all()
 
 
 def test_intact_files_are_read_with_their_types(home):

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import warnings
 from pathlib import Path
 
 from t0qat import pin, places
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         # What the tasks of a kernel that was stopped in their midst still say is no news to the reader.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        warnings.simplefilter("ignore", RuntimeWarning)
         sys.unraisablehook = lambda _: None
         print("t0qat: stopped; what was published before is in place", file=sys.stderr)
         return 130

@@ -9,11 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, copy
+from conftest import ROOT, copy, jupyter_server
 
 CHROMIUM = shutil.which("chromium")
 PICTURES = ROOT / "build" / "browser"
@@ -64,11 +63,7 @@ def served(tmp_path_factory):
             cwd=project.root, env=environment, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        end = time.monotonic() + 600
-        while not (found := list(folder.glob("jpserver-*.json"))):
-            assert process.poll() is None and time.monotonic() < end, (folder / "log").read_text()
-            time.sleep(0.1)
-        server = json.loads(found[0].read_text())
+        server = jupyter_server(folder, process, folder / "log")
         yield project, f"http://127.0.0.1:{server['port']}/lab/tree", server["token"]
     finally:
         process.terminate()  # its kernels end with it
