@@ -90,7 +90,6 @@ TEXT_READERS = {model: f"{corpora.DEFAULT}_{model}" for model in SMALL}
 READERS = IMAGE_READERS | TEXT_READERS
 METRICS |= dict.fromkeys(IMAGE_READERS.values(), "Cross entropy, nats")
 METRICS |= dict.fromkeys(TEXT_READERS.values(), "Bits per character")
-JUDGED = {"blocks": 16, "block_windows": 4}  # what language models read, as in their benchmark
 
 
 def asked() -> list[str]:
@@ -184,8 +183,8 @@ def curves(
     settings = dict(locals())
     images, texts = plans(settings)
     cells = _linear_layers(settings)
-    cells |= _networks(images, {}) if images else {}
-    return cells | (_networks(texts.begun(), JUDGED) if texts else {})
+    cells |= _networks(images) if images else {}
+    return cells | (_networks(texts.begun()) if texts else {})
 
 
 def plans(settings: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
@@ -232,8 +231,8 @@ def _linear_layers(settings: dict[str, Any]) -> dict[Cell, Measured]:
     return {cell: Measured(*m, flips.reshape(-1, len(m[0]))) for cell, (*m, flips) in joined.items()}
 
 
-def _networks(jobs: Jobs, judged: dict[str, int]) -> dict[Cell, Measured]:
-    """The benchmark's trained networks, tuned as there, each asked on every grid."""
+def _networks(jobs: Jobs) -> dict[Cell, Measured]:
+    """The benchmark's trained networks, tuned and judged as there, each asked on every grid."""
     _, _, settings = tuned(jobs)
     asked = [
         (
@@ -243,7 +242,7 @@ def _networks(jobs: Jobs, judged: dict[str, int]) -> dict[Cell, Measured]:
                 jobs.training(arm, setting, i, "test"),
                 arm.method,
                 sys.modules[__name__],
-                **judged,
+                **jobs.judged,
             ),
         )
         for arm, setting in settings.items()
