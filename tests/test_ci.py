@@ -50,3 +50,10 @@ def test_every_test_target_is_in_a_step_and_all_together_keep_to_their_budget(tm
     targets = re.findall(r"^(test[a-z-]*|smoke):", (ROOT / "Makefile").read_text(), re.M)
     assert {*targets, "tools", "setup", "latex"} == set(" ".join(name for name, _ in each).split())
     assert sum(minutes for _, minutes in each) <= budget == 40
+
+
+def test_a_step_that_says_nothing_for_minutes_is_waited_for(tmp_path):
+    (tmp_path / "sleep").write_text("#!/bin/sh\nexec /bin/sleep 0.1\n")  # a minute
+    (tmp_path / "sleep").chmod(0o755)
+    done = run(tmp_path, "#!/bin/sh\nexec /bin/sleep 0.5\n")
+    assert done.returncode == 0, done.stdout + done.stderr
