@@ -10,7 +10,7 @@ NBVAL := rm -rf build/cells/outputs && T0QAT_RUN=outputs TQDM_DISABLE=1 LOKY_MAX
   --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
   --numprocesses auto --dist loadscope --no-loadscope-reorder
 # The same bits on every x86-64 processor with AVX2: NAME=value, and for all that is started here.
-PIN := $(filter-out export,$(shell $(PYTHON) src/t0qat/pin.py 2>/dev/null))
+PIN := $(filter-out export,$(shell $(PYTHON) src/t0qat/pipeline/pin.py 2>/dev/null))
 $(foreach setting,$(PIN),$(eval export $(setting)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Containers often set it; then every process compiles all that it imports again, which takes seconds.

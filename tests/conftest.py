@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from t0qat import grid, typeset
+from t0qat.pipeline import grid, typeset
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,7 +93,8 @@ class Project:
 
 def write_toy(content: str) -> str:
     """The code of a toy notebook that leaves `content`, a Python expression, as its output."""
-    return f"from t0qat import places\nplaces.write(places.stage() / 'paper/results/toy.txt', {content})"
+    where = "places.stage() / 'paper/results/toy.txt'"
+    return f"from t0qat.pipeline import places\nplaces.write({where}, {content})"
 
 
 @pytest.fixture

@@ -14,29 +14,17 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
-from t0qat import (
-    arms,
-    corpora,
-    experiments,
-    figures,
-    fine_tuning,
-    linear,
-    pin,
-    precision,
-    quantizers,
-    scale,
-    statistics,
-    tasks,
-    theory,
-    training,
-    trial,
-)
-from t0qat import trained as asked
-from t0qat.methods import REGISTRY
-from t0qat.models import MODELS
-from t0qat.quantizers import CODES, SCALES, Grid
-from t0qat.rounding import ROUNDINGS
-from t0qat.streams import stream
+from t0qat.exhibits import figures
+from t0qat.experiments import arms, fine_tuning, precision, published, scale, theory, trial
+from t0qat.experiments import trained as asked
+from t0qat.pipeline import pin, statistics
+from t0qat.quantization import quantizers
+from t0qat.quantization.quantizers import CODES, SCALES, Grid
+from t0qat.quantization.rounding import ROUNDINGS
+from t0qat.training import corpora, linear, loop, tasks
+from t0qat.training.methods import REGISTRY
+from t0qat.training.models import MODELS
+from t0qat.training.streams import stream
 
 SCHEDULE = {"schedule": "warmup_cosine", "replicate": 0, "seed": 0, "device": "cpu"}
 TEXT = {"corpus": corpora.DEFAULT, "context": 16, "batch_size": 4}
@@ -72,7 +60,7 @@ def trained(net, inputs, target, objective) -> dict:
     extra = objective.extra(dict(net.named_parameters()))
     draws, order = stream("training_noise", 0), stream("batch_order", 0)
     options = {"loss": cross_entropy, "batch_size": 64, "order": order, "schedule": "warmup_cosine"}
-    training.train(net, inputs, target, objective, draws, epochs=1, extra=extra, **options)
+    loop.train(net, inputs, target, objective, draws, epochs=1, extra=extra, **options)
     return extra
 
 
@@ -136,9 +124,9 @@ def law():
     return drop.squares, drop.slopes, drop.distribution(x), theory.reduction_chances(drop, drop)
 
 
-def published():
-    runs = experiments.published(replicates=3)
-    tables = experiments.table1(runs[0]), experiments.table1_paired(*runs)
+def table1():
+    runs = published.published(replicates=3)
+    tables = published.table1(runs[0]), published.table1_paired(*runs)
     return [list(losses) for losses in runs[0].values()], tables
 
 
@@ -149,8 +137,8 @@ def interval():
 
 
 def grids():
-    cells = experiments.integer_grids(replicates=2, bits=[4, 2])
-    return experiments.grid_losses(cells), experiments.grid_overall(cells)
+    cells = published.integer_grids(replicates=2, bits=[4, 2])
+    return published.grid_losses(cells), published.grid_overall(cells)
 
 
 def sweep():
@@ -166,12 +154,12 @@ def curves():
 def picture():
     """The pixels of a figure."""
     file = io.BytesIO()
-    figures.table1(experiments.published(replicates=5)[0]).savefig(file, format="png", dpi=60)
+    figures.table1(published.published(replicates=5)[0]).savefig(file, format="png", dpi=60)
     return file.getvalue().hex()
 
 
 STEPS = {
-    "the published experiment": published,
+    "the published experiment": table1,
     "integer grids of linear layers": grids,
     "long training": long_run,
     "closed forms": law,

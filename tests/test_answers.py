@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from t0qat import exhibits, places, report, results
+from t0qat import exhibits
 from t0qat.exhibits import answers
-from t0qat.notebooks import load
+from t0qat.pipeline import places, publish, results
+from t0qat.pipeline.notebooks import load
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_publishing_returns_the_answer_and_makes_every_exhibit_of_the_experiment
 ):
     monkeypatch.setenv(places.STAGE, str(tmp_path))
     names = [name for name in results.FILES if name.startswith("vision")]
-    said = report.publish("vision", {name: committed[name] for name in names}, {}).data
+    said = publish.publish("vision", {name: committed[name] for name in names}, {}).data
     assert said == answers.fill("vision", macros("vision", committed))
     made = {path.stem for path in (tmp_path / "paper" / "macros").iterdir()}
     assert made == {"vision", "vision_differences", "vision_few", "vision_rules"}

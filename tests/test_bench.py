@@ -7,8 +7,11 @@ import pytest
 import torch
 from joblib.externals.loky import get_reusable_executor
 
-from t0qat import arms, bench, costs, grid, methods, notebooks
-from t0qat.methods import METHODS, REGISTRY, Method
+from t0qat.experiments import arms
+from t0qat.explorer import bench
+from t0qat.pipeline import costs, grid, notebooks
+from t0qat.training import methods
+from t0qat.training.methods import METHODS, REGISTRY, Method
 
 CELLS = """
 import pathlib, uuid, torch

@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from t0qat import benchmark, grid, tuning
-from t0qat.arms import KEYS, Arm
-from t0qat.benchmark import Run
-from t0qat.compare import Metric
-from t0qat.parameters import ParameterError
-from t0qat.tuning import FIRST, Rivals, halving
+from t0qat.experiments import benchmark, tuning
+from t0qat.experiments.arms import KEYS, Arm
+from t0qat.experiments.benchmark import Run
+from t0qat.experiments.compare import Metric
+from t0qat.experiments.tuning import FIRST, Rivals, halving
+from t0qat.pipeline import grid
+from t0qat.pipeline.parameters import ParameterError
 
 MORE, LESS = Metric("score", less_is_better=False), Metric("score", less_is_better=True)
 ARMS = [("no_noise", 0), ("random_bits", 0), ("ste", 4), ("ste", 2), ("t0_qat", 0)]

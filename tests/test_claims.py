@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from t0qat import claims, statistics
-from t0qat.claims import CONTRADICTED, SUPPORTED, UNCLEAR, Claim, Comparison
+from t0qat.pipeline import claims, statistics
+from t0qat.pipeline.claims import CONTRADICTED, SUPPORTED, UNCLEAR, Claim, Comparison
 
 
 def results(*estimates, error=1.0, n=400) -> dict[str, pd.DataFrame]:
@@ -73,7 +73,7 @@ def test_the_verdict_is_that_of_a_paired_t_test(monkeypatch, n):
 
 
 def test_every_claim_of_the_list_has_an_entry_and_each_test_its_row_in_the_committed_results():
-    from t0qat.results import read
+    from t0qat.pipeline.results import read
 
     assert [claim.id for claim in claims.CLAIMS] == [f"C{i}" for i in range(1, 13)]
     assert all(claim.tests for claim in claims.CLAIMS)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from t0qat import constants
+from t0qat.training import constants
 
 XI = Fraction(4, 3) / 10_000
 

@@ -6,8 +6,8 @@ from pydoc_data.topics import topics
 import pytest
 import torch
 
-from t0qat import corpora
-from t0qat.parameters import ParameterError
+from t0qat.pipeline.parameters import ParameterError
+from t0qat.training import corpora
 
 
 def save(folder, content):

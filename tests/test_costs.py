@@ -7,7 +7,7 @@ import shutil
 import pytest
 from conftest import Project, with_toys
 
-from t0qat import costs
+from t0qat.pipeline import costs
 
 CELLS = """
 import os, time
@@ -22,7 +22,7 @@ def work(seconds, megabytes, x):
 """
 NOTEBOOK = """
 import os, toycells
-from t0qat import grid, places
+from t0qat.pipeline import grid, places
 
 def cell(x, **more):
     return grid.Cell(toycells.work, {{"seconds": 0, "megabytes": 0, "x": x}} | more, (toycells,))

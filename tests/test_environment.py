@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from rattler import MatchSpec
 
-from t0qat import lock, pin
+from t0qat.pipeline import lock, pin
 
 ROOT = Path(__file__).parents[1]
 LINES = (ROOT / "requirements.lock").read_text().splitlines()

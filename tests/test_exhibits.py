@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t0qat import arms, claims, exhibits, language, latex, results
-from t0qat.arms import FLOAT
-from t0qat.constants import CONSTANTS, REPORTED_REDUCTION
+from t0qat import exhibits
 from t0qat.exhibits import published, verdicts, words
-from t0qat.methods import METHODS, NAMED, REGISTRY
+from t0qat.experiments import arms, language
+from t0qat.experiments.arms import FLOAT
+from t0qat.pipeline import claims, latex, results
+from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
+from t0qat.training.methods import METHODS, NAMED, REGISTRY
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
 HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"

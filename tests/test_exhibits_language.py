@@ -10,10 +10,12 @@ from scipy import stats
 from test_exhibits import HOSTILE, frames, language_rows
 from test_exhibits_vision import numbers, only, rows_of
 
-from t0qat import exhibits, fine_tuning, latex, results, statistics
-from t0qat import language as language_plan
+from t0qat import exhibits
 from t0qat.exhibits import language
-from t0qat.methods import REGISTRY
+from t0qat.experiments import fine_tuning
+from t0qat.experiments import language as language_plan
+from t0qat.pipeline import latex, results, statistics
+from t0qat.training.methods import REGISTRY
 
 NAMES = [name for name in exhibits.EXHIBITS if name.startswith("language")]
 GPT, LLAMA = "small GPT-2", "small Llama"

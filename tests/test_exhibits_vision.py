@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 from test_exhibits import HOSTILE, HOSTILE_ESCAPED, frames, vision_rows
 
-from t0qat import exhibits, latex, results
+from t0qat import exhibits
 from t0qat.exhibits import benchmark, vision
-from t0qat.methods import ON_NETWORKS, REGISTRY, named
+from t0qat.pipeline import latex, results
+from t0qat.training.methods import ON_NETWORKS, REGISTRY, named
 
 NAMES = [name for name in exhibits.EXHIBITS if name.startswith("vision")]
 SMALL, DEEP = "small CNN", "deep CNN"

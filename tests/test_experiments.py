@@ -9,12 +9,14 @@ import torch
 from scipy import stats
 from torch import nn
 
-from t0qat import claims, experiments, figures, linear, methods, results, training
-from t0qat.constants import REPORTED, REPORTED_REDUCTION
-from t0qat.exhibits import published, verdicts
-from t0qat.experiments import Losses
-from t0qat.streams import stream
-from t0qat.tasks import TASKS, synthetic
+from t0qat.exhibits import figures, verdicts
+from t0qat.experiments import published
+from t0qat.experiments.published import Losses
+from t0qat.pipeline import claims, results
+from t0qat.training import linear, loop, methods
+from t0qat.training.constants import REPORTED, REPORTED_REDUCTION
+from t0qat.training.streams import stream
+from t0qat.training.tasks import TASKS, synthetic
 
 
 def plain_run(data, replicate, prefix, view, shift_scale, epochs, learning_rate=0.005):
@@ -30,7 +32,7 @@ def plain_run(data, replicate, prefix, view, shift_scale, epochs, learning_rate=
         model.bias.copy_(start[-1:])
     draws = (torch.from_numpy(part) for row in noise for part in (row[None, :-1], row[-1:]))
     x, y = torch.from_numpy(data.inputs), torch.from_numpy(data.target)[:, None]
-    training.train(model, x, y, view, lambda _: next(draws), epochs=epochs, learning_rate=learning_rate)
+    loop.train(model, x, y, view, lambda _: next(draws), epochs=epochs, learning_rate=learning_rate)
     w = np.append(model.weight.detach().numpy()[0], model.bias.item()).astype(float)
     z = np.column_stack([data.test_inputs.astype(float), np.ones(len(data.test_inputs))])
     return w, [np.mean((z @ v - data.test_target) ** 2) for v in (w, w + shift_scale * shift)]
@@ -42,7 +44,7 @@ def test_published_is_the_papers_experiment_run_one_at_a_time():
         "t0_qat": lambda p, noise: p + 32 / 3 * noise,
         "no_noise": lambda p, noise: p,
     }
-    runs = experiments.published(replicates=2, target="normal")
+    runs = published.published(replicates=2, target="normal")
     sigma = np.sqrt((2.935914 + 1.435758) / 2 / 11)
     for run, prefix in zip(runs, ("", "second_"), strict=True):
         for name, view in views.items():
@@ -59,20 +61,18 @@ def bits(run: dict[str, Losses]) -> dict[str, list[bytes]]:
 @pytest.mark.parametrize("xi_scaling", [7.5, 80_000.0])  # a noise of 1e-3 and the published one
 def test_replicates_have_the_same_bits_in_a_small_run_and_across_chunks(xi_scaling, monkeypatch):
     settings = {"epochs": 12, "xi_scaling": xi_scaling, "baseline_noise": 1e-3}
-    few, many = (experiments.published(replicates=n, **settings) for n in (5, 2100))
+    few, many = (published.published(replicates=n, **settings) for n in (5, 2100))
     assert [bits(run) for run in few] == [bits(run) for run in many]
     late = {name: losses.full_precision[2090:].tobytes() for name, losses in many[0].items()}
     monkeypatch.setattr(
         linear, "chunks", lambda replicates, draws: [range(2090, 2097), range(2097, replicates)]
     )
-    alone, _ = experiments.published(replicates=2100, **settings)
+    alone, _ = published.published(replicates=2100, **settings)
     assert {name: losses.full_precision.tobytes() for name, losses in alone.items()} == late
 
 
 def test_methods_share_their_draws_within_a_run_and_runs_share_only_data_and_start():
-    first, second = experiments.published(
-        replicates=400, epochs=40, xi_scaling=3000.0, baseline_noise=0.4
-    )
+    first, second = published.published(replicates=400, epochs=40, xi_scaling=3000.0, baseline_noise=0.4)
     # xi x 3000 is 0.4 too: the same noise on the same data must give the same numbers.
     for one, other in zip(first["standard_qat"], first["t0_qat"], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
@@ -86,7 +86,7 @@ def test_methods_share_their_draws_within_a_run_and_runs_share_only_data_and_sta
 
 def test_seeds_are_other_replicates_and_evaluation_noise_zero_costs_nothing():
     settings = {"replicates": 3, "epochs": 4, "evaluation_noise": 0}
-    (first, _), (other, _) = (experiments.published(seed=seed, **settings) for seed in (0, 1))
+    (first, _), (other, _) = (published.published(seed=seed, **settings) for seed in (0, 1))
     for name in first:
         assert not np.isin(first[name].full_precision, other[name].full_precision).any()
         assert (first[name].drop == 0).all()
@@ -102,7 +102,7 @@ def random_run(seed: int, n: int = 400) -> dict[str, Losses]:
 
 def test_table1_against_pandas_and_scipy():
     run = random_run(1)
-    table = experiments.table1(run).set_index(["method", "quantity"])
+    table = published.table1(run).set_index(["method", "quantity"])
     assert len(table) == 9 and list(table.columns) == results.FILES["table1"].split()[2:]
     for method, losses in run.items():
         raw = pd.DataFrame({"full_precision": losses.full_precision, "quantized": losses.quantized})
@@ -129,7 +129,7 @@ def test_table1_against_pandas_and_scipy():
 
 def test_table1_paired_against_counting():
     first, second = random_run(2), random_run(3)
-    table = experiments.table1_paired(first, second).set_index("quantity")
+    table = published.table1_paired(first, second).set_index("quantity")
     standard, t0 = first["standard_qat"], second["t0_qat"]
     assert (standard.drop < 0).any()  # such a run shows no drop to reduce, whatever the other does
     reduced = worse = 0
@@ -161,7 +161,7 @@ def test_the_reported_runs_themselves_show_the_reported_reduction():
             np.full(3, t0["full_precision"]), t0["quantized"] + np.array([-1e-4, 0.0, 1e-4])
         ),
     }
-    table = experiments.table1_paired(run, run).set_index("quantity")
+    table = published.table1_paired(run, run).set_index("quantity")
     assert table.estimate["chance_of_reported_reduction"] == pytest.approx(2 / 3)
     assert table.estimate["chance_t0_worse_quantized"] == 1
 
@@ -175,7 +175,7 @@ def rounded(w: np.ndarray, bit_width: int, narrow: bool) -> np.ndarray:
 
 def test_integer_grids_against_rounding_by_hand():
     epochs, widths = 60, (8, 4, 3, 2)
-    cells = experiments.integer_grids(replicates=2, epochs=epochs, target_noise=0.2, learning_rate=0.01)
+    cells = published.integer_grids(replicates=2, epochs=epochs, target_noise=0.2, learning_rate=0.01)
     assert len(cells) == 2 * 3 * 4 * 4  # data sets, methods, bits, grids
     views = {"standard_qat": 0.4, "t0_qat": 32 / 3, "no_noise": 0.0}
     for i, dataset, (method, scale) in itertools.product(range(2), TASKS, views.items()):
@@ -183,8 +183,8 @@ def test_integer_grids_against_rounding_by_hand():
         w, (full, _) = plain_run(data, i, "", lambda p, e, s=scale: p + s * e, 0, epochs, 0.01)
         z = np.column_stack([data.test_inputs.astype(float), np.ones(len(data.test_inputs))])
         for bit_width, narrow in itertools.product(widths, (True, False)):
-            grid = experiments.Grid(bit_width, "narrow" if narrow else "full", "absmax")
-            mine = cells[experiments.Cell(dataset, method, grid)]
+            grid = published.Grid(bit_width, "narrow" if narrow else "full", "absmax")
+            mine = cells[published.Cell(dataset, method, grid)]
             assert mine.full_precision[i] == pytest.approx(full, rel=1e-5)
             expected = np.mean((z @ rounded(w, bit_width, narrow) - data.test_target) ** 2)
             assert mine.quantized[i] == pytest.approx(expected, rel=1e-5)
@@ -193,15 +193,15 @@ def test_integer_grids_against_rounding_by_hand():
 def test_grid_tables_against_scipy_and_holm_by_hand():
     draws = np.random.default_rng(4)
     cells = {
-        experiments.Cell(dataset, method, experiments.Grid(width)): Losses(
+        published.Cell(dataset, method, published.Grid(width)): Losses(
             draws.gamma(2, level, 30), draws.gamma(2, 2 * level, 30)
         )
         for dataset, width in itertools.product(TASKS, (8, 2))
         for method, level in (("standard_qat", 0.2), ("t0_qat", 1.5), ("no_noise", 1.4))
     }
-    losses = experiments.grid_losses(cells).set_index(["dataset", "method", "bits", "quantity"])
+    losses = published.grid_losses(cells).set_index(["dataset", "method", "bits", "quantity"])
     assert len(losses) == 2 * 2 * 3 * 3
-    paired = experiments.grid_differences(cells).set_index(["dataset", "other", "bits", "quantity"])
+    paired = published.grid_differences(cells).set_index(["dataset", "other", "bits", "quantity"])
     assert len(paired) == 2 * 2 * 2 * 2  # no row for T0-QAT against itself or for full precision
     assert set(paired.method) == {"t0_qat"}
     p_values = {}
@@ -218,7 +218,7 @@ def test_grid_tables_against_scipy_and_holm_by_hand():
             np.testing.assert_allclose(row[["mean", "ci_low", "ci_high", "n"]].astype(float), expected)
             if cell.method == "t0_qat" or quantity == "full_precision":
                 continue
-            mine = cells[experiments.Cell(cell.dataset, "t0_qat", cell.grid)]
+            mine = cells[published.Cell(cell.dataset, "t0_qat", cell.grid)]
             test = stats.ttest_1samp(getattr(mine, quantity) - values, 0)
             row = paired.loc[(*key, quantity)]
             expected = [np.mean(getattr(mine, quantity) - values), *test.confidence_interval(0.95)]
@@ -230,12 +230,12 @@ def test_grid_tables_against_scipy_and_holm_by_hand():
         assert paired.p_holm[key] == pytest.approx(largest, rel=1e-9)
     assert (paired.p_holm < 0.05).any() and (paired.p_holm > 0.05).any()
 
-    overall = experiments.grid_overall(cells).set_index(["dataset", "quantity"])
+    overall = published.grid_overall(cells).set_index(["dataset", "quantity"])
     for dataset, quantity in itertools.product(TASKS, ("quantized", "drop")):
         per_method = {}
         for method in ("t0_qat", "standard_qat"):
             both = [
-                getattr(cells[experiments.Cell(dataset, method, experiments.Grid(b))], quantity)
+                getattr(cells[published.Cell(dataset, method, published.Grid(b))], quantity)
                 for b in (8, 2)
             ]
             per_method[method] = (both[0] + both[1]) / 2
@@ -258,28 +258,28 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
     monkeypatch.setitem(
         methods.METHODS, "multiplicative", methods.Method("Relative noise", multiplicative, "noise")
     )
-    runs = experiments.published(replicates=4, epochs=50)
+    runs = published.published(replicates=4, epochs=50)
     for i in range(4):
         _, losses = plain_run(synthetic(i), i, "", multiplicative(), 0, 50)
         assert runs[0]["multiplicative"].full_precision[i] == pytest.approx(losses[0], rel=1e-5)
-    table, paired = experiments.table1(runs[0]), experiments.table1_paired(*runs)
+    table, paired = published.table1(runs[0]), published.table1_paired(*runs)
     assert (table.method == "multiplicative").sum() == 3
 
-    cells = experiments.integer_grids(replicates=4, epochs=20, bits=[4, 2])
-    grids, differences = experiments.grid_losses(cells), experiments.grid_differences(cells)
+    cells = published.integer_grids(replicates=4, epochs=20, bits=[4, 2])
+    grids, differences = published.grid_losses(cells), published.grid_differences(cells)
     assert set(grids.method) == set(methods.METHODS)
     assert set(differences.other) == set(methods.METHODS) - {"t0_qat"}
-    assert "multiplicative" not in set(experiments.grid_differences(cells, "multiplicative").other)
+    assert "multiplicative" not in set(published.grid_differences(cells, "multiplicative").other)
 
     shown = grids[(grids.range == "full") & (grids.scale == "absmax")]
     frames = {
         "table1": table,
         "table1_paired": paired,
-        "table1_same_method": experiments.table1_same_method(*runs),
+        "table1_same_method": published.table1_same_method(*runs),
         "integer_grids": shown,
         "integer_grids_conventions": grids,
         "integer_grids_paired": differences,
-        "integer_grids_overall": experiments.grid_overall(cells),
+        "integer_grids_overall": published.grid_overall(cells),
     }
     committed = {name: results.read(name) for name in claims.read_by()}
     frames["claims"] = claims.decide(committed | frames)
@@ -287,7 +287,7 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
         name: results.read(name) for name in results.FILES if name.startswith(("vision", "language"))
     }
     read = published_and_read(frames, tmp_path)
-    for text in (published.table1(read)[0], published.integer_grids(read)[0], verdicts.readme(read)):
+    for text in (shown.table1(read)[0], shown.integer_grids(read)[0], verdicts.readme(read)):
         assert "Relative noise" in text
     for figure in (figures.table1(runs[0]), figures.integer_grids(shown)):
         legend = {label.get_text() for label in figure.axes[0].get_legend().get_texts()}
@@ -304,8 +304,8 @@ def published_and_read(frames: dict[str, pd.DataFrame], home) -> dict[str, pd.Da
 
 def test_methods_that_coincide_differ_by_nothing_and_can_be_published(tmp_path):
     """xi_scaling = 0 makes T0-QAT plain training: no difference, no evidence, and a readable file."""
-    cells = experiments.integer_grids(replicates=6, epochs=5, xi_scaling=0, bits=[4])
-    table = experiments.grid_differences(cells)
+    cells = published.integer_grids(replicates=6, epochs=5, xi_scaling=0, bits=[4])
+    table = published.grid_differences(cells)
     same = table[table.other == "no_noise"]
     assert (same.estimate == 0).all() and (same.ci_low == 0).all() and (same.ci_high == 0).all()
     assert (same.p_holm == 1).all()
@@ -314,8 +314,8 @@ def test_methods_that_coincide_differ_by_nothing_and_can_be_published(tmp_path):
 
 
 def test_two_runs_of_one_method_are_counted_like_two_runs_of_two():
-    first, second = experiments.published(replicates=40, epochs=30)
-    table = experiments.table1_same_method(first, second).set_index("method")
+    first, second = published.published(replicates=40, epochs=30)
+    table = published.table1_same_method(first, second).set_index("method")
     for method in methods.METHODS:
         pairs = zip(first[method].drop, second[method].drop, strict=True)
         share = np.mean([a > 0 and b / a <= 1 - REPORTED_REDUCTION for a, b in pairs])
@@ -325,11 +325,11 @@ def test_two_runs_of_one_method_are_counted_like_two_runs_of_two():
 
 def test_the_order_of_shards_does_not_matter_to_the_bit(monkeypatch):
     settings = {"replicates": 12, "epochs": 15, "xi_scaling": 7.5}
-    whole = [bits(run) for run in experiments.published(**settings)]
+    whole = [bits(run) for run in published.published(**settings)]
     shards = [range(8, 12), range(0, 5), range(5, 8)]
     monkeypatch.setattr(linear, "chunks", lambda replicates, draws: shards)
     order = np.argsort([i for shard in shards for i in shard])
-    runs = experiments.published(**settings)
+    runs = published.published(**settings)
     sorted_back = [
         {n: Losses(*(part[order] for part in losses)) for n, losses in r.items()} for r in runs
     ]

@@ -12,16 +12,19 @@ import torch
 from hypothesis import given, strategies
 from torch import nn
 
-from t0qat import experiments, explorer, notebooks, places, quantizers, results
-from t0qat.constants import CONSTANTS, REPORTED, XI
-from t0qat.experiments import Losses
+from t0qat import explorer
+from t0qat.experiments import published
+from t0qat.experiments.published import Losses
 from t0qat.explorer import measure, panel, settings, words
 from t0qat.explorer.measure import Linear, Networks, Setting
 from t0qat.explorer.pictures import Drops
-from t0qat.parameters import ParameterError, check, limits
-from t0qat.quantizers import CODES, SCALES, Grid
-from t0qat.streams import stream
-from t0qat.tasks import digits
+from t0qat.pipeline import notebooks, places, results
+from t0qat.pipeline.parameters import ParameterError, check, limits
+from t0qat.quantization import quantizers
+from t0qat.quantization.quantizers import CODES, SCALES, Grid
+from t0qat.training.constants import CONSTANTS, REPORTED, XI
+from t0qat.training.streams import stream
+from t0qat.training.tasks import digits
 
 SMALL = {"replicates": 20}
 # traitlets says so of ipympl's own toolbar.
@@ -47,13 +50,13 @@ def independent(setting: Setting) -> dict[str, Losses]:
     names = "replicates", "target", "baseline_noise", "evaluation_noise"
     same = {name: getattr(setting, name) for name in names}
     per_xi = 1.0 if setting.constant == "xi" else CONSTANTS[setting.constant] / XI
-    return experiments.published(xi_scaling=per_xi * setting.scaling, **same)[0]
+    return published.published(xi_scaling=per_xi * setting.scaling, **same)[0]
 
 
 def assert_shows(made, setting: Setting) -> None:
     assert made.linear.setting == made.networks.setting == made.wanted == setting
     for method, losses in independent(setting).items():
-        for quantity in experiments.QUANTITIES:
+        for quantity in published.QUANTITIES:
             assert made.shown[quantity][method] == getattr(losses, quantity).tolist()
     drawn = made._pictures["losses"].points
     for method, losses in independent(setting).items():
@@ -83,9 +86,9 @@ def test_a_control_shows_what_the_experiment_gives(small, change):
 
 def test_diabetes_are_the_losses_of_the_integer_grids_before_rounding(small):
     small.controls["dataset"].value = "diabetes"
-    cells = experiments.integer_grids(replicates=20, bits=[4])
+    cells = published.integer_grids(replicates=20, bits=[4])
     for method, full in small.shown["full_precision"].items():
-        wanted = cells[experiments.Cell("diabetes", method, Grid(4))]
+        wanted = cells[published.Cell("diabetes", method, Grid(4))]
         assert full == wanted.full_precision.tolist()
     assert small.controls["target"].disabled
     assert not any(len(mark.get_xdata()) for mark in small._pictures["drop"].reported.values())
@@ -99,7 +102,7 @@ def test_more_replicates_than_a_block_are_those_of_the_experiment(small, monkeyp
 
 @pytest.fixture(scope="module")
 def two_runs():
-    return experiments.published(replicates=2)[0]
+    return published.published(replicates=2)[0]
 
 
 @pytest.mark.parametrize(
@@ -131,9 +134,9 @@ def test_every_grid_shows_weights_rounded_by_the_quantizer(small, two_runs, grid
 
 def test_losses_after_rounding_are_those_of_the_integer_grids(small):
     small.set(bits=3)
-    cells = experiments.integer_grids(replicates=2, bits=[3])
+    cells = published.integer_grids(replicates=2, bits=[3])
     for method, mine in small.shown["weights"].items():
-        wanted = cells[experiments.Cell("synthetic", method, Grid(3))]
+        wanted = cells[published.Cell("synthetic", method, Grid(3))]
         assert (mine["before"], mine["after"]) == (wanted.full_precision[0], wanted.quantized[0])
 
 

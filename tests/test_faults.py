@@ -247,7 +247,7 @@ def exhaust(x):
 def test_a_cell_that_finds_no_room_on_disk_or_in_memory_is_one_line(tmp_path, function, told):
     project = with_toys(tmp_path)
     (project.root / "src/of_cells.py").write_text(CELLS)
-    code = "import of_cells\nfrom t0qat import grid\n"
+    code = "import of_cells\nfrom t0qat.pipeline import grid\n"
     code += f"grid.run([grid.Cell(of_cells.{function}, {{'x': i}}, ()) for i in range(4)], 'cells')\n"
     project.notebook("01_toy", code + write_toy("'1\\n'"))
     with mounted(project.root / "build", "-t", "tmpfs", "-o", "size=4m", "tmpfs"):

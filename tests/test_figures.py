@@ -10,7 +10,10 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from t0qat import arms, figures, methods, report
+from t0qat.exhibits import figures
+from t0qat.experiments import arms
+from t0qat.pipeline import publish
+from t0qat.training import methods
 
 BITS = {"float": 32} | {f"INT{bits}": bits for bits in range(2, 9)}
 MODELS = {"Small CNN": "small_cnn", "Deep CNN": "deep_cnn", "MLP": "mlp", "Residual CNN": "residual_cnn"}
@@ -310,7 +313,7 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(full):
 def test_the_same_table_gives_the_same_bytes():
     table = made_up(["mlp"], [], (4, 2))
     twice = [
-        [report.picture(figure, kind) for figure in drawn(table) for kind in ("pdf", "png")]
+        [publish.picture(figure, kind) for figure in drawn(table) for kind in ("pdf", "png")]
         for _ in "ab"
     ]
     assert twice[0] == twice[1]

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from t0qat import gptq, models
-from t0qat.quantizers import Grid, encode, quantize
-from t0qat.rounding import ROUNDINGS, rounded
-from t0qat.streams import stream
-from t0qat.tasks import digits
+from t0qat.quantization import gptq
+from t0qat.quantization.quantizers import Grid, encode, quantize
+from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.training import models
+from t0qat.training.streams import stream
+from t0qat.training.tasks import digits
 
 
 def problem(seed: int, channels: int = 6, d: int = 12, n: int = 40):

@@ -19,16 +19,17 @@ import psutil
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from t0qat import grid, pin, places, progress, theory
-from t0qat.grid import Cell, GridError
-from t0qat.streams import stream
+from t0qat.experiments import theory
+from t0qat.pipeline import grid, pin, places, progress
+from t0qat.pipeline.grid import Cell, GridError
+from t0qat.training.streams import stream
 
 # A module of cells as workers import it. Each call leaves a file, by which calls are counted.
 TOYS = '''
 import os, pathlib, time, uuid
 
 import numpy as np
-from t0qat.streams import stream
+from t0qat.training.streams import stream
 
 def note(folder, name):
     path = pathlib.Path(folder, f"{name}-{uuid.uuid4()}")
@@ -181,7 +182,7 @@ def test_each_other_run_has_a_store_of_its_own(toys, monkeypatch):
 
 
 def test_verify_forgets_its_own_cells_only(monkeypatch, tmp_path):
-    from t0qat import verify
+    from t0qat.pipeline import verify
 
     monkeypatch.setattr(places, "BUILD", tmp_path)
     kept = [tmp_path / "cells" / name / "ab" / "c.json" for name in ("verify", "paper")]
@@ -273,7 +274,7 @@ def test_what_a_notebook_shows_of_a_failing_cell_ends_with_the_one_line(toys, tm
     _, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="2").communicate(timeout=600)
     assert "in fail" in told
     last = told.splitlines()[-1]
-    assert last.startswith("t0qat.grid.GridError: fail(")
+    assert last.startswith("t0qat.pipeline.grid.GridError: fail(")
     assert last.endswith("): ValueError: no such")
 
 
@@ -297,7 +298,7 @@ def test_a_cell_that_is_not_kept_is_computed_each_time_after_what_comes_before_i
 SCRIPT = """
 import json, pathlib, sys
 import toys
-from t0qat import grid
+from t0qat.pipeline import grid
 grid.STORE = pathlib.Path(sys.argv[1])
 exec(sys.argv[2])
 """
@@ -314,7 +315,7 @@ def script(tmp_path, code: str, **more) -> list:
 
 def test_a_changed_method_runs_its_own_cells_only(toys, tmp_path):
     code = f"""
-from t0qat.grid import Cell
+from t0qat.pipeline.grid import Cell
 cells = [
     Cell(toys.with_method, {{"folder": {str(toys.notes)!r}, "method": m, "x": x}}, (getattr(toys, m),))
     for m in ("plain", "doubled") for x in (1, 2)
@@ -332,7 +333,7 @@ print(json.dumps(grid.run(cells, "methods")))
 
 def test_worker_processes_that_loaded_other_sources_are_refused(toys, tmp_path):
     code = f"""
-from t0qat.grid import Cell
+from t0qat.pipeline.grid import Cell
 def cells(start):
     one = {{"folder": {str(toys.notes)!r}}}
     return [Cell(toys.draw, one | {{"replicate": i}}, (toys,)) for i in range(start, start + 2)]
@@ -353,7 +354,7 @@ except grid.GridError as error:
 def test_after_a_kill_its_workers_end_and_a_second_run_computes_only_the_rest(toys, tmp_path):
     cells = draws(toys, 12, seconds=0.3)
     code = f"""
-from t0qat.grid import Cell
+from t0qat.pipeline.grid import Cell
 options = {cells[0].arguments!r}
 cells = [Cell(toys.draw, options | {{"replicate": i}}, ()) for i in range(12)]
 grid.run(cells, "draws")
@@ -414,7 +415,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_bits_of_this_machine(toys, tmp_
     cells = draws(toys, 16, seconds=0.2)
     with cluster(tmp_path) as (address, workers):
         code = f"""
-from t0qat.grid import Cell
+from t0qat.pipeline.grid import Cell
 options = {cells[0].arguments!r}
 cells = [Cell(toys.draw, options | {{"replicate": i}}, ()) for i in range(16)]
 print(json.dumps(grid.run(cells, "draws")))
@@ -503,7 +504,7 @@ def test_workers_with_other_sources_versions_or_threads_are_refused(toys, tmp_pa
         assert "runs 2 cells at once; start it with --nthreads 1" in refused()
         monkeypatch.setattr("distributed.Client.nthreads", lambda self: dict.fromkeys(_workers(self), 1))
         line = refused()
-        assert "differs in t0qat.streams (" in line
+        assert "differs in t0qat.training.streams (" in line
         assert "restart it" in line
         here = grid.versions()
         monkeypatch.setattr(grid, "versions", lambda: here | {"torch": "9.9"})
@@ -556,7 +557,8 @@ def test_a_kernel_shows_progress_and_keeps_nothing_of_it(toys, tmp_path, monkeyp
     import nbformat
     from nbclient import NotebookClient
 
-    setup = f"import pathlib, toys\nfrom t0qat import grid\ngrid.STORE = pathlib.Path({str(tmp_path)!r})"
+    setup = "import pathlib, toys\nfrom t0qat.pipeline import grid\n"
+    setup += f"grid.STORE = pathlib.Path({str(tmp_path)!r})"
     options = {"folder": str(toys.notes), "seconds": 0.6}
     work = f"cells = [grid.Cell(toys.draw, {options!r} | {{'replicate': i}}, ()) for i in range(3)]\n"
     work += "done = grid.run(cells, 'networks')"

@@ -14,24 +14,16 @@ from scipy import stats
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from t0qat import (
-    corpora,
-    fine_tuning,
-    language,
-    language_models,
-    methods,
-    pin,
-    places,
-    results,
-    trained,
-)
-from t0qat.arms import KEYS, Arm
-from t0qat.fine_tuning import WORST
-from t0qat.language_models import SMALL, laid_out, library, packed, small, unpacked
-from t0qat.parameters import ParameterError
-from t0qat.quantizers import Grid
-from t0qat.rounding import ROUNDINGS, rounded
-from t0qat.streams import stream
+from t0qat.experiments import fine_tuning, language, trained
+from t0qat.experiments.arms import KEYS, Arm
+from t0qat.experiments.fine_tuning import WORST
+from t0qat.pipeline import pin, places, results
+from t0qat.pipeline.parameters import ParameterError
+from t0qat.quantization.quantizers import Grid
+from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.training import corpora, language_models, methods
+from t0qat.training.language_models import SMALL, laid_out, library, packed, small, unpacked
+from t0qat.training.streams import stream
 
 CONTEXT = 16
 SHARED = {"context": CONTEXT, "steps": 3, "batch_size": 4, "schedule": "cosine", "seed": 0}

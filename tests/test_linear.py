@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import nn
 
-from t0qat import constants, linear, methods, tasks, training
-from t0qat.streams import normals
+from t0qat.training import constants, linear, loop, methods, tasks
+from t0qat.training.streams import normals
 
 SCALES = (0.0, 1e-3, 0.4, 32 / 3)
 
@@ -53,7 +53,7 @@ def readable_loop(data, start, noise, view, **settings):
     """training.train with these draws: first the weight's, then the bias's, as the model names them."""
     model = start_model(start)
     draws = (part for row in noise for part in (row[None, :-1], row[-1:]))
-    training.train(
+    loop.train(
         model, *tensors(data, start.dtype), view, lambda _: next(draws), epochs=len(noise), **settings
     )
     return joined(model)
@@ -211,16 +211,17 @@ def test_a_replicate_has_the_same_bits_alone_in_any_batch_and_at_any_offset(scal
 # T0-QAT's noise is 1e-3 here, where last bits show; Standard QAT keeps its 0.4.
 RUN = """
 import hashlib, sys, torch
-from t0qat import experiments, results
+from t0qat.experiments import published
+from t0qat.pipeline import results
 torch.set_num_threads(int(sys.argv[1]))  # more than the machine has cores, if need be
 threads = torch.get_num_threads()
-runs = experiments.published(replicates=2100, epochs=5, target="normal", xi_scaling=7.5)
-cells = experiments.integer_grids(replicates=40, epochs=5, bits=[8, 2], xi_scaling=7.5)
+runs = published.published(replicates=2100, epochs=5, target="normal", xi_scaling=7.5)
+cells = published.integer_grids(replicates=40, epochs=5, bits=[8, 2], xi_scaling=7.5)
 every = [*runs[0].values(), *runs[1].values(), *cells.values()]
 for name in ("full_precision", "quantized"):
     print(hashlib.sha256(b"".join(getattr(losses, name).tobytes() for losses in every)).hexdigest())
-print(results.text("table1", experiments.table1(runs[0])))
-print(results.text("integer_grids_paired", experiments.grid_differences(cells)))
+print(results.text("table1", published.table1(runs[0])))
+print(results.text("integer_grids_paired", published.grid_differences(cells)))
 print("threads", threads)
 """
 

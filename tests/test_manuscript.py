@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from t0qat import exhibits, latex, notebooks, places, receipts, report
+from t0qat import exhibits
 from t0qat.exhibits import verdicts
+from t0qat.pipeline import latex, notebooks, places, publish, receipts
 
 ROOT = Path(__file__).parents[1]
 MAIN = (ROOT / "paper/main.tex").read_text()
@@ -121,7 +122,7 @@ def test_the_committed_tables_and_macros_are_what_the_committed_results_give(tmp
         for name in names:
             data = (ROOT / f"paper/results/{name}.csv").read_bytes()
             places.write(tmp_path / f"paper/results/{name}.csv", data)
-        report.render(experiment, tmp_path)
+        publish.render(experiment, tmp_path)
         for kind in ("tables", "macros"):
             name = f"paper/{kind}/{experiment}.tex"
             assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes(), name

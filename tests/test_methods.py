@@ -12,11 +12,12 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from t0qat import methods, models, rounding, training
-from t0qat.methods import METHODS, REGISTRY, training_forward
-from t0qat.quantizers import Grid, fake_quantize
-from t0qat.streams import stream
-from t0qat.tasks import digits
+from t0qat.quantization import rounding
+from t0qat.quantization.quantizers import Grid, fake_quantize
+from t0qat.training import loop, methods, models
+from t0qat.training.methods import METHODS, REGISTRY, training_forward
+from t0qat.training.streams import stream
+from t0qat.training.tasks import digits
 
 # Standard deviation of the noise that each published method adds, worked out by hand.
 ADDED = {"standard_qat": 0.4, "t0_qat": 32 / 3, "no_noise": 0.0}
@@ -137,7 +138,7 @@ def test_noise_is_fresh_in_every_step_for_every_parameter_and_repeats_with_its_s
         model = Gated()
         model.load_state_dict(gated()[0].float().state_dict())
         noise, draws = recorded(methods.noise_from(np.random.default_rng(seed)))
-        training.train(model, image, torch.zeros(4, 4), methods.t0_qat(), noise, epochs=30)
+        loop.train(model, image, torch.zeros(4, 4), methods.t0_qat(), noise, epochs=30)
         trained.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(trained[0], trained[1]) and not torch.equal(trained[0], trained[2])
 
@@ -156,7 +157,7 @@ def test_training_moves_only_what_may_move_and_leaves_the_optimum_of_a_convex_lo
     model = nn.Linear(3, 1).double()
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
-    training.train(
+    loop.train(
         model,
         torch.from_numpy(inputs),
         torch.from_numpy(target)[:, None],
@@ -172,7 +173,7 @@ def test_training_moves_only_what_may_move_and_leaves_the_optimum_of_a_convex_lo
     frozen, image = gated()
     fixed = frozen.fixed.clone()
     noise = methods.noise_from(np.random.default_rng(9))
-    training.train(frozen, image, torch.zeros(5, 4), methods.standard_qat(), noise, epochs=3)
+    loop.train(frozen, image, torch.zeros(5, 4), methods.standard_qat(), noise, epochs=3)
     assert torch.equal(frozen.fixed, fixed)
     assert frozen.second.weight is frozen.first.weight
 
@@ -511,7 +512,7 @@ def test_parq_is_torchaos_optimizer_on_the_networks_own_loss():
     tools = methods.torchao_parq()
     mine, other = Problem(torch.float32), Problem(torch.float32)
     steps = 30
-    training.train(
+    loop.train(
         mine.model,
         mine.inputs,
         mine.classes,
@@ -525,7 +526,7 @@ def test_parq_is_torchaos_optimizer_on_the_networks_own_loss():
         {"params": [other.model[0].bias, other.model[3].bias]},
     ]
     optimizer = tools.QuantOptimizer(
-        training.ADAM(groups, lr=0.005),
+        loop.ADAM(groups, lr=0.005),
         tools.UnifTorchaoQuantizer(),
         tools.ProxPARQ(0, 27, steepness=7.0),
         quant_period=1,
@@ -632,7 +633,7 @@ def test_the_placebo_differs_from_plain_training_only_by_noise_of_its_size():
     for name in ("no_noise", "xi_alone"):
         net = models.small_cnn(stream("initialization", 0))
         start = torch.cat([p.detach().flatten() for p in net.parameters()])
-        training.train(
+        loop.train(
             net,
             inputs,
             classes,

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import batch_norm, conv2d, cross_entropy
 
-from t0qat import methods, models, training
-from t0qat.models import MODELS
-from t0qat.streams import stream
-from t0qat.tasks import digits
+from t0qat.training import loop, methods, models
+from t0qat.training.models import MODELS
+from t0qat.training.streams import stream
+from t0qat.training.tasks import digits
 
 # Weights and biases of each layer, by hand.
 SIZES = {
@@ -75,7 +75,7 @@ def test_plain_training_learns_digits(name, least):
     part = digits(0)
     inputs, classes, held_out, answers = map(torch.from_numpy, part)
     net = MODELS[name](stream("initialization", 0))
-    training.train(
+    loop.train(
         net, inputs, classes, methods.no_noise(), stream("training_noise", 0),
         epochs=12, learning_rate=0.02, loss=cross_entropy, batch_size=64,
         order=stream("batch_order", 0), schedule="cosine",

@@ -6,10 +6,10 @@ import statistics
 
 import pytest
 
-from t0qat import notebooks, places
 from t0qat.exhibits import answers
-from t0qat.notebooks import NotebookError
-from t0qat.parameters import RULES, ParameterError
+from t0qat.pipeline import notebooks, places
+from t0qat.pipeline.notebooks import NotebookError
+from t0qat.pipeline.parameters import RULES, ParameterError
 
 LINK = re.compile(r"\]\(([^)#]+)")
 GAP = re.compile(r"(\{\w+\})")
@@ -192,7 +192,7 @@ def test_every_answer_is_that_of_its_exhibits(notebook):
     }
     said = 0
     for cell in cells_of(notebook.path, "code"):
-        published = re.findall(r"report\.publish\(\"(\w+)", "".join(cell["source"]))
+        published = re.findall(r"paper\.publish\(\"(\w+)", "".join(cell["source"]))
         texts = [output["data"].get("text/markdown") for output in cell["outputs"]]
         texts = ["".join(text) for text in texts if text]
         assert len(texts) == len(published)

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 from conftest import jupyter_server
 
-from t0qat import claims, exhibits, latex, places, results, typeset, verify
+from t0qat import exhibits
 from t0qat.exhibits import verdicts
-from t0qat.parameters import RULES, ParameterError, check
+from t0qat.pipeline import claims, latex, places, results, typeset, verify
+from t0qat.pipeline.parameters import RULES, ParameterError, check
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = "\\input{/etc/passwd} $x$ & 100 % _a_ #1 {~^} <script>alert(1)</script> | `x` \"'"

@@ -5,8 +5,9 @@ import inspect
 import numpy as np
 import pytest
 
-from t0qat import experiments, linear
-from t0qat.parameters import RULES, ParameterError, check
+from t0qat.experiments import published
+from t0qat.pipeline.parameters import RULES, ParameterError, check
+from t0qat.training import linear
 
 NAN, INF = float("nan"), float("inf")
 
@@ -157,7 +158,7 @@ def nothing_computed(monkeypatch):
 
 
 @pytest.mark.usefixtures("nothing_computed")
-@pytest.mark.parametrize("experiment", [experiments.published, experiments.integer_grids])
+@pytest.mark.parametrize("experiment", [published.published, published.integer_grids])
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_experiments_check_before_they_compute(experiment, name, value):
     settings = {"replicates": 50, name: value}
@@ -173,7 +174,7 @@ def test_experiments_check_before_they_compute(experiment, name, value):
 @pytest.mark.usefixtures("nothing_computed")
 def test_experiments_check_their_own_defaults_and_need_replicates(monkeypatch):
     with pytest.raises((ParameterError, TypeError), match="replicates"):
-        experiments.published()
+        published.published()
     monkeypatch.setitem(RULES, "epochs", RULES["epochs"]._replace(type=str))
     with pytest.raises(ParameterError, match=r"^epochs = 300"):
-        experiments.published(replicates=5)
+        published.published(replicates=5)

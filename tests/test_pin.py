@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
-from t0qat import pin
+from t0qat.pipeline import pin
 
 ROOT = Path(__file__).parents[1]
 FREE = {name: value for name, value in os.environ.items() if name not in pin.KERNELS | pin.ONE_THREAD}
@@ -37,7 +37,7 @@ def python(code: str, environment: dict[str, str]) -> str:
 def test_its_lines_pin_a_shell_and_the_libraries_heed_them():
     interpreter = shlex.quote(sys.executable)
     shell = f'eval "$({interpreter} -m t0qat pin)" && exec {interpreter} -c "$1"'
-    ask = f"{ASK}\nfrom t0qat import pin\nprint(pin.in_force())"
+    ask = f"{ASK}\nfrom t0qat.pipeline import pin\nprint(pin.in_force())"
     done = subprocess.run(
         ["bash", "-c", shell, "bash", ask], env=FREE, capture_output=True, text=True, check=True
     )
@@ -60,18 +60,21 @@ def test_the_kernel_that_notebooks_ask_for_is_pinned():
 
 @needs_pin
 def test_what_is_set_after_a_process_started_does_not_count():
-    late = "import os; from t0qat import pin; os.environ |= pin.settings(); print(pin.in_force())"
+    late = (
+        "import os; from t0qat.pipeline import pin; os.environ |= pin.settings(); print(pin.in_force())"
+    )
     assert python(late, FREE) == "False"
 
 
 def test_importing_the_package_pins_nothing():
-    code = "import os; before = dict(os.environ); import t0qat.vision; print(before == os.environ)"
+    code = "import os; before = dict(os.environ); "
+    code += "import t0qat.experiments.vision; print(before == os.environ)"
     assert python(code, FREE) == "True"
 
 
 @needs_pin
 def test_the_pipeline_pins_its_kernels_from_a_shell_that_is_not(toys):
-    toys.notebook("02_pin", "from t0qat import pin, places\n" + WRITE)
+    toys.notebook("02_pin", "from t0qat.pipeline import pin, places\n" + WRITE)
     toys.environment = FREE | {"PYTHONPATH": toys.environment["PYTHONPATH"]}
     done = toys.run("run", "--profile", "smoke")
     home = toys.root / "build/smoke/paper/results"

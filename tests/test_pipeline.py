@@ -21,7 +21,7 @@ def first_run(tmp_path_factory) -> Project:
     """Three toy notebooks that have run: 01_toy, 02_reader, which reads its result, and 03_other."""
     toys = with_toys(tmp_path_factory.mktemp("made"))
     reader = (
-        "from t0qat import places\n"
+        "from t0qat.pipeline import places\n"
         "text = (places.current().home / 'paper/results/toy.txt').read_text()\n"
         "places.write(places.stage() / 'paper/results/reader.txt', text + 'read\\n')"
     )
@@ -67,7 +67,7 @@ def test_an_edit_that_leaves_the_result_as_it_was_does_not_run_its_readers(made)
 
 @pytest.mark.chain
 def test_a_changed_helper_module_runs_every_notebook_that_imported_it(made):
-    module = made.root / "src/t0qat/places.py"
+    module = made.root / "src/t0qat/pipeline/places.py"
     module.write_text(module.read_text() + "\n# touched\n")
     assert ran(made.run(*SMOKE)) == ["01_toy", "02_reader", "03_other"]
 
@@ -93,7 +93,7 @@ def test_a_changed_parameter_runs_its_notebook_and_going_back_runs_it_again(made
 
 def test_a_receipt_names_what_was_read_and_hashes_what_was_made(made):
     receipt = json.loads((made.root / "build/smoke/paper/results/reader.json").read_text())
-    assert {"notebooks/02_reader.ipynb", "src/t0qat/places.py"} < set(receipt["inputs"])
+    assert {"notebooks/02_reader.ipynb", "src/t0qat/pipeline/places.py"} < set(receipt["inputs"])
     assert "build/smoke/paper/results/toy.txt" in receipt["inputs"]
     for name, made_hash in receipt["outputs"].items():
         content = (made.root / "build/smoke" / name).read_bytes()
@@ -113,7 +113,10 @@ def test_a_failing_notebook_is_named_and_takes_nothing_with_it(made):
     done = made.run(*SMOKE)
     assert done.returncode == 1
     message = done.stderr[done.stderr.index("t0qat: ") :]
-    assert "01_toy.ipynb, cell 2 (from t0qat import places): ZeroDivisionError: division" in message
+    assert (
+        "01_toy.ipynb, cell 2 (from t0qat.pipeline import places): ZeroDivisionError: division"
+        in message
+    )
     assert len(message.splitlines()) <= 5
     after = made.files("build/smoke/paper")
     assert after.pop("build/smoke/paper/results/other.txt") == b"x\n2\n"
@@ -147,9 +150,8 @@ def test_a_notebook_that_forgets_an_output_replaces_nothing(made):
 
 
 def test_a_notebook_that_leaves_a_malformed_table_replaces_nothing(made):
-    code = (
-        "from t0qat import places\nplaces.write(places.stage() / 'paper/results/claims.csv', 'x\\n1\\n')"
-    )
+    code = "from t0qat.pipeline import places\n"
+    code += "places.write(places.stage() / 'paper/results/claims.csv', 'x\\n1\\n')"
     made.notebook("04_claims", code, "seed = 0", kind="csv")
     before = made.files("build/smoke/paper")
     done = made.run(*SMOKE)
@@ -159,12 +161,14 @@ def test_a_notebook_that_leaves_a_malformed_table_replaces_nothing(made):
 
 
 def test_an_input_edited_during_the_run_is_said_and_nothing_is_replaced(made):
-    edit = "import t0qat.latex as m\nwith open(m.__file__, 'a') as file:\n    file.write('# x')\n"
+    edit = (
+        "import t0qat.pipeline.latex as m\nwith open(m.__file__, 'a') as file:\n    file.write('# x')\n"
+    )
     made.notebook("01_toy", edit + write_toy("'replicates\\n8\\n'"))
     before = made.files("build/smoke/paper")
     done = made.run(*SMOKE)
     assert done.returncode == 1
-    assert "01_toy.ipynb: src/t0qat/latex.py changed while it ran" in done.stderr
+    assert "01_toy.ipynb: src/t0qat/pipeline/latex.py changed while it ran" in done.stderr
     assert made.files("build/smoke/paper") == before
 
 
@@ -249,15 +253,15 @@ def test_a_second_run_at_the_same_time_is_refused_and_names_the_first(toys):
 
 ANSWERING = """
 from IPython.display import Markdown
-from t0qat import places
+from t0qat.pipeline import places
 
-class report:
+class paper:
     def publish(said):
         read = (places.current().reads / "paper/results/toy.txt").read_text().split()
         places.write(places.stage() / "paper/results/answering.txt", said)
         return Markdown(f"{said}, and {read[-1]} elsewhere.")
 
-report.publish(f"{replicates} replicates")
+paper.publish(f"{replicates} replicates")
 """
 
 

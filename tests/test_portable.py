@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from t0qat import pin
+from t0qat.pipeline import pin
 
 HERE = Path(__file__).parent
 COMMITTED = json.loads((HERE / "steps.json").read_text())

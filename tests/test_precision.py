@@ -14,30 +14,18 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 from torch import nn
 
-from t0qat import (
-    claims,
-    corpora,
-    fine_tuning,
-    language,
-    language_models,
-    methods,
-    notebooks,
-    pin,
-    precision,
-    results,
-    rounding,
-    trained,
-    trial,
-    vision,
-)
-from t0qat.arms import Arm
-from t0qat.constants import XI
-from t0qat.experiments import Cell
-from t0qat.parameters import ParameterError
-from t0qat.precision import CURVES, FLIPS, GRIDS, Layers, Measured
-from t0qat.quantizers import Grid, quantize
-from t0qat.streams import stream
-from t0qat.tasks import TASKS, digits
+from t0qat.experiments import fine_tuning, language, precision, trained, trial, vision
+from t0qat.experiments.arms import Arm
+from t0qat.experiments.precision import CURVES, FLIPS, GRIDS, Layers, Measured
+from t0qat.experiments.published import Cell
+from t0qat.pipeline import claims, notebooks, pin, results
+from t0qat.pipeline.parameters import ParameterError
+from t0qat.quantization import rounding
+from t0qat.quantization.quantizers import Grid, quantize
+from t0qat.training import corpora, language_models, methods
+from t0qat.training.constants import XI
+from t0qat.training.streams import stream
+from t0qat.training.tasks import TASKS, digits
 
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
 SETTINGS = {"seed": 3, "target": "sum", "target_noise": 0.1, "epochs": 40, "learning_rate": 0.01}

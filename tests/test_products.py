@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from t0qat.products import Linear
+from t0qat.training.products import Linear
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t0qat.quantizers import (
+from t0qat.quantization.quantizers import (
     CODES,
     SCALES,
     Grid,

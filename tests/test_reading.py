@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t0qat import reading
+from t0qat.exhibits import reading
 
 ROWS = pd.DataFrame(
     [

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from t0qat import costs, methods, notebooks, places, readme, results
+from t0qat.pipeline import costs, notebooks, places, readme, results
+from t0qat.training import methods
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -79,8 +80,8 @@ def test_the_rooms_of_the_readme_are_the_modules_and_import_only_from_below():
 def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     assert code.count("\n") <= 15
-    linear = "from t0qat import experiments\n"
-    linear += "print(*experiments.table1(experiments.published(replicates=2)[0]).method.unique())"
+    linear = "from t0qat.experiments import published\n"
+    linear += "print(*published.table1(published.published(replicates=2)[0]).method.unique())"
     cells = [nbformat.v4.new_code_cell(source) for source in (code, linear)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     environment = project.environment | {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "2"}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from t0qat import results
-from t0qat.arms import LOUD, LOUD_RATES
-from t0qat.results import COLUMNS, FILES, ResultsError
+from t0qat.experiments.arms import LOUD, LOUD_RATES
+from t0qat.pipeline import results
+from t0qat.pipeline.results import COLUMNS, FILES, ResultsError
 
 TABLE1 = (
     "method,quantity,reported,mean,std,ci_low,ci_high,q025,median,q975,reported_percentile,n\n"

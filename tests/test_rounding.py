@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from t0qat import methods, models
-from t0qat.quantizers import SCALES, Grid, fake_quantize
-from t0qat.rounding import ROUNDINGS, rounded
-from t0qat.streams import stream
+from t0qat.quantization.quantizers import SCALES, Grid, fake_quantize
+from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.training import methods, models
+from t0qat.training.streams import stream
 
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])

@@ -11,23 +11,15 @@ from scipy import stats
 from sklearn.metrics import r2_score
 from test_experiments import plain_run, rounded
 
-from t0qat import (
-    calibration,
-    claims,
-    constants,
-    exhibits,
-    experiments,
-    figures,
-    grid,
-    results,
-    scale,
-    tasks,
-)
-from t0qat.calibration import Setting
-from t0qat.exhibits import words
-from t0qat.experiments import Losses
-from t0qat.streams import stream
-from t0qat.tasks import TASKS, synthetic
+from t0qat import exhibits
+from t0qat.exhibits import figures, words
+from t0qat.experiments import calibration, published, scale
+from t0qat.experiments.calibration import Setting
+from t0qat.experiments.published import Losses
+from t0qat.pipeline import claims, grid, results
+from t0qat.training import constants, tasks
+from t0qat.training.streams import stream
+from t0qat.training.tasks import TASKS, synthetic
 
 XI = 4 / 3 * 1e-4
 SMALL = {"epochs": 40, "learning_rate": 0.02}
@@ -51,10 +43,10 @@ def test_the_sweep_is_the_published_experiment_at_its_scaling_and_without_noise(
     settings = {"replicates": 60, "epochs": 30, "target": "normal", "learning_rate": learning_rate}
     sweep = scale.sweep(points=43, **settings)
     for scaling, method in ((80_000.0, "t0_qat"), (0.0, "no_noise")):
-        published, _ = experiments.published(**settings)
-        for mine, theirs in zip(sweep.at(scaling), published[method], strict=True):
+        losses, _ = published.published(**settings)
+        for mine, theirs in zip(sweep.at(scaling), losses[method], strict=True):
             assert np.array_equal(mine, theirs)
-    other, _ = experiments.published(xi_scaling=2.0, **settings)
+    other, _ = published.published(xi_scaling=2.0, **settings)
     assert np.array_equal(sweep.at(2.0).quantized, other["t0_qat"].quantized)
 
 
@@ -136,11 +128,11 @@ def test_neighbours_are_the_named_scaling_minus_half_and_twice_of_it():
     table = scale.neighbours(sweep).set_index(["scaling", "factor", "quantity"])
     assert len(table) == 2 * 2 * 3
     runs = {
-        scaling: experiments.published(replicates=12, xi_scaling=scaling, **SMALL)[0]["t0_qat"]
+        scaling: published.published(replicates=12, xi_scaling=scaling, **SMALL)[0]["t0_qat"]
         for scaling in (0.5, 1.0, 2.0, 40_000.0, 80_000.0, 160_000.0)
     }
     for (name, scaling), factor in itertools.product(scale.SCALINGS.items(), (0.5, 2.0)):
-        for quantity in experiments.QUANTITIES:
+        for quantity in published.QUANTITIES:
             pair = [getattr(runs[s], quantity) for s in (scaling, factor * scaling)]
             row, test = table.loc[name, factor, quantity], stats.ttest_rel(*pair)
             assert row.estimate == pytest.approx((pair[0] - pair[1]).mean(), abs=1e-14)
@@ -157,7 +149,9 @@ def left_unexplained(w: np.ndarray, inputs: np.ndarray, target: np.ndarray) -> f
 
 def test_tuning_against_choosing_by_hand(monkeypatch):
     """Each replicate splits, trains each scaling in a plain loop, rounds, chooses, trains again."""
-    monkeypatch.setattr("t0qat.experiments.SCALES", {"absmax": None})  # the grids that are listed
+    monkeypatch.setattr(
+        "t0qat.experiments.published.SCALES", {"absmax": None}
+    )  # the grids that are listed
     arms = scale.tuning(replicates=3, tuning_points=2, bits=[4], target_noise=0.5, **SMALL)
     tried = scale.scalings(2)
     picked = []
@@ -259,12 +253,12 @@ def test_a_setting_of_the_calibration_is_the_published_experiment_with_it():
     runs = calibration.calibrate(calibration_replicates=20, **GRID, epochs=30)
     assert len(runs) == 2 * 2 * 2 * 3
     for setting in (Setting("normal", 0.3, 0.4, 1.0), Setting("sum", 0.0, 2.0, 0.45)):
-        alone = experiments.published(replicates=20, epochs=30, **setting._asdict())
+        alone = published.published(replicates=20, epochs=30, **setting._asdict())
         for mine, theirs in zip(runs[setting], alone, strict=True):
             for method in ("standard_qat", "t0_qat"):
                 assert all(map(np.array_equal, mine[method], theirs[method]))
     table = calibration.compatibility(runs, 0.25).set_index([*Setting._fields, "quantity"])
-    expected = experiments.table1_paired(*alone).set_index("quantity")
+    expected = published.table1_paired(*alone).set_index("quantity")
     for quantity, row in expected.iterrows():
         assert table.loc[(*setting, quantity)].tolist() == row.tolist()
 

@@ -14,8 +14,9 @@ import tinycss2
 from bs4 import BeautifulSoup
 from conftest import Project, copy
 
-from t0qat import notebooks, places, receipts, site
-from t0qat.notebooks import NotebookError
+from t0qat.explorer import site
+from t0qat.pipeline import notebooks, places, receipts
+from t0qat.pipeline.notebooks import NotebookError
 
 PAPER = places.RUNS["paper"]
 PIXEL = (
@@ -268,7 +269,7 @@ def test_the_last_full_run_is_shown_until_its_notebook_changes(tmp_path, monkeyp
     full.write_text("executed")
     receipt = json.loads((places.ROOT / notebook.receipt).read_text())
     receipt["parameters"] |= {"replicates": 12345}
-    own, engine = "notebooks/01_table1.ipynb", "src/t0qat/linear.py"
+    own, engine = "notebooks/01_table1.ipynb", "src/t0qat/training/linear.py"
     now = {name: notebooks.source_hash(places.ROOT / name) for name in (own, engine)}
 
     def shown(inputs: dict[str, str], made_here: bool = True) -> tuple[bool, str]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
-from t0qat import statistics
+from t0qat.pipeline import statistics
 
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
 Z = 1.959963984540054

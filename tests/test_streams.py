@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from t0qat.streams import PURPOSES, normals, stream
+from t0qat.training.streams import PURPOSES, normals, stream
 
 WORD = 2**64
 

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.datasets import load_diabetes
 from sklearn.preprocessing import StandardScaler
 
-from t0qat.tasks import TASKS, diabetes, synthetic
+from t0qat.training.tasks import TASKS, diabetes, synthetic
 
 
 def fit(data) -> tuple[np.ndarray, float]:

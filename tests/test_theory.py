@@ -11,13 +11,15 @@ from scipy import integrate, stats
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from t0qat import experiments, linear, models, statistics, theory
-from t0qat.constants import FEATURES
 from t0qat.exhibits.theory import holds_up_to
-from t0qat.parameters import ParameterError
-from t0qat.streams import stream
-from t0qat.tasks import synthetic
-from t0qat.theory import Drop
+from t0qat.experiments import published, theory
+from t0qat.experiments.theory import Drop
+from t0qat.pipeline import statistics
+from t0qat.pipeline.parameters import ParameterError
+from t0qat.training import linear, models
+from t0qat.training.constants import FEATURES
+from t0qat.training.streams import stream
+from t0qat.training.tasks import synthetic
 
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -223,7 +225,7 @@ def test_tables_of_the_expansion_have_every_network_scale_and_quantity():
 def test_long_training_passes_through_the_published_experiment():
     """Epoch 300 of a longer run at a constant rate is the published run, to the last bit."""
     table = theory.long_training(replicates=3, longest=10, epochs=30)
-    runs, _ = experiments.published(replicates=3, epochs=30)
+    runs, _ = published.published(replicates=3, epochs=30)
     moments, _ = linear.moments(synthetic(i) for i in range(3))
     variance = (moments.c - moments.b[-1] ** 2).numpy()
     at_thirty = table.query("schedule == 'constant' and epoch == 30 and quantity == 'explained'")

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import get_cosine_schedule_with_warmup
 
-from t0qat import methods, models, training
-from t0qat.methods import REGISTRY
-from t0qat.quantizers import Grid
-from t0qat.rounding import ROUNDINGS, rounded
-from t0qat.streams import stream
-from t0qat.tasks import digits
+from t0qat.quantization.quantizers import Grid
+from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.training import loop, methods, models
+from t0qat.training.methods import REGISTRY
+from t0qat.training.streams import stream
+from t0qat.training.tasks import digits
 
 
 def images(number: int, replicate: int = 0):
@@ -40,7 +40,7 @@ def run(name: str, net=None, *, replicate=0, **settings) -> nn.Module:
     data = settings.pop("data", None) or images(170)
     objective = settings.pop("objective", None) or REGISTRY[name].objective()
     net = net or fresh()
-    return training.train(net, *data, objective, stream("training_noise", replicate), **settings)
+    return loop.train(net, *data, objective, stream("training_noise", replicate), **settings)
 
 
 def test_a_full_batch_is_the_papers_loop_to_the_bit():
@@ -48,7 +48,7 @@ def test_a_full_batch_is_the_papers_loop_to_the_bit():
     inputs, classes = images(60)
     mine, other = fresh("mlp"), fresh("mlp")
     draws = stream("training_noise", 1)
-    training.train(mine, inputs, classes, methods.standard_qat(), draws, epochs=9, loss=cross_entropy)
+    loop.train(mine, inputs, classes, methods.standard_qat(), draws, epochs=9, loss=cross_entropy)
     draws = stream("training_noise", 1)
     optimizer = torch.optim.Adam(other.parameters(), lr=0.005)
     for _ in range(9):
@@ -64,7 +64,7 @@ def test_a_full_batch_is_the_papers_loop_to_the_bit():
 
     callable_too = fresh("mlp")
     noise = methods.noise_from(stream("training_noise", 1))
-    training.train(
+    loop.train(
         callable_too, inputs, classes, methods.standard_qat(), noise, epochs=9, loss=cross_entropy
     )
     assert same(callable_too, mine)
@@ -106,7 +106,7 @@ def test_each_epoch_shows_every_sample_once_in_a_new_order():
             return super().forward(x)
 
     inputs = torch.arange(50.0)[:, None]
-    training.train(
+    loop.train(
         Watching(1, 1), inputs, inputs, methods.no_noise(), stream("training_noise", 0),
         epochs=3, batch_size=8, order=stream("batch_order", 0),
     )  # fmt: skip
@@ -148,7 +148,7 @@ def test_noise_is_the_stream_in_the_order_of_the_names():
         shown.append(noise.flatten())
         return view(parameter, noise)
 
-    training.train(net, *images(60), watched, stream("training_noise", 5), epochs=3, loss=loss)
+    loop.train(net, *images(60), watched, stream("training_noise", 5), epochs=3, loss=loss)
     together = torch.cat(shown).numpy()
     bulk = stream("training_noise", 5).standard_normal(len(together), np.float32)
     assert len(together) == 3 * sum(p.numel() for p in net.parameters())

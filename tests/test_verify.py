@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from conftest import ROOT, Project, copy, with_toys
 
-from t0qat import pin, places, receipts, results, verify
-from t0qat.notebooks import Notebook
+from t0qat.pipeline import pin, places, receipts, results, verify
+from t0qat.pipeline.notebooks import Notebook
 
 
 @pytest.fixture(scope="module")
@@ -166,13 +166,13 @@ def test_where_halving_chose_otherwise_n_is_not_held_to_the_digit(tmp_path, monk
 
 
 PAIRED = """
-from t0qat import places
+from t0qat.pipeline import places
 n = epochs * replicates
 text = f"quantity,estimate,ci_low,ci_high,n\\ndrop_difference,{n},{n - 1},{n + 1},{replicates}\\n"
 places.write(places.stage() / "paper/results/table1_paired.csv", text)
 """
 READER = """
-from t0qat import places, results
+from t0qat.pipeline import places, results
 n = results.read("table1_paired", places.current().home).estimate[0]
 text = f"method,estimate,ci_low,ci_high,n\\nt0_qat,{n},{n - 1},{n + 1},9\\n"
 places.write(places.stage() / "paper/results/table1_same_method.csv", text)
@@ -197,7 +197,7 @@ def test_verify_names_a_changed_number_a_missing_and_an_extra_file_and_a_stale_r
     edit(two, "table1_paired", "drop_difference", "drop_difference,-1.5,-2,-1,100")
     (two.root / "paper/results/table1_same_method.csv").unlink()
     (two.root / "paper/results/better.csv").write_text("x\n1\n")
-    module = two.root / "src/t0qat/places.py"
+    module = two.root / "src/t0qat/pipeline/places.py"
     module.write_text(module.read_text() + "\n# touched\n")
     done = two.run("verify")
     assert done.returncode == 1
@@ -207,7 +207,7 @@ def test_verify_names_a_changed_number_a_missing_and_an_extra_file_and_a_stale_r
         "paper/results/table1_paired.csv was edited or cut short since it was made",
         "paper/results/table1_same_method.csv is missing",
         "paper/results/better.csv is extra",
-        "paper/results/table1_paired.json is stale: src/t0qat/places.py changed since",
+        "paper/results/table1_paired.json is stale: src/t0qat/pipeline/places.py changed since",
     ):
         assert [line for line in off if told in line], (told, off)
 

@@ -17,28 +17,16 @@ from sklearn.datasets import load_digits
 from statsmodels.stats.power import TTestPower
 from torch.nn.functional import cross_entropy
 
-from t0qat import (
-    arms,
-    benchmark,
-    compare,
-    export,
-    grid,
-    images,
-    methods,
-    models,
-    pin,
-    tasks,
-    trained,
-    trial,
-    tuning,
-    vision,
-)
-from t0qat.arms import KEYS, Arm
-from t0qat.methods import REGISTRY
-from t0qat.parameters import ParameterError
-from t0qat.quantizers import SCALES, Grid
-from t0qat.rounding import ROUNDINGS, rounded
-from t0qat.streams import stream
+from t0qat.experiments import arms, benchmark, compare, trained, trial, tuning, vision
+from t0qat.experiments.arms import KEYS, Arm
+from t0qat.pipeline import grid, pin
+from t0qat.pipeline.parameters import ParameterError
+from t0qat.quantization import export
+from t0qat.quantization.quantizers import SCALES, Grid
+from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.training import images, methods, models, tasks
+from t0qat.training.methods import REGISTRY
+from t0qat.training.streams import stream
 
 SHARED = {"epochs": 1, "batch_size": 128, "schedule": "cosine", "seed": 0, "device": "cpu"}
 WIDTHS = [4, 2]
@@ -234,7 +222,9 @@ def test_named_methods_run_with_plain_training_on_all_models():
 OWN = """
 import json, sys
 from pathlib import Path
-from t0qat import grid, methods, vision
+from t0qat.pipeline import grid
+from t0qat.training import methods
+from t0qat.experiments import vision
 grid.STORE = Path(sys.argv[1])
 grid.weights.FOLDER = Path(sys.argv[1])
 def mine():
@@ -282,8 +272,10 @@ def test_a_module_of_ones_own_determines_its_cells(tmp_path, monkeypatch):
 
 MEMORY = """
 import resource, sys
-from t0qat import models, pin, trained, trial
-from t0qat.arms import Arm
+from t0qat.training import models
+from t0qat.pipeline import pin
+from t0qat.experiments import trained, trial
+from t0qat.experiments.arms import Arm
 shared = {"epochs": 1, "batch_size": 64, "schedule": "cosine", "seed": 0, "device": "cpu"}
 with pin.one_thread():
     for model in models.MODELS:
@@ -320,7 +312,7 @@ def test_a_changed_method_changes_its_own_cells_only():
     assert len({*before.values()}) == len(before)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods, "kurtosis", another_kurtosis)
-        another_kurtosis.__module__ = "t0qat.methods"
+        another_kurtosis.__module__ = "t0qat.training.methods"
         changed = {m for m in REGISTRY if key(m, 4 if REGISTRY[m].for_bits else 0) != before[m]}
     assert changed == {"kure"}
     with pytest.MonkeyPatch.context() as patch:

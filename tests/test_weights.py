@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from t0qat import weights
+from t0qat.pipeline import weights
 
 
 @pytest.fixture(autouse=True)

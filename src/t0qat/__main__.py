@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from t0qat import pin, places
+from t0qat.pipeline import pin, places
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,33 +58,34 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _call(given: argparse.Namespace) -> int:
     if given.command == "run":
-        from t0qat import pipeline
+        from t0qat.pipeline import runner
 
-        pipeline.make(places.RUNS[given.profile], given.params)
+        runner.make(places.RUNS[given.profile], given.params)
     elif given.command == "one":
-        from t0qat import pipeline
+        from t0qat.pipeline import runner
 
-        for line in pipeline.make_one(given.notebook, given.params):
+        for line in runner.make_one(given.notebook, given.params):
             print(line)
     elif given.command in ("status", "keep"):
-        from t0qat import pipeline
+        from t0qat.pipeline import runner
 
-        for line in getattr(pipeline, given.command)(places.RUNS[given.profile]):
+        for line in getattr(runner, given.command)(places.RUNS[given.profile]):
             print(line)
     elif given.command == "verify":
-        from t0qat import verify
+        from t0qat.pipeline import verify
 
         return min(verify.verify(given.profile), 1)
     elif given.command == "site":
-        from t0qat import receipts, site
+        from t0qat.explorer import site
+        from t0qat.pipeline import receipts
 
         print(f"open {receipts.shown(site.build())}")
     elif given.command == "bench":
-        from t0qat import bench
+        from t0qat.explorer import bench
 
         bench.main()
     elif given.command == "lock":
-        from t0qat import lock
+        from t0qat.pipeline import lock
 
         lock.main()
     elif given.command == "pin":

@@ -13,7 +13,10 @@ import tomllib
 import numpy as np
 import pytest
 
-from t0qat import constants, experiments, methods, quantizers, results
+from t0qat.experiments import published
+from t0qat.pipeline import results
+from t0qat.quantization import quantizers
+from t0qat.training import constants, methods
 
 pytestmark = pytest.mark.browser
 NAME = "00_explore.ipynb"
@@ -116,7 +119,7 @@ def check_losses(panel: Panel, shown: dict):
     setting = shown["setting"]
     xi_scaling = constants.CONSTANTS[setting["constant"]] / constants.XI * setting["scaling"]
     own = {k: setting[k] for k in ("baseline_noise", "evaluation_noise", "target", "replicates")}
-    run, _ = experiments.published(xi_scaling=xi_scaling, **own)
+    run, _ = published.published(xi_scaling=xi_scaling, **own)
     for method, losses in run.items():
         assert shown["full_precision"][method] == losses.full_precision.tolist()
         assert shown["quantized"][method] == losses.quantized.tolist()

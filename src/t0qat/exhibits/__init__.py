@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from t0qat.exhibits import language, precision, published, scale, theory, verdicts, vision
 from t0qat.exhibits.words import Results
-from t0qat.results import BENCHMARK
+from t0qat.pipeline.results import BENCHMARK
 
 # experiment -> (the results it reads, the function that makes its table and macros)
 EXHIBITS: dict[str, tuple[tuple[str, ...], Callable[[Results], tuple[str, dict[str, str]]]]] = {

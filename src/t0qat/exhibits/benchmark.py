@@ -10,10 +10,6 @@ from typing import NamedTuple
 import pandas as pd
 from scipy import stats
 
-from t0qat.arms import FLOAT, KEYS, NO_WIDTH, method_label, model_label
-from t0qat.claims import standard_error
-from t0qat.compare import Metric, own_width
-from t0qat.constants import XI
 from t0qat.exhibits.words import (
     Results,
     Row,
@@ -24,9 +20,13 @@ from t0qat.exhibits.words import (
     thousands,
     with_interval,
 )
-from t0qat.latex import escape, scientific, tabular, thin
-from t0qat.methods import FAMILIES, REGISTRY
-from t0qat.statistics import LEVEL
+from t0qat.experiments.arms import FLOAT, KEYS, NO_WIDTH, method_label, model_label
+from t0qat.experiments.compare import Metric, own_width
+from t0qat.pipeline.claims import standard_error
+from t0qat.pipeline.latex import escape, scientific, tabular, thin
+from t0qat.pipeline.statistics import LEVEL
+from t0qat.training.constants import XI
+from t0qat.training.methods import FAMILIES, REGISTRY
 
 PLACEBO = "xi_alone"
 UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": PLACEBO}

@@ -6,9 +6,6 @@ import re
 
 import pandas as pd
 
-from t0qat.arms import FLOAT
-from t0qat.claims import MARGINS
-from t0qat.compare import Metric
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import (
     NOTHING,
@@ -23,8 +20,11 @@ from t0qat.exhibits.benchmark import (
     widths_of,
 )
 from t0qat.exhibits.words import Results, corrected_direction, one, rows_of
-from t0qat.language_models import GROUP, HEADS, LAYERS, WIDTH
-from t0qat.latex import escape, scientific, tabular
+from t0qat.experiments.arms import FLOAT
+from t0qat.experiments.compare import Metric
+from t0qat.pipeline.claims import MARGINS
+from t0qat.pipeline.latex import escape, scientific, tabular
+from t0qat.training.language_models import GROUP, HEADS, LAYERS, WIDTH
 
 # What the end of a model's name says of the weights that are rounded, and of those that share a step.
 LAYOUTS = {

@@ -1,6 +1,5 @@
 """Table and macros of the metric against bits."""
 
-from t0qat.arms import method_label
 from t0qat.exhibits.words import (
     DATASET_LABELS,
     Results,
@@ -11,7 +10,8 @@ from t0qat.exhibits.words import (
     span,
     with_interval,
 )
-from t0qat.latex import escape, scientific, tabular, thin
+from t0qat.experiments.arms import method_label
+from t0qat.pipeline.latex import escape, scientific, tabular, thin
 
 
 def precision(results: Results) -> tuple[str, dict[str, str]]:

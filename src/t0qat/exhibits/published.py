@@ -2,7 +2,6 @@
 
 import math
 
-from t0qat.constants import REPORTED_REDUCTION, reported_evaluation_noise
 from t0qat.exhibits.words import (
     DATASET_LABELS,
     QUANTITY_LABELS,
@@ -16,8 +15,9 @@ from t0qat.exhibits.words import (
     thousands,
     with_interval,
 )
-from t0qat.latex import escape, scientific, tabular, thin
-from t0qat.methods import METHODS
+from t0qat.pipeline.latex import escape, scientific, tabular, thin
+from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
+from t0qat.training.methods import METHODS
 
 
 def _reported(row) -> str:

@@ -2,8 +2,6 @@
 
 import pandas as pd
 
-from t0qat import claims
-from t0qat.constants import XI, XI_SCALING
 from t0qat.exhibits.words import (
     DATASET_LABELS,
     Results,
@@ -16,7 +14,9 @@ from t0qat.exhibits.words import (
     thousands,
     with_power,
 )
-from t0qat.latex import escape, scientific, tabular, thin
+from t0qat.pipeline import claims
+from t0qat.pipeline.latex import escape, scientific, tabular, thin
+from t0qat.training.constants import XI, XI_SCALING
 
 ARM_LABELS = {
     "plain": "No noise",

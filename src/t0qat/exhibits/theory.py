@@ -5,9 +5,9 @@ import math
 import pandas as pd
 from scipy import stats
 
-from t0qat.constants import REPORTED_REDUCTION, reported_evaluation_noise
 from t0qat.exhibits.words import Results, one, percent, plus_minus, thousands, with_interval
-from t0qat.latex import escape, scientific, tabular, thin
+from t0qat.pipeline.latex import escape, scientific, tabular, thin
+from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
 
 ALARM = 0.01  # chance that some |z| of a whole file passes its limit by chance
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from t0qat import arms, claims
 from t0qat.exhibits import answers, benchmark, language, vision
 from t0qat.exhibits.published import _reported, table1
 from t0qat.exhibits.words import (
@@ -21,8 +20,10 @@ from t0qat.exhibits.words import (
     with_interval,
     with_power,
 )
-from t0qat.latex import escape, scientific, tabular
-from t0qat.methods import METHODS
+from t0qat.experiments import arms
+from t0qat.pipeline import claims
+from t0qat.pipeline.latex import escape, scientific, tabular
+from t0qat.training.methods import METHODS
 
 
 def claims_table(results: Results) -> tuple[str, dict[str, str]]:

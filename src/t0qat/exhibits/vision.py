@@ -4,9 +4,6 @@ import functools
 
 import pandas as pd
 
-from t0qat.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES
-from t0qat.claims import MARGINS
-from t0qat.compare import Metric, own_width
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import (
     NOTHING,
@@ -20,9 +17,12 @@ from t0qat.exhibits.benchmark import (
     widths_of,
 )
 from t0qat.exhibits.words import Results, one, plus_minus, rows_of, span, with_interval
-from t0qat.latex import escape, tabular, thin
-from t0qat.methods import named
-from t0qat.quantizers import SCALES
+from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES
+from t0qat.experiments.compare import Metric, own_width
+from t0qat.pipeline.claims import MARGINS
+from t0qat.pipeline.latex import escape, tabular, thin
+from t0qat.quantization.quantizers import SCALES
+from t0qat.training.methods import named
 
 WIDE = 0.05  # half-width of an interval that hints at trainings that failed
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from t0qat.latex import escape
+from t0qat.pipeline.latex import escape
 
 Results = dict[str, pd.DataFrame]
 

@@ -2,7 +2,7 @@
 
 Work comes as generators: each yields (done, total) after a step of about 0.1 s, so that the caller may
 let other work in, or stop, and returns its result. Every step is kept, so that moving one slider
-computes only what that slider changes. Losses are those of experiments.published, to the bit.
+computes only what that slider changes. Losses are those of published.published, to the bit.
 """
 
 import inspect
@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from t0qat import experiments, linear, pin, training
-from t0qat.constants import CONSTANTS, XI, reported_evaluation_noise
-from t0qat.experiments import Losses
-from t0qat.methods import METHODS, Method, quantized
-from t0qat.models import MODELS
-from t0qat.quantizers import CODES, Grid, fake_quantize, quantize
-from t0qat.streams import stream
-from t0qat.tasks import digits
+from t0qat.experiments import published
+from t0qat.experiments.published import Losses
+from t0qat.pipeline import pin
+from t0qat.quantization.quantizers import CODES, Grid, fake_quantize, quantize
+from t0qat.training import linear, loop
+from t0qat.training.constants import CONSTANTS, XI, reported_evaluation_noise
+from t0qat.training.methods import METHODS, Method, quantized
+from t0qat.training.models import MODELS
+from t0qat.training.streams import stream
+from t0qat.training.tasks import digits
 
 BLOCK = 500  # replicates a step
 NETWORKS = 4  # of each method
@@ -36,7 +38,7 @@ def defaults(function) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
-PUBLISHED = defaults(experiments.published)
+PUBLISHED = defaults(published.published)
 NETWORK = {"epochs": 40, "learning_rate": 0.02}  # few and long steps: pictures are to follow the slider
 
 
@@ -153,7 +155,7 @@ def _trained(method: Method, strengths: tuple, *where) -> Tensor:
 
 
 def published(setting: Setting) -> Generator[tuple[int, int], None, Linear]:
-    """The losses of the first run of experiments.published, on either data set."""
+    """The losses of the first run of published.published, on either data set."""
     parts, rounded, done = {}, {}, 0
     blocks = list(linear.chunks(setting.replicates, largest=BLOCK))
     for block in blocks:
@@ -162,20 +164,20 @@ def published(setting: Setting) -> Generator[tuple[int, int], None, Linear]:
             test = _runs(*where).test
             v = _trained(method, setting.strengths(method), *where)
             _, shift = _draws(len(v), block.start, block.stop)
-            losses = experiments.disturbed(test, v, setting.disturbance * shift)
+            losses = published.disturbed(test, v, setting.disturbance * shift)
             parts.setdefault(name, []).append(losses)
             if block.start == 0:
                 rounded[name] = _rounded(test, v, setting.grid)
             done += 1
             yield done, len(blocks) * len(METHODS)
-    return Linear(setting, {name: experiments.joined(each) for name, each in parts.items()}, rounded)
+    return Linear(setting, {name: published.joined(each) for name, each in parts.items()}, rounded)
 
 
 def _rounded(test: linear.Moments, trained: Tensor, grid: Grid) -> Rounded:
     first = trained[:, :1].double()
     codes, step = quantize(first[:-1, 0], grid)
     one = linear.Moments(*(part[..., :1] for part in test))
-    before, after = (one.loss(v).item() for v in (first, experiments.rounded(first, grid)))
+    before, after = (one.loss(v).item() for v in (first, published.rounded(first, grid)))
     return Rounded(first[:-1, 0].numpy(), codes.numpy(), step.item(), before, after)
 
 
@@ -183,7 +185,7 @@ def _rounded(test: linear.Moments, trained: Tensor, grid: Grid) -> Rounded:
 def _network(method: Method, strengths: tuple, replicate: int) -> nn.Module:
     """An MLP that read the digits, all training images in each step."""
     data, seed = digits(replicate, PUBLISHED["seed"]), PUBLISHED["seed"]
-    return training.train(
+    return loop.train(
         MODELS["mlp"](stream("initialization", replicate, seed)),
         torch.from_numpy(data.inputs),
         torch.from_numpy(data.target),

@@ -17,16 +17,16 @@ from ipympl.backend_nbagg import Canvas, FigureManager
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from t0qat import places, results
-from t0qat.constants import CONSTANTS, XI, XI_SCALING, reported_evaluation_noise
-from t0qat.experiments import QUANTITIES
+from t0qat.exhibits.figures import FONT
+from t0qat.experiments.published import QUANTITIES
+from t0qat.experiments.scale import scalings
 from t0qat.explorer import measure, pictures, settings, words
 from t0qat.explorer.measure import BITS, Setting, fits
-from t0qat.figures import FONT
-from t0qat.parameters import ParameterError, choices, limits
-from t0qat.quantizers import CODES, SCALES
-from t0qat.scale import scalings
-from t0qat.tasks import TASKS
+from t0qat.pipeline import places, results
+from t0qat.pipeline.parameters import ParameterError, choices, limits
+from t0qat.quantization.quantizers import CODES, SCALES
+from t0qat.training.constants import CONSTANTS, XI, XI_SCALING, reported_evaluation_noise
+from t0qat.training.tasks import TASKS
 
 STATIC = "T0QAT_STATIC"  # set where no front end is live: `make outputs` keeps a picture, no widgets
 NOISES = [round(0.05 * i, 2) for i in range(41)]  # 0 to 2, in units of the weights

@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from t0qat.constants import REPORTED
+from t0qat.exhibits.figures import density, style
 from t0qat.explorer.measure import BITS, Linear, Networks
-from t0qat.figures import density, style
-from t0qat.methods import METHODS
+from t0qat.training.constants import REPORTED
+from t0qat.training.methods import METHODS
 
 SHOWN = 1000  # runs drawn as points, at most
 LINES = 64  # codes of a grid drawn as lines, at most

@@ -4,9 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from t0qat import notebooks, places
 from t0qat.explorer.measure import Setting
-from t0qat.parameters import ParameterError
+from t0qat.pipeline import notebooks, places
+from t0qat.pipeline.parameters import ParameterError
 
 EVERYWHERE = "xi_scaling", "baseline_noise", "evaluation_noise", "target", "grid_range", "grid_scale"
 

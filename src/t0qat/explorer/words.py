@@ -4,11 +4,11 @@ from html import escape
 
 import numpy as np
 
-from t0qat import statistics
-from t0qat.constants import REPORTED
 from t0qat.exhibits.words import direction, estimate, percent, thousands
 from t0qat.explorer.measure import Linear, Networks
-from t0qat.methods import METHODS
+from t0qat.pipeline import statistics
+from t0qat.training.constants import REPORTED
+from t0qat.training.methods import METHODS
 
 MINE, OTHER = "t0_qat", "standard_qat"
 

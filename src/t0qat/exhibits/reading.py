@@ -1,0 +1,119 @@
+"""Results tables as a notebook shows them: names, columns and numbers in words."""
+
+import json
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+from IPython.display import HTML
+
+from t0qat.exhibits.theory import NETWORK_LABELS
+from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS, in_plain_text, thousands
+from t0qat.experiments.arms import FLOAT, NO_WIDTH, method_label, model_label
+from t0qat.pipeline.results import PROSE
+
+QUANTITIES = QUANTITY_LABELS | {
+    "drop_difference": "Expected drop, T0-QAT minus Standard QAT",
+    "chance_of_reported_reduction": "Chance of the reported reduction or more",
+    "chance_t0_worse_quantized": "Chance that T0-QAT ends with the larger loss",
+    "knee": "Knee (bits)",
+    "xi_bits": "Step equals xi (bits)",
+    "mean": "Mean over bit-widths",
+    "worst": "Worst bit-width",
+    "explained": "Variance explained",
+    "left": "Way left",
+    "left_predicted": "Way left, by theory",
+}
+AGAINST = {"plain": "Plain training", "random_bits": "Random-bit STE", "best_baseline": "Best other"}
+HEADERS = {
+    "dataset": "data",
+    "std": "SD of runs",
+    "q025": "2.5 % of runs below",
+    "median": "median run",
+    "q975": "97.5 % of runs below",
+    "reported_percentile": "reported lies at (%)",
+    "n": "replicates",
+    "other": "minus",
+    "other_arm": "minus",
+    "p_holm": "p, corrected",
+    "detectable": "would see",
+    "eval_bits": "read at",
+    "train_bits": "trained for",
+    "text": "what the model writes",
+    "statistic": "decided by",
+    "value": "against",
+    "sha256": "SHA-256",
+    "python": "Python",
+}
+
+
+def table(
+    rows: pd.DataFrame, index: Sequence[str], across: Sequence[str] = (), also: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The rows as text, in their order, by the columns of index.
+
+    A mean or an estimate that has a 95 % interval is shown with it, to as many digits as that allows.
+    across: columns that say into which column of the shown table a value goes. also: more to show.
+    """
+    if rows.empty:
+        return pd.DataFrame()
+    shown = pd.DataFrame({c: [word(c, value) for value in rows[c]] for c in (*index, *across)})
+    if "ci_low" in rows:
+        value = "estimate" if "estimate" in rows else "mean"
+        ends = rows.rename(columns={value: "mean"})[["mean", "ci_low", "ci_high"]]
+        shown[f"{value} [95 % interval]"] = [
+            "" if pd.isna(row["mean"]) else in_plain_text(row, decimals(row["mean"]))
+            for row in ends.to_dict("records")
+        ]
+    for column in also:
+        shown[column] = [word(column, value) for value in rows[column]]
+    shown = shown.rename(columns=header).set_index([header(c) for c in (*index, *across)])
+    if across:
+        shown = shown.iloc[:, 0].unstack([header(c) for c in across], sort=False).fillna("")
+    return shown
+
+
+def scrolling(shown: pd.DataFrame) -> HTML:
+    """The table with its texts whole and to the left, in a box that scrolls where it is long."""
+    with pd.option_context("display.max_colwidth", None):
+        rows = shown.to_html(justify="left", border=0)
+    rows = re.sub(r"<(t[dh])\b", r'<\1 style="text-align: left; vertical-align: top"', rows)
+    return HTML(f'<div style="max-height: 32em; overflow: auto" tabindex="0">{rows}</div>')
+
+
+def decimals(mean: float) -> int:
+    """How many a reader wants at most, however well the mean is known."""
+    return 5 if abs(mean) < 0.01 else 3 if abs(mean) < 10 else 2
+
+
+def header(column: str) -> str:
+    return HEADERS.get(column, column.replace("_", " "))
+
+
+def word(column: str, value) -> str:
+    """One cell: a name as figures and tables of the paper have it, or a number to three digits."""
+    if column == "text":
+        return " ".join(json.loads(value).split())
+    if isinstance(value, str):
+        return value if column in PROSE else _name(column, value)
+    if column in ("eval_bits", "bits"):
+        return "float" if value == FLOAT else f"INT{value}"
+    if column in ("train_bits", "other_bits"):
+        return "any" if value == NO_WIDTH else f"INT{value}"
+    if pd.isna(value):
+        return ""
+    if value is True or value is False:
+        return "yes" if value else "no"
+    if column == "p_holm":
+        return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+    return thousands(value) if value == int(value) and abs(value) < 1e9 else f"{value:.3g}"
+
+
+def _name(column: str, value: str) -> str:
+    if column in ("method", "other"):
+        return method_label(value)
+    if column == "model":
+        return model_label(value)
+    named = {"dataset": DATASET_LABELS, "quantity": QUANTITIES, "network": NETWORK_LABELS}
+    named["against"] = AGAINST
+    return named.get(column, {}).get(value, value.replace("_", " "))

@@ -1,0 +1,163 @@
+"""What is compared: arms, each a method on a model, at a bit-width if it trains for one."""
+
+import functools
+import inspect
+import math
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from t0qat.pipeline.parameters import ParameterError
+from t0qat.training import methods
+from t0qat.training.methods import ON_NETWORKS, REGISTRY, Method
+from t0qat.training.models import MODELS
+
+FLOAT = 32  # bits of weights that are not rounded
+NO_WIDTH = 0  # train_bits of methods that know no bit-width
+LOUD_RATES, LOUD_REPLICATES = 3, 2  # that tune a method which is loud
+KEYS = ["dataset", "model", "method", "train_bits"]
+
+
+def model_label(model: str) -> str:
+    """A model as texts name it: `small CNN`."""
+    shown = model.replace("_", " ")
+    for short, name in {"cnn": "CNN", "mlp": "MLP", "gpt2": "GPT-2", "llama": "Llama"}.items():
+        shown = shown.replace(short, name)
+    return shown
+
+
+def method_label(method: str) -> str:
+    """A method as figures and texts name it: `Random-bit STE`."""
+    return REGISTRY[method].label
+
+
+class Arm(NamedTuple):
+    """What is compared: a method on a model, at a bit-width if it trains for one."""
+
+    dataset: str
+    model: str
+    method: str  # a name in methods.REGISTRY
+    train_bits: int
+
+    @property
+    def registered(self) -> Method:
+        return REGISTRY[self.method]
+
+    def candidates(self, rates: int, lowest: float, highest: float) -> list[tuple[float, float]]:
+        """(learning rate, strength): every value of the strength with every rate.
+
+        So many rates from lowest to highest, each the same multiple of the one before; of one, their
+        geometric mean. strength is nan where the method has none.
+        """
+        tried = np.geomspace(lowest, highest, rates) if rates > 1 else [math.sqrt(lowest * highest)]
+        tried = [float(f"{rate:.3g}") for rate in tried]
+        return [(rate, value) for value in self.registered.values or (math.nan,) for rate in tried]
+
+    def training(self, learning_rate: float, strength: float) -> dict[str, Any]:
+        """What sets this training of the arm apart: arguments dataset, model, method, settings and rate.
+
+        Methods that train alike have one name here, that of the first in the registry, and all numbers
+        and words among its settings.
+        """
+        build, settings = preset(self.registered)
+        defaults = {p.name: p.default for p in inspect.signature(build).parameters.values()}
+        settings = {k: v for k, v in defaults.items() if isinstance(v, int | float | str)} | settings
+        settings |= {"bits": self.train_bits} if self.train_bits else {}
+        settings |= {self.registered.strength: strength} if self.registered.strength else {}
+        first = methods.named(lambda method: preset(method)[0] is build)[0]
+        own = {"dataset": self.dataset, "model": self.model, "method": first, "settings": settings}
+        return own | {"learning_rate": learning_rate}
+
+
+def arms(
+    dataset: str,
+    names: Sequence[str],
+    few: Sequence[str],
+    widths: Sequence[int],
+    chosen: Sequence[str] | str = "all",
+) -> list[Arm]:
+    """Every method on the models of `names`, the few on the models of `few`.
+
+    chosen: "all", or names of methods: then these and plain training, on all those models. Raises
+    ParameterError for a name that is unknown or stands twice.
+    """
+    everything, some = methods.named(), methods.named(lambda method: method.few)
+    each_known("models", [*names, *few], MODELS)
+    if chosen != "all":
+        wanted = {"no_noise", *each_known("methods", chosen, everything)}
+        everything = some = [name for name in everything if name in wanted]
+        if len(wanted) == 1:
+            raise ParameterError(f"methods = {chosen!r}: name one to compare with plain training")
+    found = []
+    for models, run in ((names, everything), (few, some)):
+        for model in models:
+            for name in run:
+                method = REGISTRY[name]
+                for bits in widths if method.for_bits else (NO_WIDTH,):
+                    found.append(Arm(dataset, model, name, bits))
+    return found
+
+
+def each_known(what: str, names: Sequence[str], known: Collection[str]) -> Sequence[str]:
+    """The names; raises ParameterError unless each is known and stands once."""
+    wrong = [n for n in names if n not in known] + [n for n in names if names.count(n) > 1]
+    if wrong:
+        raise ParameterError(f"{what}: {wrong[0]!r} is unknown or twice; known are {', '.join(known)}")
+    return names
+
+
+def register(name: str, method: Method) -> None:
+    """Let this process know a method by this name, in place of one that it knows by it."""
+    part = next((part for part in REGISTRY.maps if name in part), ON_NETWORKS)
+    part[name] = method
+
+
+def known(name: str) -> Callable[[], None]:
+    """What lets another process know a method as this one does."""
+    return functools.partial(register, name, REGISTRY[name])
+
+
+def is_importable(method: Method) -> bool:
+    """Whether a module holds its function, and not only this notebook or script."""
+    return preset(method)[0].__module__ != "__main__"
+
+
+def preset(method: Method) -> tuple[Callable, dict[str, Any]]:
+    """The function that builds a method, and what its registry line has set already."""
+    build = method.build
+    if not isinstance(build, functools.partial):
+        return build, {}
+    names = inspect.signature(build.func).parameters
+    return build.func, dict(zip(names, build.args, strict=False)) | build.keywords
+
+
+def sources(method: Method) -> list[FunctionType | type | ModuleType]:
+    """What this method can reach of the methods room, as far as its cells depend on it.
+
+    Of a function from elsewhere: the methods room, and its own module where it has one.
+    """
+    build, _ = preset(method)
+    if build.__module__ != methods.__name__:
+        return [methods, *([sys.modules[build.__module__]] if is_importable(method) else [])]
+    shared = methods.Method.objective, methods.elementwise, methods.quantized, methods.step_of
+    left, found = [build, *shared], []
+    while left:
+        function = left.pop()
+        if function in found:
+            continue
+        found.append(function)
+        if inspect.isfunction(function):
+            named = map(function.__globals__.get, _names(function.__code__))
+            left += [f for f in named if inspect.isfunction(f) or inspect.isclass(f)]
+            left = [f for f in left if f.__module__ == methods.__name__]
+    return found
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)

@@ -1,0 +1,112 @@
+"""What all benchmarks share: arms tuned on replicates of their own, run on others, and compared.
+
+An arm is judged by the scale rule that its method fixes beforehand (methods.Method.rule); what other
+rules give is reported beside it. Values are compared by the metric that the caller names, and by whether
+less of it is better.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from t0qat.experiments import trained, tuning
+from t0qat.experiments.arms import FLOAT, KEYS, NO_WIDTH, Arm
+from t0qat.experiments.compare import OWN, Metric, differences, kept, over_bits, own_width, with_own_rule
+from t0qat.experiments.tuning import Rivals, Setting
+from t0qat.pipeline import grid, statistics
+
+NUMBERS = ("eval_bits", "scale_rule", "metric", "value")
+
+
+class Jobs(NamedTuple):
+    """The cells of a benchmark, as far as they are known before it starts."""
+
+    rivals: list[Rivals]  # arms that are tuned
+    train: Callable[..., grid.Training]  # of arm, learning rate, strength; replicate, part and `shared`
+    shared: dict[str, Any]  # arguments of every training
+    widths: tuple[int, ...]
+    replicates: dict[Arm, int]  # on how many each arm is tested
+    code: tuple = ()  # modules that the questions depend on
+    judged: Mapping[str, int] = MappingProxyType({})  # what trained.at_widths takes beside the widths
+
+    def training(self, arm: Arm, setting: Setting, replicate: int, part: str) -> grid.Training:
+        return self.train(arm, *setting, replicate=replicate, part=part, **self.shared)
+
+    def question(self, ask: Callable, training: grid.Training, arm: Arm, widths) -> grid.Cell:
+        own = {"widths": list(widths)} | dict(self.judged)
+        return trained.asked(ask, training, arm.method, *self.code, **own)
+
+    def criterion(self, arm: Arm, setting: Setting, replicate: int) -> grid.Cell:
+        """What tuning reads: the loss at the width that the arm trains for, or at every one."""
+        widths = (arm.train_bits,) if arm.train_bits != NO_WIDTH else self.widths
+        training = self.training(arm, setting, replicate, "validation")
+        return self.question(trained.criterion, training, arm, widths)
+
+    def tests(self, settings: dict[Arm, Setting]) -> list[tuple[dict, grid.Cell]]:
+        """Every arm at its setting on all its replicates, each cell with what it is."""
+        found = []
+        for arm, setting in settings.items():
+            for i in range(self.replicates[arm]):
+                training = self.training(arm, setting, i, "test")
+                cell = self.question(trained.at_widths, training, arm, self.widths)
+                found.append((arm._asdict() | {"replicate": i}, cell))
+        return found
+
+
+class Run(NamedTuple):
+    """What was measured."""
+
+    tuning: pd.DataFrame  # one row a candidate, see tuning.tune
+    losses: pd.DataFrame  # of the chosen candidates, on the replicates that they were chosen on
+    test: pd.DataFrame  # KEYS, replicate, eval_bits, scale_rule, metric and value
+
+
+def measured(
+    jobs: list[tuple[dict, grid.Cell]], words: str, numbers: tuple[str, ...] = NUMBERS
+) -> pd.DataFrame:
+    """What the cells give, one row a number: what the cell is, and the columns `numbers`."""
+    found = grid.run([cell for _, cell in jobs], words)
+    return pd.DataFrame(
+        label | dict(zip(numbers, row, strict=False))
+        for (label, _), rows in zip(jobs, found, strict=True)
+        for row in rows
+    )
+
+
+def tuned(jobs: Jobs) -> tuple[pd.DataFrame, pd.DataFrame, dict[Arm, Setting]]:
+    """As tuning.tune gives them: all candidates, what the chosen ones lost, and the chosen settings."""
+    table, losses = tuning.tune(jobs.rivals, jobs.criterion)
+    return table, losses, tuning.chosen(table)
+
+
+def files(name: str, run: Run, metric: Metric) -> dict[str, pd.DataFrame]:
+    """Six results files: name, name_any and name_tuning of means, the other three of differences.
+
+    name: KEYS, eval_bits (FLOAT: not rounded), scale_rule (absmax, mse, learned, none, or own: the one
+    that the method fixes), metric (all that were measured), mean, ci_low, ci_high, n.
+    name_any: KEYS, scale_rule, quantity (mean or worst over the bit-widths), mean, ci_low, ci_high, n.
+    name_paired, name_kept: arms without a width and those trained for the width at hand;
+    name_any_paired: all arms; each by its own rule, see `differences` and `kept`.
+    """
+    test = with_own_rule(run.test, metric)
+    anywhere = over_bits(test, metric)
+    everything = pd.concat([test, run.test[run.test.metric != metric.name]])
+    judged = test[own_width(test) & test.scale_rule.isin([OWN, "none"])]
+    lost = run.losses.assign(scale_rule=np.where(run.losses.eval_bits == FLOAT, "none", OWN))
+    # A mean over widths compares with arms that train once for all of them.
+    free = lost[(lost.train_bits == NO_WIDTH) & (lost.eval_bits != FLOAT)]
+    keys = [*KEYS, "replicate", "scale_rule"]
+    free = free.groupby(keys, sort=False)["loss"].agg(mean="mean", worst="max").reset_index()
+    free = free.melt(keys, var_name="quantity", value_name="loss")
+    own = anywhere[anywhere.scale_rule == OWN]
+    return {
+        name: statistics.means(everything, [*KEYS, "eval_bits", "scale_rule", "metric"]),
+        f"{name}_any": statistics.means(anywhere, [*KEYS, "scale_rule", "quantity"]),
+        f"{name}_kept": kept(judged),
+        f"{name}_paired": differences(judged, lost, ["eval_bits", "scale_rule"]),
+        f"{name}_any_paired": differences(own, free, ["scale_rule", "quantity"]),
+        f"{name}_tuning": run.tuning,
+    }

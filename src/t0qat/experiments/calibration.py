@@ -1,0 +1,141 @@
+"""What the paper leaves open, searched: which settings agree with its reported numbers."""
+
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from t0qat.experiments.published import Losses, table1_paired
+from t0qat.experiments.scale import CODE, column, in_batches, train_at
+from t0qat.pipeline import claims, statistics
+from t0qat.pipeline.parameters import checked
+from t0qat.training import linear
+from t0qat.training.constants import REPORTED, XI, XI_SCALING
+
+RULED_OUT = 0.05  # p-value below which a setting is
+
+
+class Setting(NamedTuple):
+    """What the paper leaves open, set."""
+
+    target: str
+    target_noise: float
+    baseline_noise: float
+    evaluation_noise: float
+
+
+@checked
+def calibrate(
+    *,
+    calibration_replicates: int,
+    seed: int = 0,
+    target_noises: Sequence[float] = (0, 0.1, 0.4, 0.7),
+    baseline_noises: Sequence[float] = (0, 0.2, 0.4, 0.8, 1.2, 2),
+    evaluation_noises: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5),
+    epochs: int = 300,
+    learning_rate: float = 0.005,
+) -> dict[Setting, tuple[dict[str, Losses], dict[str, Losses]]]:
+    """The published experiment in every setting of the grid, on both targets.
+
+    Each setting's two runs are those of experiments.published, with the methods that the paper
+    reports; trainings are shared by the evaluation noises. Raises ParameterError before computing.
+    """
+    lists = target_noises, baseline_noises, evaluation_noises
+    noises, baselines, shifts = ([float(value) for value in each] for each in lists)
+    scales = [*baselines, XI * XI_SCALING]
+    task = {"seed": seed, "noises": noises, "shifts": shifts, "epochs": epochs, "rate": learning_rate}
+    code = *CODE, sys.modules[__name__]
+    parts = in_batches(_calibrated, code, calibration_replicates, scales, **task)
+    settings = {}
+    for (target, target_noise), runs in zip(worlds(noises), np.concatenate(parts, -1), strict=True):
+        for (i, baseline), (j, shift) in itertools.product(enumerate(baselines), enumerate(shifts, 1)):
+            setting = Setting(target, target_noise, baseline, shift)
+            methods = {"standard_qat": i, "t0_qat": len(baselines)}
+            settings[setting] = tuple(
+                {name: Losses(run[0, k], run[j, k]) for name, k in methods.items()} for run in runs
+            )
+    return settings
+
+
+def worlds(noises: list[float]) -> list[tuple[str, float]]:
+    """The targets, each with every standard deviation of its noise."""
+    return list(itertools.product(("sum", "normal"), noises))
+
+
+def _calibrated(first, stop, scales, seed, noises, shifts, epochs, rate) -> list[list]:
+    """Losses before and after each shift: (worlds, 2 runs, 1 + shifts, scales, replicates)."""
+    found = []
+    for target, target_noise in worlds(noises):
+        options = {"target": target, "target_noise": target_noise}
+        runs = linear.runs("synthetic", range(first, stop), seed, **options)
+        found.append([])
+        for run in ("", "second_"):
+            draws = runs.shift(run)[:, None]
+            trained = train_at(runs.train, runs.start, runs.noise(epochs, run), column(scales), rate)
+            shaken = (trained + shift * draws for shift in shifts)
+            found[-1].append([runs.test.beside.loss(v).tolist() for v in (trained, *shaken)])
+    return found
+
+
+def compatibility(runs: dict[Setting, tuple[dict[str, Losses], ...]], tolerance: float) -> pd.DataFrame:
+    """How each setting agrees with the paper's four independent numbers, and what it says.
+
+    The numbers are loss in full precision and drop of both methods, as two separate runs. Columns
+    target, target_noise, baseline_noise, evaluation_noise, quantity, estimate, ci_low, ci_high, n.
+
+    quantity is one of: acceptance_half, acceptance and acceptance_double, how often all four lie within
+    that share of their reported value (half, once and twice the tolerance): the acceptance rate of
+    approximate Bayesian computation (Pritchard et al. 1999), with Wilson's interval. p_value: twice
+    the smaller tail of each number, (b + 1) / (n + 1) with b the count of runs as far out (Davison &
+    Hinkley 1997, section 4.2), the least of the four times four (Bonferroni); its interval is Wilson's
+    for that tail, times eight. A setting is ruled out where this p-value is below RULED_OUT, which
+    takes 160 replicates or more. The others are those of experiments.table1_paired.
+    """
+    return pd.DataFrame(
+        setting._asdict() | row
+        for setting, (first, second) in runs.items()
+        for row in [
+            *_agreement(first["standard_qat"], second["t0_qat"], tolerance),
+            *table1_paired(first, second).to_dict("records"),
+        ]
+    )
+
+
+def _agreement(standard: Losses, t0: Losses, tolerance: float) -> list[dict]:
+    simulated = np.stack([standard.full_precision, standard.drop, t0.full_precision, t0.drop])
+    numbers = [REPORTED[method][q] for method in REPORTED for q in ("full_precision", "drop")]
+    reported = np.array(numbers)[:, None]
+    off = (np.abs(simulated - reported) / reported).max(0)
+    rows = [
+        {"quantity": name} | statistics.chance(off <= factor * tolerance)
+        for name, factor in (("acceptance_half", 0.5), ("acceptance", 1), ("acceptance_double", 2))
+    ]
+    tails = [*(simulated <= reported), *(simulated >= reported)]
+    tail = min(tails, key=np.count_nonzero)
+    found = statistics.chance(tail)
+    found["estimate"] = (tail.sum() + 1) / (len(tail) + 1)
+    scaled = {key: min(1.0, 2 * len(numbers) * found[key]) for key in ("estimate", "ci_low", "ci_high")}
+    return [*rows, {"quantity": "p_value"} | scaled | {"n": found["n"]}]
+
+
+def setting_verdicts(table: pd.DataFrame, error_rate: float = 0.05) -> pd.DataFrame:
+    """What each setting would say of the claims that rest on the published experiment.
+
+    The tests and the rule are those of claims.decide, with Holm's correction over settings and claims.
+    Columns target, target_noise, baseline_noise, evaluation_noise, id, verdict, p_holm.
+    """
+    rows = []
+    for claim in claims.CLAIMS:
+        for test in claim.tests:
+            if test.file == "table1_paired":
+                for row in table[table.quantity == test.keys["quantity"]].to_dict("records"):
+                    side, p = claims.judge(row, test)
+                    rows.append(row | {"id": claim.id, "verdict": side, "p": p})
+    found = pd.DataFrame(rows)
+    tested = found.verdict != claims.UNTESTABLE
+    found.loc[tested, "p_holm"] = statistics.holm(found.p[tested])
+    found.loc[found.p_holm >= error_rate, "verdict"] = claims.UNCLEAR
+    return found[[*Setting._fields, "id", "verdict", "p_holm"]]

@@ -1,0 +1,231 @@
+"""The language benchmark: every training method on causal language models, at every bit-width.
+
+Each small model is trained from nothing, plainly; a training (room `fine_tuning`) goes on from there
+with one method for a fixed number of steps, and no_noise is the control at the same budget. All methods
+of a replicate share start and windows. Learning rate and strength are tuned on replicates of their own,
+on the validation part of the text; these share a few starts, each with windows of its own. Every
+replicate reads the same text: intervals over replicates are about new starts and windows, intervals over
+blocks about other text of the same kind.
+"""
+
+import json
+import platform
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from t0qat.experiments import fine_tuning, trained
+from t0qat.experiments.arms import KEYS, NO_WIDTH, Arm, each_known
+from t0qat.experiments.benchmark import NUMBERS, Jobs, files, measured, tuned
+from t0qat.experiments.benchmark import Run as Measured
+from t0qat.experiments.compare import Metric
+from t0qat.experiments.fine_tuning import EVERYTHING, GROUPS, layout, numbered, pretraining_cell
+from t0qat.experiments.tuning import FIRST, Setting, rivals_of
+from t0qat.pipeline import grid, statistics
+from t0qat.pipeline.parameters import ParameterError, checked
+from t0qat.training import corpora, language_models
+from t0qat.training.methods import REGISTRY
+
+METHODS = ("no_noise", "t0_qat", "t0_qat_tuned", "xi_alone", "gptq", "ste", "lsq")
+METHODS += ("matched_noise", "random_bits")
+# What other layouts are tried on, for comparison: steps a group of weights; embeddings and head too.
+ON_GROUPS = ("no_noise", "t0_qat_tuned", "gptq", "ste", "lsq")
+ON_EVERYTHING = ("no_noise", "t0_qat", "ste")
+METRIC = Metric("bits_per_character", less_is_better=True)
+
+
+class Run(NamedTuple):
+    """What was measured."""
+
+    tuning: pd.DataFrame  # as of benchmark.Run
+    losses: (
+        pd.DataFrame
+    )  # likewise; an arm of another layout has those of the arm whose setting it takes
+    test: pd.DataFrame  # KEYS, replicate, eval_bits, scale_rule, metric, value and block
+    samples: pd.DataFrame  # KEYS, eval_bits, text
+    text: pd.DataFrame  # dataset, sha256, characters, python
+
+
+class Plan(NamedTuple):
+    """The cells of a benchmark, as far as they are known before it starts."""
+
+    jobs: Jobs  # from starts that are not there yet
+    variants: dict[Arm, Arm]  # arm of another layout -> the arm whose setting it takes
+    pretraining: dict[str, Any]  # arguments of every pretraining
+    tuning_starts: int
+
+    def starts(self) -> dict[tuple[str, int], grid.Cell]:
+        """(model, replicate) -> its pretraining, for the models of language_models.SMALL."""
+        found = {}
+        for arm in dict.fromkeys(one.arm._replace(method="", train_bits=0) for one in self.jobs.rivals):
+            if arm.model in language_models.SMALL:
+                for i in self.begins().values():
+                    cell = pretraining_cell(arm.dataset, arm.model, i, **self.pretraining)
+                    found[arm.model, i] = cell
+        return found
+
+    def begins(self) -> dict[int, int]:
+        """Replicate -> the replicate whose pretraining it goes on from; those of tuning share a few."""
+        last = max(seen for one in self.jobs.rivals for _, seen in one.rounds)
+        tests = max(self.jobs.replicates.values())
+        own = {i: i for i in range(tests)}
+        return own | {FIRST + i: FIRST + i % self.tuning_starts for i in range(last)}
+
+    def begun(self) -> Jobs:
+        """The jobs, after all pretraining."""
+        cells = self.starts()
+        packed = dict(zip(cells, grid.run([*cells.values()], "starts"), strict=True))
+        models = {model for model, _ in packed}
+        starts = {(m, i): packed[m, begin] for i, begin in self.begins().items() for m in models}
+        return self.jobs._replace(shared=self.jobs.shared | {"starts": starts})
+
+
+@checked
+def plan(
+    *,
+    replicates: int,
+    corpus: str = corpora.DEFAULT,
+    models: Sequence[str] = ("small_gpt2", "small_llama"),
+    variants: Sequence[str] = ("groups", "everything"),
+    methods: Sequence[str] | str = "all",
+    bits: Sequence[int] = (8, 4, 3, 2),
+    trained_bits: Sequence[int] = (4, 3, 2),
+    trainings: int = 28,
+    tuning_starts: int = 2,
+    rates: int = 3,
+    lowest_rate: float = 0.00003,
+    highest_rate: float = 0.003,
+    context: int = 64,
+    pretraining_steps: int = 1000,
+    pretraining_batch_size: int = 16,
+    pretraining_rate: float = 0.004,
+    steps: int = 64,
+    batch_size: int = 8,
+    schedule: str = "warmup_cosine",
+    blocks: int = 16,
+    block_windows: int = 4,
+    seed: int = 0,
+    device: str = "auto",
+) -> Plan:
+    """What `benchmark` with these parameters will train. Raises ParameterError, one line.
+
+    methods: "all", or names from METHODS; plain fine-tuning is always run. bits: that models
+    are read at; trained_bits: those that methods of one bit-width train for. trainings: that tune an
+    arm, from so many tuning_starts.
+    """
+    if not {*bits} <= {*range(2, 9)}:
+        raise ParameterError(f"bits = {bits!r}: language models are read at 2 to 8 bits")
+    if not {*trained_bits} <= {*bits}:
+        raise ParameterError(f"trained_bits = {trained_bits!r}: allowed are those of bits = {bits!r}")
+    text = corpora.load(corpus)
+    for name in models:
+        _try(text, name, context, blocks)
+    endings = [f"_{word}" for word in variants]
+    wanted = {"no_noise", *(METHODS if methods == "all" else each_known("methods", methods, METHODS))}
+    every = [method for method in METHODS if method in wanted]
+    run = {
+        GROUPS: [method for method in every if method in ON_GROUPS],
+        EVERYTHING: [method for method in every if method in ON_EVERYTHING],
+    }
+    arms = [arm for name in models for arm in _arms(corpus, name, every, trained_bits)]
+    others = [arm for n in models for e in endings for arm in _arms(corpus, n + e, run[e], trained_bits)]
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    both = {"context": context, "schedule": schedule, "seed": seed, "device": device}
+    pretraining = both | {"pretraining_steps": pretraining_steps, "pretraining_rate": pretraining_rate}
+    pretraining["batch_size"] = pretraining_batch_size
+    rivals = rivals_of(arms, trainings, rates, lowest_rate, highest_rate)
+    shared = both | {"steps": steps, "batch_size": batch_size}
+    judged = {"blocks": blocks, "block_windows": block_windows}
+    tested = dict.fromkeys([*arms, *others], replicates)
+    jobs = Jobs(rivals, fine_tuning.train, shared, tuple(bits), tested, (), judged)
+    variants = {arm: arm._replace(model=layout(arm.model)[0]) for arm in others}
+    return Plan(jobs, variants, pretraining, tuning_starts)
+
+
+def _arms(corpus: str, model: str, names: list[str], widths: Sequence[int]) -> list[Arm]:
+    return [
+        Arm(corpus, model, name, bits)
+        for name in names
+        for bits in (widths if REGISTRY[name].for_bits else (NO_WIDTH,))
+    ]
+
+
+def _try(text: corpora.Corpus, model: str, context: int, blocks: int) -> None:
+    """Raise ParameterError, in one line, unless the model reads the text and its parts suffice."""
+    small = model in language_models.SMALL
+    tokens = corpora.characters(text) if small else language_models.checkpoint(model, context)[1]
+    for part in (text.training, text.validation, text.test):
+        shown = f"corpus = {text.name!r}"
+        rows = corpora.windows(numbered(part, tokens, text, model), context, context, shown)
+        if len(rows) < blocks:
+            few = f"a part of {len(rows)} contexts of {context} is shorter than {blocks} blocks"
+            raise ParameterError(f"{shown}: {few}")
+
+
+def benchmark(**parameters) -> Run:
+    """Pretrain, tune every arm, then fine-tune it on all replicates: parameters as `plan` takes them."""
+    planned = plan(**parameters)
+    jobs = planned.begun()
+    tuning, losses, chosen = tuned(jobs)
+    settings = chosen | {arm: chosen[base] for arm, base in planned.variants.items()}
+    numbers = *NUMBERS, "block"
+    test = measured(jobs.tests(settings), "models", numbers).fillna({"block": -1})
+    lost = [losses]
+    for arm, base in planned.variants.items():
+        mine = (losses[KEYS] == list(base)).all(axis=1)
+        lost.append(losses[mine].assign(model=arm.model))
+    return Run(tuning, pd.concat(lost), test, written(jobs, chosen), text_of(jobs))
+
+
+def text_of(jobs: Jobs) -> pd.DataFrame:
+    """dataset, sha256 (of the text in UTF-8), characters, and python, whose version the default has."""
+    text = corpora.load(jobs.rivals[0].arm.dataset)
+    row = {"dataset": text.name, "sha256": text.sha256, "characters": len(text.text)}
+    return pd.DataFrame([row | {"python": platform.python_version()}])
+
+
+def over_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """One value a model in place of one a block: the mean over blocks."""
+    keys = [*KEYS, "replicate", "eval_bits", "scale_rule", "metric"]
+    return rows.groupby(keys, sort=False)["value"].mean().reset_index()
+
+
+def written(jobs: Jobs, chosen: dict[Arm, Setting]) -> pd.DataFrame:
+    """KEYS, eval_bits and text: what models of replicate 0 write at each bit-width, as a JSON string."""
+    context = jobs.shared["context"]
+    how = {"widths": list(jobs.widths), "rule": "mse", "length": 4 * context, "context": context}
+    how |= {"replicate": 0, "seed": jobs.shared["seed"]}
+    arms = [arm for arm in chosen if arm.method in ("no_noise", "t0_qat")]
+    cells = [
+        trained.asked(
+            fine_tuning.write, jobs.training(arm, chosen[arm], 0, "test"), arm.method, fine_tuning, **how
+        )
+        for arm in arms
+    ]
+    return pd.DataFrame(
+        arm._asdict() | {"eval_bits": bits, "text": json.dumps(text)}
+        for arm, found in zip(arms, grid.run(cells, "samples"), strict=True)
+        for bits, text in found
+    )
+
+
+def tables(run: Run) -> dict[str, pd.DataFrame]:
+    """The results files language..., see benchmark.files, and three more.
+
+    Metrics: trained.at_widths and fine_tuning.opened; a difference is positive where `method` needs more
+    bits per character. language_blocks: KEYS, eval_bits, scale_rule, mean, ci_low, ci_high, n:
+    bits per character of n blocks of text, each averaged over replicates first. language_samples and
+    language_text: as Run has them.
+    """
+    means = Measured(run.tuning, run.losses, over_text(run.test))
+    keys = [*KEYS, "eval_bits", "scale_rule"]
+    blocks = run.test[run.test.metric == METRIC.name]
+    blocks = blocks.groupby([*keys, "block"], sort=False)["value"].mean().reset_index()
+    return files("language", means, METRIC) | {
+        "language_blocks": statistics.means(blocks, keys),
+        "language_samples": run.samples,
+        "language_text": run.text,
+    }

@@ -1,0 +1,368 @@
+"""The scale of the training noise: swept, tuned, and taken from other constants.
+
+Training sees only the product xi * xi_scaling, so a scaling is a standard deviation of the noise. Many
+are trained at once, on an axis between the parameters and the replicates: each replicate has the same
+data and draws at every scale, and the bits that it would have alone.
+"""
+
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from t0qat.experiments import published
+from t0qat.experiments.published import AVERAGED, QUANTITIES, Losses, all_grids, disturbed, rounded
+from t0qat.pipeline import grid, statistics
+from t0qat.pipeline.parameters import checked
+from t0qat.quantization import quantizers
+from t0qat.quantization.quantizers import Grid, absmax_scale
+from t0qat.training import constants as physics
+from t0qat.training import linear, methods, streams, tasks
+from t0qat.training.constants import CONSTANTS, XI, XI_SCALING, reported_evaluation_noise
+from t0qat.training.linear import Moments
+from t0qat.training.methods import additive_noise
+from t0qat.training.streams import stream
+from t0qat.training.tasks import TASKS, held_out_quarter
+
+SCALINGS = {"published": XI_SCALING, "xi_alone": 1.0}  # those with a name
+FACTORS = (0.5, 2.0)  # their neighbours
+LOWEST, HIGHEST = 0.1, 1e6  # of a sweep, besides 0
+WIDTH = 8192  # scales x replicates a batch, at most: keeps the work in cache
+SHARE = 250  # replicates a batch, at most: a thousand keep several processes busy
+RESAMPLES = 2000  # of a bootstrap
+TESTED = ("quantized", "full_precision")  # losses whose best scaling is sought
+ARMS = ("published", "xi_alone", "tuned", "matched", "plain")
+
+# What the cells of this module's grids depend on.
+CODE = sys.modules[__name__], published, linear, methods, physics, quantizers, streams, tasks
+
+
+def in_batches(
+    function: Callable, code: tuple, replicates: int, scales: list[float], epochs: int, **more
+) -> list:
+    """Results of a cell function for batches of replicates first ... stop - 1, in their order.
+
+    scales: those that are trained side by side. Few replicates are one batch, which is computed in this
+    process: others would take longer to start.
+    """
+    arguments = more | {"scales": scales, "epochs": epochs}
+    largest = min(SHARE, WIDTH // len(scales))
+    batches = linear.chunks(replicates, epochs * linear.size(*TASKS), largest)
+    cells = [grid.Cell(function, arguments | {"first": b.start, "stop": b.stop}, code) for b in batches]
+    return grid.run(cells, "batches")
+
+
+def scalings(points: int) -> np.ndarray:
+    """0, log-spaced values to four digits, and the named ones with their neighbours, ascending."""
+    spaced = [float(f"{value:.4g}") for value in np.geomspace(LOWEST, HIGHEST, points)]
+    named = [factor * scaling for scaling in SCALINGS.values() for factor in (1, *FACTORS)]
+    return np.unique([0.0, *spaced, *named])
+
+
+def train_at(
+    moments: Moments, start: Tensor, noise: Tensor, scales: Tensor, learning_rate: float
+) -> Tensor:
+    """Parameters trained under weight noise of each scale: (d, scales, replicates), float32.
+
+    scales: standard deviations in units of the weights, (scales, 1) or (scales, replicates), float32.
+    start and noise as linear.train takes them, the same for every scale.
+    """
+    start = start[:, None].repeat(1, len(scales), 1)
+    return linear.train(moments.beside, start, additive_noise(scales), noise[:, :, None], learning_rate)
+
+
+def unexplained(part: Moments, parameters: Tensor, grids: list[Grid]) -> Tensor:
+    """Loss after rounding in units of the target's variance, mean over grids: (scales, replicates).
+
+    1 is what predicting the mean of the part would leave.
+    """
+    exact = parameters.double()
+    total = sum(part.beside.loss(rounded(exact, grid)) for grid in grids)
+    return total / len(grids) / part.variance
+
+
+class Sweep(NamedTuple):
+    """Losses at every scaling: arrays (scalings, replicates); the target's variance: (replicates,)."""
+
+    scalings: np.ndarray
+    losses: Losses
+    variance: np.ndarray
+
+    def at(self, scaling: float) -> Losses:
+        """The losses at one of the scalings."""
+        (i,) = np.flatnonzero(self.scalings == scaling)
+        return Losses(*(loss[i] for loss in self.losses))
+
+    def quantity(self, name: str) -> np.ndarray:
+        """One of SHOWN, (scalings, replicates): a loss, or 1 - loss / variance of the target."""
+        if name.startswith("explained_"):
+            return 1 - getattr(self.losses, name.removeprefix("explained_")) / self.variance
+        return getattr(self.losses, name)
+
+
+SHOWN = (*QUANTITIES, "explained_full_precision", "explained_quantized")
+
+
+@checked
+def sweep(
+    *,
+    replicates: int,
+    seed: int = 0,
+    points: int = 43,
+    target: str = "sum",
+    target_noise: float = 0.1,
+    evaluation_noise: float | str = "reported",
+    epochs: int = 300,
+    learning_rate: float = 0.005,
+) -> Sweep:
+    """The published experiment at every scaling of `scalings(points)`, data and draws shared.
+
+    At 80000 the losses are those of T0-QAT in the first run of published.published, bit for bit.
+    Raises ParameterError before computing.
+    """
+    if evaluation_noise == "reported":
+        evaluation_noise = reported_evaluation_noise()
+    tried = scalings(points)
+    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
+    task |= {"epochs": epochs, "evaluation_noise": evaluation_noise}
+    parts = in_batches(_swept, CODE, replicates, (XI * tried).tolist(), **task)
+    full, quantized, spread = (np.concatenate(part, -1) for part in zip(*parts, strict=True))
+    return Sweep(tried, Losses(full, quantized), spread)
+
+
+def _swept(
+    first, stop, scales, seed, target, target_noise, evaluation_noise, epochs, rate
+) -> list[list]:
+    """Losses before and after the shift, each (scales, replicates), and the target's variance."""
+    runs = linear.runs("synthetic", range(first, stop), seed, target=target, target_noise=target_noise)
+    trained = train_at(runs.train, runs.start, runs.noise(epochs), column(scales), rate)
+    losses = disturbed(runs.test.beside, trained, evaluation_noise * runs.shift()[:, None])
+    return [part.tolist() for part in (*losses, runs.test.variance)]
+
+
+def column(scales: list[float]) -> Tensor:
+    """Noise scales as train_at takes them: (scales, 1), float32."""
+    return torch.tensor(scales, dtype=torch.float32)[:, None]
+
+
+def sweep_losses(run: Sweep) -> pd.DataFrame:
+    """Means over replicates: columns xi_scaling, quantity (of SHOWN), mean, ci_low, ci_high, n."""
+    return pd.DataFrame(
+        {"xi_scaling": scaling, "quantity": name} | statistics.mean_interval(values)
+        for name in SHOWN
+        for scaling, values in zip(run.scalings, run.quantity(name), strict=True)
+    )
+
+
+def best(run: Sweep, seed: int = 0) -> pd.DataFrame:
+    """The scaling of least mean loss: columns quantity, estimate, ci_low, ci_high, n.
+
+    Interval: percentiles of the best scaling in bootstrap samples of the replicates, which keep all
+    losses of a replicate together (Efron & Tibshirani 1993, chapter 13). Ties go to the smaller.
+    """
+    n = len(run.variance)
+    counts = stream("bootstrap", 0, seed).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
+    rows = []
+    for name in TESTED:
+        values = run.quantity(name)
+        resampled = run.scalings[np.argmin(counts @ values.T, axis=1)]
+        low, high = np.quantile(resampled, [0.025, 0.975], method="inverted_cdf")
+        found = run.scalings[np.argmin(values.mean(1))]
+        rows.append({"quantity": name, "estimate": found, "ci_low": low, "ci_high": high, "n": n})
+    return pd.DataFrame(rows)
+
+
+def excess(run: Sweep) -> pd.DataFrame:
+    """Each scaling's loss minus that at the best one, paired.
+
+    Columns xi_scaling, quantity, estimate, ci_low, ci_high, n, p_holm, detectable. The best is chosen
+    on the same replicates, which favours it: p_holm errs towards calling another scaling worse.
+    """
+    rows = []
+    for name in TESTED:
+        values = run.quantity(name)
+        least = values[np.argmin(values.mean(1))]
+        for scaling, loss in zip(run.scalings, values, strict=True):
+            keys = {"xi_scaling": scaling, "quantity": name}
+            rows.append(keys | statistics.paired_difference(loss, least))
+    return statistics.corrected(rows)
+
+
+def neighbours(run: Sweep) -> pd.DataFrame:
+    """The loss at a named scaling minus that at half and twice of it, paired.
+
+    Columns scaling (in SCALINGS), factor, quantity, estimate, ci_low, ci_high, n, p_holm, detectable.
+    """
+    rows = []
+    for (name, scaling), factor in itertools.product(SCALINGS.items(), FACTORS):
+        for quantity in QUANTITIES:
+            pair = (getattr(run.at(at), quantity) for at in (scaling, factor * scaling))
+            keys = {"scaling": name, "factor": factor, "quantity": quantity}
+            rows.append(keys | statistics.paired_difference(*pair))
+    return statistics.corrected(rows)
+
+
+class Arm(NamedTuple):
+    """One way to set the noise: its standard deviation, and what it leaves: arrays (replicates,)."""
+
+    noise: np.ndarray
+    unexplained: np.ndarray
+
+
+@checked
+def tuning(
+    *,
+    replicates: int,
+    seed: int = 0,
+    tuning_points: int = 20,
+    bits: Sequence[int] = (8, 4, 3, 2),
+    target: str = "sum",
+    target_noise: float = 0.1,
+    epochs: int = 300,
+    learning_rate: float = 0.005,
+) -> dict[str, dict[str, Arm]]:
+    """What xi leaves unexplained after rounding, beside no noise, tuned noise and the grid's own step.
+
+    By data set and arm. plain: no noise; xi_alone: scaling 1; published: 80000. tuned: each replicate
+    by itself trains every scaling of `scalings(tuning_points)` on three quarters of its training part,
+    takes the one that leaves least on the held-out quarter (ties: the smaller), and trains with it on
+    the whole. matched: Gaussian noise that ignores xi, of standard deviation step / sqrt(12), that of
+    a uniform rounding error, with the step of the INT4 full absmax grid of the plainly trained weights.
+    Rounding and test part as in published.integer_grids. Raises ParameterError before computing.
+    """
+    tried = scalings(tuning_points)
+    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
+    task |= {"epochs": epochs, "bits": list(bits)}
+    parts = in_batches(_tuned, CODE, replicates, (XI * tried).tolist(), **task)
+    joined = np.concatenate(parts, -1)  # (data sets, noise and what is left, arms, replicates)
+    return {
+        dataset: {arm: Arm(*pair) for arm, pair in zip(ARMS, each.swapaxes(0, 1), strict=True)}
+        for dataset, each in zip(TASKS, joined, strict=True)
+    }
+
+
+def _tuned(first, stop, scales, seed, bits, target, target_noise, epochs, rate) -> list[list]:
+    """For each of TASKS: the noise of ARMS and what it leaves unexplained, both (arms, replicates)."""
+    chunk, grids, tried = range(first, stop), all_grids(bits, AVERAGED), column(scales)
+    arms = []
+    for dataset in TASKS:
+        data = [*linear.data(dataset, chunk, seed, target=target, target_noise=target_noise)]
+        runs = linear.Runs.of(data, chunk, seed)
+        noise = runs.noise(epochs)
+        rest, held_out = linear.moments(map(held_out_quarter, data, chunk, itertools.repeat(seed)))
+        score = unexplained(held_out, train_at(rest, runs.start, noise, tried, rate), grids)
+        plain = train_at(runs.train, runs.start, noise, torch.zeros(1, 1), rate)
+        step = absmax_scale(plain[:-1, 0].T.contiguous(), Grid(4))[:, 0]
+        own = {
+            "published": torch.full_like(step, XI * XI_SCALING),
+            "xi_alone": torch.full_like(step, XI),
+            "tuned": tried[score.argmin(0), 0],
+            "matched": step / 12**0.5,
+            "plain": torch.zeros_like(step),
+        }
+        used = torch.stack([own[arm] for arm in ARMS])
+        trained = train_at(runs.train, runs.start, noise, used, rate)
+        arms.append([used.tolist(), unexplained(runs.test, trained, grids).tolist()])
+    return arms
+
+
+def arm_means(arms: dict[str, dict[str, Arm]]) -> pd.DataFrame:
+    """Each arm's noise and what it leaves unexplained, over replicates.
+
+    Columns dataset, arm, quantity, mean, ci_low, ci_high, std, q025, median, q975, n. quantity is
+    "unexplained", a share of the target's variance, or "log_scaling", the decimal logarithm of
+    1 + noise / xi: tuned scalings span decades, and the few largest would make up their mean.
+    """
+    return pd.DataFrame(
+        {"dataset": dataset, "arm": arm, "quantity": quantity}
+        | statistics.mean_interval(values)
+        | statistics.spread(values)
+        for dataset, each in arms.items()
+        for arm, found in each.items()
+        for quantity, values in (
+            ("log_scaling", np.log10(1 + found.noise / XI)),
+            ("unexplained", found.unexplained),
+        )
+    )
+
+
+def arm_differences(arms: dict[str, dict[str, Arm]]) -> pd.DataFrame:
+    """What one arm leaves unexplained minus what another does, paired, all pairs of ARMS.
+
+    Columns dataset, quantity, arm, other_arm, estimate, ci_low, ci_high, n, p_holm, detectable.
+    """
+    return statistics.corrected(
+        {"dataset": dataset, "quantity": "unexplained", "arm": arm, "other_arm": other}
+        | statistics.paired_difference(each[arm].unexplained, each[other].unexplained)
+        for dataset, each in arms.items()
+        for arm, other in itertools.combinations(ARMS, 2)
+    )
+
+
+@checked
+def constants(
+    *,
+    replicates: int,
+    seed: int = 0,
+    bits: Sequence[int] = (8, 4, 3, 2),
+    target: str = "sum",
+    target_noise: float = 0.1,
+    epochs: int = 300,
+    learning_rate: float = 0.005,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every constant of CONSTANTS in xi's place, at scaling 1 and at the published product.
+
+    First table: columns dataset, constant, quantity, estimate, ci_low, ci_high, n, p_holm, detectable;
+    quantity is "unexplained_added", what training at scaling 1 leaves unexplained after rounding (as in
+    `tuning`) minus what training without noise leaves, or "unexplained_added_published", the same with
+    the scaling that makes the product the published one. Second table: columns dataset, constant,
+    magnitude, multiplier (that scaling), largest_difference (largest absolute difference of a trained
+    parameter from the same replicate trained with xi and 80000), n. Raises ParameterError first.
+    """
+    magnitudes = np.array(list(CONSTANTS.values()))
+    multipliers = XI * XI_SCALING / magnitudes
+    products = [XI * XI_SCALING, *(magnitudes * multipliers)]
+    scales = [0.0, *magnitudes, *products]
+    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
+    task |= {"epochs": epochs, "bits": list(bits), "products": len(products)}
+    parts = in_batches(_at_constants, CODE, replicates, scales, **task)
+    added, same = [], []
+    for dataset, batches in zip(TASKS, zip(*parts, strict=True), strict=True):
+        each, differences = zip(*batches, strict=True)
+        left, largest = np.concatenate(each, -1), np.max(differences, 0)
+        plain, alone, product = left[0], left[1 : len(CONSTANTS) + 1], left[len(CONSTANTS) + 2 :]
+        for i, constant in enumerate(CONSTANTS):
+            keys = {"dataset": dataset, "constant": constant}
+            for quantity, arm in (
+                ("unexplained_added", alone[i]),
+                ("unexplained_added_published", product[i]),
+            ):
+                added.append(keys | {"quantity": quantity} | statistics.paired_difference(arm, plain))
+            numbers = {"magnitude": magnitudes[i], "multiplier": multipliers[i]}
+            same.append(keys | numbers | {"largest_difference": largest[i], "n": replicates})
+    return statistics.corrected(added), pd.DataFrame(same)
+
+
+def _at_constants(
+    first, stop, scales, products, seed, bits, target, target_noise, epochs, rate
+) -> list[list]:
+    """For each of TASKS: what is left unexplained, (scales, replicates), and largest differences.
+
+    The differences are those of parameters at the last `products` scales from the first of these.
+    """
+    chunk, grids, at = range(first, stop), all_grids(bits, AVERAGED), column(scales)
+    _, once, back = np.unique(at, return_index=True, return_inverse=True)  # equal scales: rounded once
+    found = []
+    for dataset in TASKS:
+        runs = linear.runs(dataset, chunk, seed, target=target, target_noise=target_noise)
+        trained = train_at(runs.train, runs.start, runs.noise(epochs), at, rate)
+        left = unexplained(runs.test, trained[:, once], grids)[back.ravel()]
+        published, *others = trained[:, -products:].unbind(1)
+        largest = [(other - published).abs().max().item() for other in others]
+        found.append([left.tolist(), largest])
+    return found

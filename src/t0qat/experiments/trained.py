@@ -1,0 +1,115 @@
+"""What a trained network is asked: its metrics rounded to any width by any rule, its loss, its integers.
+
+Each question is the function of a cell of the grid that reads a training (rooms `trial`, `fine_tuning`):
+one added here computes itself, and no network anew.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from t0qat.experiments.arms import FLOAT, is_importable, known
+from t0qat.pipeline import grid
+from t0qat.quantization import gptq, quantizers, rounding
+from t0qat.quantization.quantizers import SCALES, Grid
+from t0qat.quantization.rounding import ROUNDINGS, Codes, rounded
+from t0qat.training import methods
+from t0qat.training.methods import REGISTRY, Method, Weights
+
+LARGEST = torch.finfo(torch.float32).max
+
+
+class Trained(NamedTuple):
+    """A network after training, and how it is judged."""
+
+    net: nn.Module
+    extra: Weights  # what the method trained beside the network's parameters
+    bits: int | None  # that it was trained for
+    calibration: Tensor  # inputs of the training part, for roundings that look at inputs
+    gradients: int  # evaluations on one batch, of its training
+    # Rows [metric, value, ...] of (a network of its shape, its codes, their grid), None where it is not
+    # rounded; keyword arguments say by what it is judged.
+    scores: Callable[..., list[list]]
+    loss: Callable[..., float]  # of a network of its shape: what tuning lessens, finite
+    begun: Any = None  # what a language model started from: fine_tuning.Setting
+
+
+def packed(net: nn.Module, extra: Weights) -> Weights:
+    """Parameters and buffers under their names, and the method's own: what a training gives."""
+    return {**dict(net.named_parameters()), **dict(net.named_buffers()), **extra}
+
+
+@torch.no_grad()
+def unpacked(weights: Weights, net: nn.Module) -> Weights:
+    """Put a training's weights into a network of its shape; gives the method's own."""
+    own = packed(net, {})
+    for name, tensor in own.items():
+        tensor.copy_(weights[name])
+    device = next(net.parameters()).device
+    return {name: tensor.to(device) for name, tensor in weights.items() if name not in own}
+
+
+def rules(method: Method, bits: int, train_bits: int | None) -> dict[str, str]:
+    """Scale rule -> rounding: both of SCALES, and learned steps where these bits learned them."""
+    learned = method.rounding == "learned"
+    found = dict.fromkeys(SCALES, "nearest" if learned else method.rounding)
+    return found | ({"learned": "learned"} if learned and bits == train_bits else {})
+
+
+def codes_of(trained: Trained, method: str, bits: int, rule: str) -> Codes:
+    """Codes and steps of the quantized weights, as this method's networks are rounded by this rule."""
+    on = Grid(bits, scale=rule if rule in SCALES else "absmax")
+    how = rules(REGISTRY[method], bits, trained.bits)[rule]
+    return ROUNDINGS[how](trained.net, on, trained.extra, trained.calibration)
+
+
+def at_widths(trained: Trained, *, method: str, widths: list[int], **judged: int) -> list[list]:
+    """Rows [bits, scale rule, metric, value, ...] of every rule, for FLOAT and each of the widths.
+
+    judged: what Trained.scores takes. Metrics: those of Trained.scores; and weight_norm, the 2-norm of
+    all quantized weights, at most LARGEST, and gradients, as of Trained.
+    """
+    weights = methods.quantized(dict(trained.net.named_parameters())).values()
+    norm = torch.cat([w.detach().flatten() for w in weights]).norm().nan_to_num(LARGEST, LARGEST)
+    unrounded = [*trained.scores(trained.net, None, None, **judged)]
+    unrounded += [["weight_norm", norm.item()], ["gradients", trained.gradients]]
+    found = [[FLOAT, "none", *row] for row in unrounded]
+    for bits in widths:
+        for rule in rules(REGISTRY[method], bits, trained.bits):
+            codes = codes_of(trained, method, bits, rule)
+            on = Grid(bits, scale=rule if rule in SCALES else "absmax")
+            scores = trained.scores(rounded(trained.net, codes), codes, on, **judged)
+            found += [[bits, rule, *row] for row in scores]
+    return found
+
+
+def criterion(trained: Trained, *, method: str, widths: list[int], **judged: int) -> list[list]:
+    """What tuning compares: rows [bits, scale rule, metric, value], at the method's own rule.
+
+    Metrics: loss, and, before rounding, gradients, as of Trained.
+    """
+    found = [[FLOAT, "none", "loss", trained.loss(trained.net, **judged)]]
+    found += [[FLOAT, "none", "gradients", trained.gradients]]
+    for bits in widths:
+        rule = REGISTRY[method].rule(bits, trained.bits)
+        net = rounded(trained.net, codes_of(trained, method, bits, rule))
+        found.append([bits, rule, "loss", trained.loss(net, **judged)])
+    return found
+
+
+def asked(
+    question: Callable[..., Any], training: grid.Training, method: str, *code, **arguments
+) -> grid.Cell:
+    """The cell that asks this of a training, rounded as this method's networks are.
+
+    code: modules that the question depends on beside this one. What the function of a notebook or script
+    depends on cannot be seen, so what its networks are asked is not kept.
+    """
+    every = (sys.modules[__name__], quantizers, rounding, methods.quantized, methods.step_of, *code)
+    every += (gptq,) if REGISTRY[method].rounding == "gptq" else ()
+    own = {"method": method} | arguments
+    kept = is_importable(REGISTRY[method])
+    return grid.Cell(question, own, every, known(method), kept, training)

@@ -1,0 +1,299 @@
+"""Executed notebooks and published results as pages that open from disk: no script, no request."""
+
+import base64
+import itertools
+import mimetypes
+import re
+from collections import Counter
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_for_filename
+from pygments.util import ClassNotFound
+from traitlets.config import Config
+
+from t0qat.exhibits import verdicts
+from t0qat.pipeline import claims, notebooks, parameters, places, readme, receipts, runner, typeset
+from t0qat.pipeline.notebooks import Notebook, NotebookError
+from t0qat.pipeline.places import Run
+
+RUN = places.RUNS["paper"]
+README = places.ROOT / "README.md"
+PDF = RUN.home / "paper" / "main.pdf"
+HERE = Path(__file__).parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
+# No widgets and no scripts: they need a kernel, or another host.
+SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+
+
+def build(folder: Path = places.BUILD / "site") -> Path:
+    """Write the site into a folder of its own and return its start page.
+
+    Nothing is run. Every page appears whole, or none does and the pages before stay. Raises
+    NotebookError for a notebook or a link that cannot be shown, ResultsError for a bad results file,
+    PipelineError while another run is at work or where a generated file was edited by hand.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "index.html").is_file():
+        raise NotebookError(
+            f"{folder.name}: the folder holds something else than a site; empty it first"
+        )
+    with runner.alone():
+        files = {folder / name: content for name, content in _Site().files().items()}
+        places.write_set(files)
+        for path in set(folder.iterdir()) - set(files):  # pages of notebooks that are gone
+            path.unlink()
+    return folder / "index.html"
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown to HTML, with formulas in MathML, links to pages of the site, and pictures inside."""
+
+    def __init__(self, site: "_Site", path: Path):
+        super().__init__(escape=False)
+        self.site, self.source = site, path
+
+    def inline_math(self, body: str, display: str = "inline") -> str:
+        mathml = convert(body, display=display)
+        if "\\" in mathml:  # a command that latex2mathml does not know stays as it is
+            raise NotebookError(f"{self.source.name}: the formula {body!r} has no form in MathML")
+        return mathml
+
+    def block_math(self, body: str) -> str:
+        return f'<div class="scroll" tabindex="0">{self.inline_math(body, "block")}</div>'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
+
+    def heading(self, text: str, level: int, **_) -> str:
+        return f'<h{level} id="{_slug(re.sub("<.*?>", "", text))}">{text}</h{level}>\n'
+
+    def table(self, text: str) -> str:
+        return f'<div class="scroll" tabindex="0"><table>\n{text}</table></div>\n'
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        address = self.site.address(url, self.source)
+        return super().link(text, address, title) if address and text else text
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        path = None if urlsplit(url).netloc else _find(url, self.source)
+        # No badges: reading must not ask another host for anything.
+        return super().image(text, _picture(path), title) if path else ""
+
+    def paragraph(self, text: str) -> str:
+        return super().paragraph(text) if text.strip() else ""
+
+
+class _Site:
+    """The pages, made together because they link one another."""
+
+    def __init__(self):
+        every = notebooks.load()
+        runner.refuse_altered(every, RUN)
+        self.run_by_pipeline = {notebook.path: notebook for notebook in every}
+        paths = sorted((places.ROOT / "notebooks").glob("*.ipynb"))
+        self.names = {path: f"{path.stem}.html" for path in paths} | {README: "readme.html"}
+        self.names |= {PDF: "main.pdf"} if PDF.is_file() else {}
+        self.questions = {path: _question(path) for path in paths}
+        self.sources: dict[Path, str] = {}  # what pages link besides notebooks, and its page's name
+        self.exporter = HTMLExporter(
+            config=Config({"NbConvertBase": {"display_data_priority": SHOWN}}),
+            template_file=str(HERE / "notebook.html.j2"),
+            exclude_input_prompt=True,
+            exclude_output_prompt=True,
+        )
+
+    def files(self) -> dict[str, bytes]:
+        """Each file of the site by its name, the start page last."""
+        pages = {self.names[path]: self._notebook(path) for path in self.questions}
+        readme = self._markdown(README.read_text(), README)
+        pages["readme.html"] = self._page("How to run, check and change it", readme)
+        pages["index.html"] = self._start()
+        for path, name in self.sources.items():
+            pages[name] = self._page(receipts.shown(path), _listing(path))
+        files = {name: page.encode() for name, page in pages.items()}
+        files |= {"main.pdf": PDF.read_bytes()} if PDF in self.names else {}
+        return {name: files[name] for name in sorted(files, key=lambda name: name == "index.html")}
+
+    def address(self, url: str, source: Path) -> str:
+        """Where a link of a file of the project leads in the site; "" where it leads nowhere."""
+        parts = urlsplit(url)
+        if parts.scheme or parts.netloc:
+            return url
+        fragment = f"#{_slug(unquote(parts.fragment))}" if parts.fragment else ""
+        if not parts.path:
+            return fragment
+        path = _find(parts.path, source)
+        if path in self.names:
+            return self.names[path] + fragment
+        if path is None or not path.is_file():
+            return ""
+        self.sources[path] = f"{receipts.shown(path).replace('/', '-')}.html"
+        return self.sources[path]
+
+    def _markdown(self, text: str, source: Path) -> str:
+        return MarkdownWithMath(renderer=_Renderer(self, source)).render(text)
+
+    def _page(self, title: str, body: str, **more) -> str:
+        template = self.exporter.environment.get_template("page.html.j2")
+        light, dark = (HtmlFormatter(style=name) for name in ("default", "github-dark"))
+        styles = (HERE / "style.css").read_text() + light.get_style_defs(".highlight")
+        styles += f"@media (prefers-color-scheme: dark) {{ {dark.get_style_defs('.highlight')} }}"
+        return template.render(title=title, body=body, styles=styles, **more)
+
+    def _start(self) -> str:
+        head, *sections = re.split(r"^(?=## )", README.read_text(), flags=re.M)
+        (how,) = [text for text in sections if text.startswith("## Two commands\n")]
+        results = readme.read(RUN.home)
+        every = self.run_by_pipeline.values()
+        made = {notebook.name: receipts.read(notebook, RUN) for notebook in every}
+        body = self.exporter.environment.get_template("start.html.j2").render(
+            head=self._markdown(head, README),
+            marks=typeset.marks({name: receipt for name, receipt in made.items() if receipt}),
+            result=self._markdown(verdicts.result(results), README),
+            claims=_claims(verdicts.claim_cells(results), results["claims"].verdict),
+            counts=_counts(results["claims"].verdict),
+            pdf=PDF in self.names,
+            notebooks=[
+                (self.names[path], question, _first_figure(path, self.run_by_pipeline.get(path)))
+                for path, question in self.questions.items()
+            ],
+            how=self._markdown(how, README),
+        )
+        return self._page(re.sub("^# ", "", head.splitlines()[0]), body)
+
+    def _notebook(self, path: Path) -> str:
+        shown, note = _executed(path, self.run_by_pipeline.get(path))
+        self.exporter.register_filter("markdown2html", lambda text: self._markdown(text, path))
+        body, _ = self.exporter.from_notebook_node(_prepared(shown))
+        order = list(self.questions)
+        at = order.index(path)
+        before, after = ([order[i]] if 0 <= i < len(order) else [] for i in (at - 1, at + 1))
+        around = {
+            word: (self.names[other], self.questions[other])
+            for word, others in (("Previous", before), ("Next", after))
+            for other in others
+        }
+        return self._page(self.questions[path], body, note=note, around=around)
+
+
+def _question(path: Path) -> str:
+    """A notebook's title, which asks its question."""
+    try:
+        cells = nbformat.read(path, 4).cells
+        return re.match("# (.*)", cells[0].source)[1]
+    except (ValueError, IndexError, TypeError) as error:
+        raise NotebookError(f"{path.name} has no title in its first cell: {error}") from None
+
+
+def _executed(path: Path, notebook: Notebook | None, run: Run = RUN) -> tuple[Path, str]:
+    """The copy of a notebook to show, and what to say of it."""
+    if notebook is None:
+        return path, "Shown as a picture; it is live in JupyterLab: <code>make lab</code>."
+    sizes = parameters.SAMPLE_SIZES
+    receipt, full = receipts.read(notebook, run), runner.executed(notebook, run)
+    changed = receipts.outdated(notebook, run)
+    here = receipt is not None and full.is_file() and receipts.made_here(notebook, run)
+    if here and receipts.shown(path) not in changed:
+        since = ""
+        if changed:
+            since = f" Since then {changed[0]} changed; <code>make paper</code> runs it again."
+        values = _listed(receipt["parameters"], sizes | set(receipt["changed_parameters"]))
+        return full, f"Shown as <code>make paper</code> ran it, at full size{values}.{since}"
+    small, large = notebook.defaults, notebook.parameters(run.profile, {})
+    return path, (
+        f"Shown with the notebook’s own parameters{_listed(small, sizes)}."
+        f" <code>make paper</code> runs it at full size{_listed(large, sizes)}."
+    )
+
+
+def _listed(values: dict, names: set[str]) -> str:
+    shown = [f"{name} = {value:,}" if isinstance(value, int) else f"{name} = {value}"
+             for name, value in values.items() if name in names]  # fmt: skip
+    return f" ({escape(', '.join(shown))})" if shown else ""
+
+
+def _prepared(path: Path) -> nbformat.NotebookNode:
+    """The notebook with a description for each picture, and without what needs a kernel."""
+    notebook = nbformat.read(path, 4)
+    headings = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            headings += re.findall(r"^#+ +(.*)$", cell.source, re.M)
+        for output in [*cell.get("outputs", [])]:
+            if output.output_type == "error":
+                raise NotebookError(f"{path.name}: a cell ended in {output.ename}; run it again")
+            data = output.get("data", {})
+            if data.pop(WIDGET, None) and set(data) == {"text/plain"}:
+                cell.outputs.remove(output)
+            words = data.get("text/plain", "<")
+            for kind in set(data) & {"image/png", "image/jpeg"}:
+                # Most pictures' own text is a repr.
+                alt = " – ".join(["Figure", *headings[:1], *headings[1:][-1:]])
+                alt = alt if words.startswith("<") else words
+                output.metadata.setdefault(kind, {}).setdefault("alt", alt)
+    if not any(cell.get("outputs") for cell in notebook.cells):
+        raise NotebookError(f"{path.name} has no outputs; make outputs runs it")
+    return notebook
+
+
+def _claims(rows: Iterable[tuple[str, ...]], words: Iterable[str]) -> list[tuple]:
+    """Each claim, its verdicts counted, and its rows."""
+    pairs = itertools.groupby(zip(rows, words, strict=True), lambda pair: pair[0][0])
+    grouped = [(claim, [*group]) for claim, group in pairs]
+    return [
+        (claim, _counts(word for _, word in group), [row[1:] for row, _ in group])
+        for claim, group in grouped
+    ]
+
+
+def _counts(words: Iterable[str]) -> dict[str, int]:
+    """How often each verdict stands there."""
+    counts = Counter(words)
+    order = (claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE)
+    return {word: counts[word] for word in order if counts[word]}
+
+
+def _first_figure(path: Path, notebook: Notebook | None) -> str:
+    """The first figure that a notebook publishes, or else shows, as an address; "" without one."""
+    if notebook:
+        names = [name for name in notebook.outputs if name.endswith(".png")]
+        return _picture(RUN.home / names[0]) if names else ""
+    outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+    pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    return f"data:image/png;base64,{pictures[0].strip()}" if pictures else ""
+
+
+def _listing(path: Path) -> str:
+    try:
+        lexer = get_lexer_for_filename(path.name)
+    except ClassNotFound:
+        return f"<pre>{escape(path.read_text())}</pre>"
+    return highlight(path.read_text(), lexer, HtmlFormatter())
+
+
+def _find(url: str, source: Path) -> Path | None:
+    """The file of the project that a link or a picture of `source` names; None for one outside."""
+    path = (source.parent / unquote(url)).resolve()
+    if not path.is_relative_to(places.ROOT):  # such as the host's page of this project
+        return None
+    if path != PDF and not path.exists():
+        raise NotebookError(f"{source.name} names {url}, which is not in the project")
+    return path
+
+
+def _picture(path: Path) -> str:
+    kind, _ = mimetypes.guess_type(path.name)
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _slug(text: str) -> str:
+    """A heading's address, the same from JupyterLab's and from GitHub's."""
+    return re.sub(r"[^\w-]", "", text.strip().lower().replace(" ", "-"))

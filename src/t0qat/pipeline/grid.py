@@ -1,0 +1,306 @@
+"""Run a grid of independent cells, each once: on every core here, or on a dask.distributed cluster.
+
+A cell is a module-level function, its arguments and the code that determines its result. The result is
+kept in build/cells under a hash of these and of the versions, so that what ended before a kill is not
+computed again, and a change runs only the cells that it may change. A cell may ask something of a
+training, which is then made once, whoever asks first, its weights kept in build/weights. Each run of
+the pipeline has stores of its own: `make verify` takes nothing from what `make paper` kept.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import joblib
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from t0qat.pipeline import pin, places, progress, receipts, tally, weights
+
+STORE = places.BUILD / "cells"
+CLUSTER = "CLUSTER"  # environment variable: the address of a dask scheduler, such as tcp://host:8786
+DEATHS = 2  # of worker processes here, after which a run ends: one may be chance, two are not
+PATIENCE = 10  # seconds until a scheduler must have answered
+AGAIN = "the cells that ended are kept, and the same command goes on from there"
+
+Job = dict[str, "Cell"]  # by key; what one process computes in one go
+Done = tuple[str, str | None, str, str]  # key, result as JSON or None, what went wrong, traceback
+
+
+class GridError(RuntimeError):
+    """A cell that failed, or processes that cannot compute cells, in one line."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function, its arguments, which are JSON values (1 and 1.0 are different ones), and its code."""
+
+    function: Callable[..., Any]  # on the top level of a module
+    arguments: dict[str, Any]
+    code: tuple[ModuleType | Callable | Path, ...]  # what else it depends on; paths: data files
+    before: Callable[[], Any] | None = None  # called first, in the process that computes it
+    kept: bool = True  # False: computed each time, where `code` cannot name all that it depends on
+
+    def __str__(self) -> str:
+        text = json.dumps(self.arguments, default=str)
+        return f"{self.function.__name__}({text if len(text) <= 120 else text[:117] + '...'})"
+
+    @property
+    def key(self) -> str:
+        """The hash under which the result is kept; raises GridError where arguments are not JSON."""
+        name = f"{self.function.__module__}.{self.function.__qualname__}"
+        what = [name, self.arguments, code(self.function, *self.code), versions()]
+        return _sha(_json(what, f"{self}: its arguments", sort_keys=True))
+
+    def made(self, *first: Any) -> Any:
+        """What the function gives of `first` and the arguments, as JSON hands them on."""
+        return self.function(*first, **json.loads(json.dumps(self.arguments)))
+
+
+@dataclass(frozen=True)
+class Training(Call):
+    """A call that gives weights, name -> tensor. opened(weights, **arguments) is what cells get of it.
+
+    `code` names what both depend on. Only with `kept` do the weights outlive the cells that ask at once.
+    """
+
+    opened: Callable[..., Any] = dict
+
+
+@dataclass(frozen=True)
+class Cell(Call):
+    """A call whose result is JSON. With `reads` it gets, unchanged, what that training opens."""
+
+    reads: Training | None = None
+
+    @property
+    def key(self) -> str:
+        return _sha(super().key + self.reads.key) if self.reads else super().key
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """What else the bits of a result hang on: libraries, and whether this process is pinned."""
+    return receipts.versions() | {"pin": "in force" if pin.in_force() else "not in force"}
+
+
+def code(*things: ModuleType | Callable | Path) -> str:
+    """SHA-256 of modules' and functions' sources and of files, as this process saw them first."""
+    return _sha("".join(map(_source, things)))
+
+
+@functools.cache
+def _source(thing: ModuleType | Callable | Path) -> str:
+    match thing:
+        case ModuleType():
+            return _sha(Path(thing.__file__).read_bytes())
+        case Path():
+            return _sha((places.ROOT / thing).read_bytes())
+    return _sha(inspect.getsource(thing))
+
+
+def _json(value: Any, whose: str, **options: bool) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except (TypeError, ValueError) as error:
+        raise GridError(f"{whose} must be JSON values: {error}") from None
+
+
+def _sha(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+def run(cells: Sequence[Cell], words: str) -> list[Any]:
+    """Results of the cells, in their order, as JSON gives them back: floats exact, tuples as lists.
+
+    words: what the progress bar says is done. Cells that are not in the store are computed by one
+    process a core, or by the cluster that the environment variable CLUSTER names. Raises GridError,
+    at the first cell that fails; what ended before is kept.
+    """
+    keys = [cell.key for cell in cells]
+    results = {key: _stored(key) if cell.kept else None for key, cell in zip(keys, cells, strict=True)}
+    missing = {key: cell for key, cell in zip(keys, cells, strict=True) if results[key] is None}
+    tally.note(taken=results.keys() - missing.keys())
+    if missing:
+        address = os.environ.get(CLUSTER)
+        work = _on_cluster(address, missing) if address else _here(missing)
+        with (
+            progress.bar(words, len(results) - len(missing), len(results)) as step,
+            contextlib.closing(work),
+        ):
+            for key, result, wrong, trace in work:
+                if result is None:
+                    # The trace as a cause, so that what a notebook shows ends with this one line.
+                    raise GridError(f"{missing[key]}: {wrong}") from GridError(f"\n{trace}")
+                if missing[key].kept:
+                    places.write(
+                        _path(key), f'{{"check": "{_sha(key + result)}", "result": {result}}}\n'
+                    )
+                results[key] = result
+                tally.note(computed=[key])
+                step()
+    return [json.loads(results[key]) for key in keys]
+
+
+def _path(key: str) -> Path:
+    return STORE / places.current().cells / key[:2] / f"{key}.json"
+
+
+def _stored(key: str) -> str | None:
+    """The kept result as JSON; None where there is none or the file is not as it was written."""
+    try:
+        kept = json.loads(_path(key).read_bytes())
+        result = json.dumps(kept["result"])
+        return result if kept["check"] == _sha(key + result) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _jobs(cells: dict[str, Cell]) -> list[Job]:
+    """Cells that read one training are one job, so that it is made once."""
+    jobs: dict[str, Job] = {}
+    for key, cell in cells.items():
+        jobs.setdefault(cell.reads.key if cell.reads else key, {})[key] = cell
+    return list(jobs.values())
+
+
+def _compute(job: Job, store: str) -> list[Done]:
+    """What the cells give, up to the first that fails."""
+    done = []
+    opened = functools.cache(lambda: _opened(next(iter(job.values())).reads, store))
+    for key, cell in job.items():
+        done.append(_done(cell, key, opened))
+        if done[-1][1] is None:
+            break
+    return done
+
+
+def _done(cell: Cell, key: str, opened: Callable[[], Any]) -> Done:
+    try:
+        if cell.key != key:  # a process that loaded its modules before an edit, or after one
+            raise GridError("sources changed since processes started: restart the kernel or the workers")
+        with pin.one_thread():
+            if cell.before:
+                cell.before()
+            result = cell.made(opened()) if cell.reads else cell.made()
+        return key, _json(result, "its result"), "", ""
+    except Exception as error:
+        said = [type(error).__name__, *str(error).splitlines()[:1]]  # MemoryError often says nothing
+        return key, None, ": ".join(said), traceback.format_exc()
+
+
+def _opened(training: Training, store: str) -> Any:
+    if training.before:
+        training.before()
+    found = weights.kept(store, training.key) if training.kept else None
+    if found is None:
+        found = training.made()
+        if training.kept:
+            weights.keep(store, training.key, found)
+    return training.opened(found, **json.loads(json.dumps(training.arguments)))
+
+
+def _here(cells: dict[str, Cell]) -> Iterator[Done]:
+    jobs, store = _jobs(cells), places.current().cells
+    if min(len(jobs), joblib.cpu_count()) < 2:
+        for job in jobs:
+            yield from _compute(job, store)
+        return
+    left = dict(cells)
+    for deaths in range(1, DEATHS + 1):
+        try:
+            with contextlib.closing(_in_pool(left.copy())) as work:
+                for done in work:
+                    del left[done[0]]
+                    yield done
+            return
+        except BrokenProcessPool:
+            if deaths == DEATHS:
+                raise GridError(f"a worker process died, perhaps for want of memory; {AGAIN}") from None
+
+
+def _in_pool(cells: dict[str, Cell]) -> Iterator[Done]:
+    pool = joblib.Parallel(
+        n_jobs=joblib.cpu_count(), backend="loky", return_as="generator_unordered", batch_size=1
+    )
+    store, parent = places.current().cells, os.getpid()
+    jobs = (joblib.delayed(_in_worker)(job, store, parent) for job in _jobs(cells))
+    with warnings.catch_warnings(), contextlib.closing(pool(jobs)) as work:
+        warnings.filterwarnings("ignore", ".* tasks (have been|which were)")  # closed early, on purpose
+        for done in work:
+            yield from done
+
+
+def _in_worker(job: Job, store: str, parent: int) -> list[Done]:
+    _end_with(parent)
+    return _compute(job, store)
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """Let this process end within a second of its parent, even of one that was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _on_cluster(address: str, cells: dict[str, Cell]) -> Iterator[Done]:
+    from distributed import CancelledError, Client, KilledWorker, as_completed
+
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError):
+        raise GridError(
+            f"{CLUSTER} = {address}: no dask scheduler answers there; start it, or unset {CLUSTER}"
+        ) from None
+    with client:
+        _refuse_unequal(client, address)
+        futures = client.map(_compute, _jobs(cells), store=places.current().cells, pure=False)
+        for future in as_completed(futures, loop=client.loop):
+            try:  # not by its status: a result that a dead worker held is being computed again
+                done = future.result()
+            except (CancelledError, KilledWorker, OSError):
+                raise GridError(f"{CLUSTER} = {address}: workers or scheduler died; {AGAIN}") from None
+            yield from done
+
+
+def _refuse_unequal(client, address: str) -> None:
+    """Raise GridError unless every worker has one thread, and versions and sources as here."""
+    modules = sorted(name for name in sys.modules if name.partition(".")[0] == "t0qat")
+    here, threads = _seen(modules), client.nthreads()
+    if not threads:
+        raise GridError(f"{CLUSTER} = {address}: the scheduler has no workers; start some")
+    for worker, seen in client.run(_seen, modules, on_error="return").items():
+        if threads[worker] != 1:
+            wrong = f"runs {threads[worker]} cells at once; start it with --nthreads 1"
+        elif isinstance(seen, Exception):
+            wrong = f"cannot load t0qat ({seen}); install it there"
+        elif differing := [
+            f"{name} ({seen[name]}, here {here[name]})" for name in here if seen[name] != here[name]
+        ]:
+            wrong = f"differs in {', '.join(differing)}; make them equal and restart it"
+        else:
+            continue
+        raise GridError(f"{CLUSTER} = {address}: worker {worker} {wrong}")
+
+
+def _seen(modules: list[str]) -> dict[str, str]:
+    """Versions, and the first digits of the hash of each module's source, in this process."""
+    return versions() | {name: _source(importlib.import_module(name))[:8] for name in modules}

@@ -1,0 +1,148 @@
+"""The notebooks as the pipeline sees them: their parameters, profiles and declared outputs."""
+
+import ast
+import hashlib
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from t0qat.pipeline import places
+from t0qat.pipeline.parameters import ParameterError, check
+
+
+class NotebookError(ValueError):
+    """A notebook or its .toml that is not as the pipeline needs it, in one line."""
+
+
+@dataclass(frozen=True)
+class Notebook:
+    path: Path
+    defaults: dict[str, Any]  # what its parameters cell sets
+    outputs: tuple[str, ...]  # relative to a profile's home
+    cell_limit_seconds: int
+    profiles: dict[str, dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """File name without its ending: 01_table1."""
+        return self.path.stem
+
+    @property
+    def experiment(self) -> str:
+        """The name without its number: table1."""
+        return re.sub(r"^\d+[a-z]?_", "", self.name)
+
+    @property
+    def receipt(self) -> str:
+        return f"paper/results/{self.experiment}.json"
+
+    def parameters(self, profile: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """What the notebook runs with; raises ParameterError for a value that breaks its rule."""
+        values = self.defaults | self.profiles[profile] | changes
+        try:
+            check(values)
+        except ParameterError as error:
+            raise ParameterError(f"{self.name}: {error}") from None
+        return values
+
+
+def source_hash(path: Path) -> str:
+    """SHA-256 of a file; of a notebook, what an author writes in it, not what running it leaves."""
+    content = path.read_bytes()
+    if path.suffix == ".ipynb":
+        cells = json.loads(content)["cells"]
+        written = [[c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])] for c in cells]
+        content = json.dumps(written).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def load(folder: Path = places.ROOT / "notebooks") -> list[Notebook]:
+    """Every notebook that the pipeline runs, in reading order, each checked as a whole.
+
+    One with neither parameters nor a .toml beside it makes nothing for the paper and is left alone.
+    """
+    found = (_load(path) for path in sorted(folder.glob("*.ipynb")))
+    return [notebook for notebook in found if notebook]
+
+
+def _load(path: Path) -> Notebook | None:
+    try:
+        cells = json.loads(path.read_bytes())["cells"]
+        tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+        if not tagged and not path.with_suffix(".toml").exists():
+            return None
+        settings = tomllib.loads(path.with_suffix(".toml").read_text())
+    except FileNotFoundError as error:
+        raise NotebookError(f"{Path(error.filename).name} is missing beside {path.name}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotebookError(f"{path.name} or its .toml cannot be read: {error}") from None
+    if len(tagged) != 1:
+        raise NotebookError(f"{path.name}: {len(tagged)} cells are tagged 'parameters', 1 is needed")
+    defaults = _assignments(path.name, "".join(tagged[0]["source"]))
+    unknown = set(settings) - {"outputs", "cell_limit_seconds", *places.PROFILES}
+    if unknown:
+        raise NotebookError(f"{path.stem}.toml: unknown entry {', '.join(sorted(unknown))}")
+    try:
+        outputs, limit = tuple(settings["outputs"]), settings["cell_limit_seconds"]
+        profiles = {profile: settings[profile] for profile in places.PROFILES}
+    except KeyError as error:
+        raise NotebookError(f"{path.stem}.toml: {error.args[0]} is missing") from None
+    for profile, values in profiles.items():
+        _known(values, defaults, f"{path.stem}.toml, [{profile}]")
+    return Notebook(path, defaults, outputs, limit, profiles)
+
+
+def _assignments(name: str, source: str) -> dict[str, Any]:
+    """The plain `name = value` lines of a parameters cell."""
+    values = {}
+    for statement in ast.parse(source).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=key)], value=value):
+                try:
+                    values[key] = ast.literal_eval(value)
+                    continue
+                except ValueError:
+                    pass
+        line = ast.unparse(statement)
+        raise NotebookError(f"{name}: a parameters cell holds only `name = value` lines, not `{line}`")
+    return values
+
+
+def _known(values: dict[str, Any], defaults: dict[str, Any], where: str) -> None:
+    for key, value in values.items():
+        if key not in defaults:
+            known = ", ".join(defaults)
+            raise ParameterError(f"{where}: {key} = {value!r}: unknown parameter; known are {known}")
+
+
+def changes(path: Path | None, notebooks: list[Notebook]) -> dict[str, dict[str, Any]]:
+    """A reader's parameters file, by notebook name.
+
+    `name = value` at the top of the file holds for every notebook with that parameter; below a
+    `[notebook]` line it holds for that one. Raises ParameterError for a name that fits nowhere.
+    """
+    result = {notebook.name: {} for notebook in notebooks}
+    if path is None:
+        return result
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ParameterError(f"PARAMS = {path}: there is no such file") from None
+    except ValueError as error:
+        raise ParameterError(f"PARAMS = {path}: {error}") from None
+    defaults = {notebook.name: notebook.defaults for notebook in notebooks}
+    everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}
+    _known(everywhere, {key: None for names in defaults.values() for key in names}, path.name)
+    for name, names in defaults.items():
+        result[name] |= {key: value for key, value in everywhere.items() if key in names}
+    for name, values in content.items():
+        if isinstance(values, dict):
+            if name not in defaults:
+                known = ", ".join(defaults)
+                raise ParameterError(f"{path.name}: [{name}]: unknown notebook; known are {known}")
+            _known(values, defaults[name], f"{path.name}, [{name}]")
+            result[name] |= values
+    return result

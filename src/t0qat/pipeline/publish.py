@@ -1,0 +1,62 @@
+"""Publish an experiment: the only writer of results, tables, macros and figures."""
+
+import io
+from collections import ChainMap
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from PIL import Image
+
+from t0qat import exhibits
+from t0qat.exhibits import answers
+from t0qat.pipeline import latex, places, results
+
+
+def publish(experiment: str, tables: dict[str, pd.DataFrame], figures: dict[str, Figure]) -> Markdown:
+    """Write what an experiment leaves, results, its exhibits and its figures, and return its answer.
+
+    tables and figures go by the names of their files. Under `make` they go to the notebook's private
+    folder, from which the pipeline puts them in place as one set; by hand, to build/notebook. Outside
+    the paper profile every figure carries the profile's name. Exhibits are the experiment's own and
+    those whose names go on from its name, such as vision_few of vision.
+    """
+    stage = places.stage()
+    for name, table in tables.items():
+        places.write(stage / "paper" / "results" / f"{name}.csv", results.text(name, table))
+    names = [name for name in exhibits.EXHIBITS if f"{name}_".startswith(f"{experiment}_")]
+    macros = [render(name, stage) for name in names]
+    for name, figure in figures.items():
+        for suffix in ("pdf", "png"):
+            places.write(stage / "figures" / f"{name}.{suffix}", picture(figure, suffix))
+    return Markdown(answers.fill(experiment, dict(ChainMap(*macros))))
+
+
+def render(experiment: str, home: Path) -> dict[str, str]:
+    """Make an experiment's table and macros again from the results files below home; the macros."""
+    names, make = exhibits.EXHIBITS[experiment]
+    table, macros = make({name: results.read(name, home) for name in names})
+    places.write(home / "paper" / "tables" / f"{experiment}.tex", table)
+    places.write(home / "paper" / "macros" / f"{experiment}.tex", latex.macro_lines(macros))
+    return macros
+
+
+def picture(figure: Figure, suffix: str) -> bytes:
+    """The figure as a file's bytes: the same for the same figure, whenever and wherever it is made."""
+    profile = places.current().profile
+    mark = "" if profile == "paper" else profile.upper()
+    stamp = figure.text(0.5, 0.5, mark, fontsize=40, color="0.5", alpha=0.4, rotation=30, ha="center")
+    stamp.set_in_layout(False)
+    file = io.BytesIO()
+    metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
+    figure.savefig(file, format=suffix, dpi=150, metadata=metadata)
+    stamp.remove()
+    return file.getvalue() if suffix == "pdf" else _with_palette(file)
+
+
+def _with_palette(png: io.BytesIO) -> bytes:
+    """The bitmap with 256 colours: a third of the bytes, and none of what a reader sees."""
+    small = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(256).save(small, "png", optimize=True)
+    return small.getvalue()

@@ -1,0 +1,191 @@
+"""What was made from what: a receipt beside each experiment's results, and a stamp of this clone's runs.
+
+A receipt, paper/results/<experiment>.json, is committed with the results: parameters, profile, the
+hash of every file of the project that was read, versions, machine, and the hash of every output. A
+stamp in build/ says that this clone made them itself; a fresh clone has none and runs everything.
+"""
+
+import hashlib
+import json
+import platform
+import re
+from importlib.metadata import distribution, version
+from pathlib import Path
+from typing import Any
+
+from t0qat import __version__
+from t0qat.pipeline import pin, places
+from t0qat.pipeline.notebooks import Notebook, source_hash
+from t0qat.pipeline.places import Run
+
+LIBRARIES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "statsmodels",
+    "matplotlib",
+    "torch",
+    "torchao",
+    "transformers",
+)
+COMPILED = ("numpy", "scipy", "pandas", "scikit-learn", "matplotlib", "torch")
+WALKED = ("src", "notebooks", "paper", "figures", "tests", *(f"build/{name}" for name in places.RUNS))
+
+
+def hashes() -> dict[str, str]:
+    """The hash of every file that a notebook of this project may read, by path below the project."""
+    top = [path for path in places.ROOT.iterdir() if path.is_file()]
+    below = [path for folder in WALKED for path in (places.ROOT / folder).rglob("*") if path.is_file()]
+    return {shown(path): source_hash(path) for path in top + below if path.suffix != ".pyc"}
+
+
+def shown(path: Path) -> str:
+    """A path as messages and receipts name it: below the project, with forward slashes."""
+    return path.relative_to(places.ROOT).as_posix()
+
+
+def versions() -> dict[str, str]:
+    """Python's and the numerical libraries' versions."""
+    # A torch build may carry a local label (+cpu), which the lock file does not name.
+    libraries = {name: version(name).split("+")[0] for name in LIBRARIES}
+    return {"t0qat": __version__, "python": platform.python_version()} | libraries
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """What changes the arithmetic of a run, beside versions: the pin, and builds of libraries.
+
+    The processor's brand is not among it: under the pin all have the same bits, and without the pin two
+    of one brand may differ.
+    """
+    return {
+        "device": device,
+        "architecture": platform.machine(),
+        "pinned": pin.possible(),  # the pipeline then starts every kernel with it
+        "threads": 1,
+        "libc": " ".join(platform.libc_ver()),
+        "builds": {name: build(name) for name in COMPILED},
+    }
+
+
+def build(name: str) -> str:
+    """Twelve hexadecimal digits that stand for the compiled files of an installed library."""
+    record = distribution(name).read_text("RECORD") or ""
+    compiled = sorted(line for line in record.splitlines() if re.search(r"\.so[.,\d]", line))
+    return digest(compiled)
+
+
+def make(
+    notebook: Notebook,
+    run: Run,
+    parameters: dict,
+    changed: dict,
+    inputs: dict[str, str],
+    stage: Path,
+) -> dict[str, Any]:
+    """The receipt of a finished run whose outputs lie in its stage."""
+    outputs = {
+        name: hashlib.sha256((stage / name).read_bytes()).hexdigest() for name in notebook.outputs
+    }
+    return {
+        "experiment": notebook.experiment,
+        "profile": run.profile,
+        "changed_parameters": changed,
+        "parameters": parameters,
+        "inputs": inputs,
+        "code_hash": digest(inputs, parameters),
+        "versions": versions(),
+        "machine": machine(parameters.get("device", "cpu")),
+        "outputs": outputs,
+    }
+
+
+def digest(*values: Any) -> str:
+    """Twelve hexadecimal digits that stand for these values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read(notebook: Notebook, run: Run) -> dict[str, Any] | None:
+    """The notebook's receipt; None where there is none or it is no receipt."""
+    try:
+        receipt = json.loads((run.home / notebook.receipt).read_bytes())
+        return receipt if set(receipt["outputs"]) >= set(notebook.outputs) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def altered(notebook: Notebook, run: Run) -> list[str]:
+    """Outputs that no longer are what their receipt says: edited, or cut short (not: deleted)."""
+    receipt = read(notebook, run)
+    if receipt is None:
+        return []
+    home = run.home
+    return [
+        name
+        for name, made in receipt["outputs"].items()
+        if (home / name).is_file() and hashlib.sha256((home / name).read_bytes()).hexdigest() != made
+    ]
+
+
+def accept(notebook: Notebook, run: Run, edited: list[str]) -> None:
+    """Let the receipt follow its outputs as they are now, and name those edited by hand."""
+    home = run.home
+    receipt = read(notebook, run)
+    receipt["edited"] = sorted({*receipt.get("edited", []), *edited})
+    for name in receipt["outputs"]:
+        receipt["outputs"][name] = hashlib.sha256((home / name).read_bytes()).hexdigest()
+    places.write(home / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
+    if _stamp_path(notebook, run).is_file():
+        stamp(notebook, run)
+
+
+def _stamp_path(notebook: Notebook, run: Run) -> Path:
+    return places.BUILD / "stamps" / run.name / f"{notebook.name}.json"
+
+
+def stamp(notebook: Notebook, run: Run) -> None:
+    """Note that this clone made what the receipt names."""
+    content = {"receipt": source_hash(run.home / notebook.receipt)}
+    places.write(_stamp_path(notebook, run), json.dumps(content) + "\n")
+
+
+def made_here(notebook: Notebook, run: Run) -> bool:
+    """Whether the receipt beside the results is that of this clone's own last run."""
+    stamp, receipt = _stamp_path(notebook, run), run.home / notebook.receipt
+    return (
+        stamp.is_file()
+        and receipt.is_file()
+        and json.loads(stamp.read_bytes())["receipt"] == source_hash(receipt)
+    )
+
+
+def stale(notebook: Notebook, run: Run, parameters: dict[str, Any]) -> str:
+    """Why the notebook must run, in a few words; "" when its outputs are fresh."""
+    path = _stamp_path(notebook, run)
+    if not path.is_file():
+        return "it has not run in this clone"
+    receipt = read(notebook, run)
+    home = run.home
+    if receipt is None or not made_here(notebook, run):
+        return f"{notebook.receipt} is missing or not the one of the last run"
+    if set(receipt["outputs"]) != set(notebook.outputs):
+        return "its declared outputs changed"
+    missing = [name for name in notebook.outputs if not (home / name).is_file()]
+    if missing:
+        return f"{missing[0]} is missing"
+    for kind, now in (("parameters", parameters), ("versions", versions())):
+        if receipt[kind] != now:
+            names = sorted(n for n in receipt[kind] | now if receipt[kind].get(n) != now.get(n))
+            return f"{kind} changed: {', '.join(names)}"
+    changed = outdated(notebook, run)
+    return f"{changed[0]} changed" if changed else ""
+
+
+def outdated(notebook: Notebook, run: Run) -> list[str]:
+    """What the notebook read, by its receipt, that is no longer as it was."""
+    receipt = read(notebook, run) or {"inputs": {}}
+    return [
+        name
+        for name, before in receipt["inputs"].items()
+        if not (places.ROOT / name).is_file() or source_hash(places.ROOT / name) != before
+    ]

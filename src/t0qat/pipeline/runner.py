@@ -1,0 +1,312 @@
+"""Run the notebooks: stage, check, publish; then typeset. What `make paper` and `make smoke` call."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from t0qat.pipeline import costs, notebooks, pin, places, progress, receipts, tally, typeset
+from t0qat.pipeline.notebooks import Notebook
+from t0qat.pipeline.places import Run
+
+QUIET = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+class PipelineError(RuntimeError):
+    """Something stopped the pipeline; at most five lines say what, what was kept, what to do."""
+
+
+def make(run: Run, params: Path | None = None) -> None:
+    """Run what is not fresh, publish it, and typeset; raises PipelineError after doing what it can."""
+    with alone() as bill:
+        typeset.typeset(run_notebooks(run, bill, params), run)
+
+
+def make_one(name: str, params: Path | None = None) -> Iterator[str]:
+    """Run one notebook with a reader's parameters; yields its answer, then where things lie."""
+    every = notebooks.load()
+    notebook = next((n for n in every if n.name == name), None)
+    if notebook is None:
+        known = ", ".join(n.name for n in every)
+        raise PipelineError(f"NOTEBOOK = {name!r}: there is no such notebook; known are {known}")
+    run = places.of_one(name)
+    with alone() as bill:
+        run_notebooks(run, bill, params, only=name)
+        yield from _answers(executed(notebook, run))
+        yield "\nmade:"
+        for path in (*(run.home / output for output in notebook.outputs), executed(notebook, run)):
+            yield f"  {receipts.shown(path)}"
+
+
+def _answers(executed: Path) -> Iterator[str]:
+    """What a notebook shows as text where it publishes."""
+    for cell in json.loads(executed.read_bytes())["cells"]:
+        if "paper.publish(" in "".join(cell["source"]):
+            for output in cell.get("outputs", []):
+                yield "".join(output.get("data", {}).get("text/markdown", ""))
+
+
+def run_notebooks(
+    run: Run, bill: costs.Bill, params: Path | None = None, only: str | None = None
+) -> list[Notebook]:
+    """Run what is not fresh and publish it; returns the notebooks, whose outputs are all as made.
+
+    bill: what those that ran took is put on it.
+    """
+    every = notebooks.load()
+    changed = notebooks.changes(params, every)
+    # What workers elsewhere use is not seen from here.
+    bill.recorded = run.name == "paper" and not any(changed.values()) and not os.environ.get("CLUSTER")
+    every = [n for n in every if only in (None, n.name)]
+    parameters = {n.name: n.parameters(run.profile, changed[n.name]) for n in every}
+    for notebook in every:
+        finish(notebook, run)
+    refuse_altered(every, run)
+    failures = []
+    due = _progress(every, run)
+    for notebook in due:
+        why = receipts.stale(notebook, run, parameters[notebook.name])
+        if not why:
+            continue
+        due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
+        try:
+            _make(notebook, run, bill, parameters[notebook.name], changed[notebook.name])
+        except PipelineError as error:
+            failures.append(str(error))
+        except OSError as error:
+            failures.append(f"{notebook.name}.ipynb: {error.strerror} ({error.filename})")
+    if failures:
+        if len(failures) > 3:  # five lines in all
+            failures[2:] = [f"and {len(failures) - 2} more notebooks"]
+        raise PipelineError("\n".join([*failures, _kept_and_next(run)]))
+    refuse_altered(every, run)
+    return every
+
+
+def _kept_and_next(run: Run) -> str:
+    failed = places.BUILD / run.name / "failed"
+    return (
+        "the last good outputs of these and all other notebooks are in place, nothing was half-written\n"
+        f"how far they came: {receipts.shown(failed)}; mend it and run the same command again"
+    )
+
+
+def _progress(every: list[Notebook], run: Run):
+    from tqdm import tqdm
+
+    return tqdm(every, desc=f"notebooks ({run.name})", unit="notebook", disable=None)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[costs.Bill]:
+    """Hold the project for this process; raises PipelineError while another holds it.
+
+    Yields the bill of a run, and says at the end on standard error what stands on it.
+    """
+    path = places.BUILD / "lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            raise PipelineError(f"another run is at work here (process {holder}); wait for it") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        bill = costs.Bill()
+        try:
+            yield bill
+        finally:
+            sys.stdout.flush()
+            for line in bill.lines:
+                print(line, file=sys.stderr)
+
+
+def refuse_altered(every: list[Notebook], run: Run) -> None:
+    """Stop where a generated file was changed by hand: neither typeset nor overwrite it silently."""
+    found = [(notebook, name) for notebook in every for name in receipts.altered(notebook, run)]
+    if found:
+        notebook, name = found[0]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise PipelineError(
+            f"{name}{more} was edited or cut short since it was made; neither typeset nor replaced\n"
+            f"to restore it, delete it and run the same command again: {notebook.name} makes it anew\n"
+            f"to keep it on purpose: make keep (its receipt and the PDF will say that it was edited)"
+        )
+
+
+def _stages(notebook: Notebook, run: Run) -> Path:
+    return places.BUILD / "runs" / run.name / notebook.name
+
+
+def _make(
+    notebook: Notebook, run: Run, bill: costs.Bill, parameters: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    """Run one notebook in a private folder and, if all it declares is there, put that in place."""
+    _stages(notebook, run).mkdir(parents=True, exist_ok=True)
+    # A new folder each time: the kernel of a run that was killed may still be writing into the old one.
+    stage = Path(tempfile.mkdtemp(dir=_stages(notebook, run)))
+    before = receipts.hashes()
+    with costs.measured() as cost:
+        _execute(notebook, run, parameters, stage)
+    inputs = {name: before.get(name) for name in _reads(notebook, stage)}
+    now = receipts.hashes()
+    moved = sorted(name for name in inputs if inputs[name] is None or inputs[name] != now.get(name))
+    if moved:
+        raise PipelineError(f"{notebook.name}.ipynb: {moved[0]} changed while it ran; run it again")
+    for name in notebook.outputs:
+        if not (stage / name).is_file() or not (stage / name).stat().st_size:
+            raise PipelineError(f"{notebook.name}.ipynb: it ended without making {name}")
+    _check_results(notebook, stage)
+    receipt = receipts.make(notebook, run, parameters, changed, inputs, stage)
+    places.write(stage / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
+    recorded = bill.add(notebook.name, cost, tally.read(stage))
+    places.write(stage / "finished.json", json.dumps(asdict(cost) if recorded else None))
+    finish(notebook, run)
+
+
+def _check_results(notebook: Notebook, stage: Path) -> None:
+    tables = [Path(name).stem for name in notebook.outputs if name.endswith(".csv")]
+    if not tables:
+        return
+    from t0qat.pipeline import results  # only now: it brings torch and pandas along
+
+    for table in tables:
+        if table in results.FILES:
+            try:
+                results.read(table, stage)
+            except results.ResultsError as error:
+                raise PipelineError(f"{notebook.name}.ipynb left a malformed file: {error}") from None
+
+
+def executed(notebook: Notebook, run: Run) -> Path:
+    """Where the notebook lies as the run executed it."""
+    return places.BUILD / run.name / "notebooks" / f"{notebook.name}.ipynb"
+
+
+def finish(notebook: Notebook, run: Run) -> None:
+    """Put a finished stage in place, the receipt last; safe to repeat when it was interrupted."""
+    for finished in _stages(notebook, run).glob("*/finished.json"):
+        stage = finished.parent
+        receipt = json.loads((stage / notebook.receipt).read_bytes())
+        names = [*receipt["outputs"], notebook.receipt]
+        places.write_set({run.home / name: (stage / name).read_bytes() for name in names})
+        places.write(executed(notebook, run), (stage / f"{notebook.name}.ipynb").read_bytes())
+        if cost := json.loads(finished.read_bytes()):
+            costs.record(notebook.name, costs.Cost(**cost), run.home)
+        receipts.stamp(notebook, run)
+    shutil.rmtree(_stages(notebook, run), ignore_errors=True)
+
+
+def _reads(notebook: Notebook, stage: Path) -> list[str]:
+    """What the run read, from the recorder's log, and the notebook itself."""
+    log = stage / "reads.txt"
+    return sorted({receipts.shown(notebook.path), *log.read_text().splitlines()})
+
+
+def _execute(notebook: Notebook, run: Run, parameters: dict[str, Any], stage: Path) -> None:
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from traitlets.config import Config
+
+    os.environ |= pin.settings() | QUIET | {places.STAGE: str(stage), places.RUN: run.name}
+    kept = stage / f"{notebook.name}.ipynb"
+    log = str(stage / "reads.txt")
+    record = f"from t0qat.pipeline import recorder as _r; _r.start({log!r}, {str(places.ROOT)!r})"
+    try:
+        with contextlib.ExitStack() as stack:
+            terminal = stack.enter_context(_log_noise(stage / "kernel.log"))
+            stack.enter_context(progress.follow(stage, terminal))
+            bar = {"desc": f"  {notebook.name}", "leave": False, "disable": None, "file": terminal}
+            papermill.execute_notebook(
+                str(notebook.path),
+                str(kept),
+                parameters=parameters,
+                kernel_name="python3",
+                language="python",
+                cwd=str(notebook.path.parent),
+                progress_bar=bar,
+                execution_timeout=notebook.cell_limit_seconds,
+                # No port is opened; a kernel that does not heed Ctrl-C is killed after two seconds.
+                config=Config({"KernelManager": {"transport": "ipc", "shutdown_wait_time": 2}}),
+                extra_arguments=[f"--IPKernelApp.exec_lines={record}", "--HistoryManager.enabled=False"],
+            )
+    except papermill.PapermillExecutionError as error:
+        what = f"{error.ename}: {error.evalue}".splitlines()[0]
+    except CellTimeoutError:
+        what = f"took longer than {notebook.cell_limit_seconds} s"
+    except DeadKernelError:
+        what = "its kernel died"
+    except OSError as error:
+        what = f"{error.strerror or error} ({error.filename or 'no file named'})"
+    else:
+        return
+    with contextlib.suppress(OSError):  # on a full disk the message must do
+        places.write(places.BUILD / run.name / "failed" / kept.name, kept.read_bytes())
+    raise PipelineError(f"{notebook.name}.ipynb, {_stopped_at(kept)}: {what}")
+
+
+def _stopped_at(executed: Path) -> str:
+    """The last cell that was started, `cell 5 (first line)`, counted as in the source."""
+    added = {"injected-parameters", "papermill-error-cell-tag"}
+    try:
+        cells = json.loads(executed.read_bytes())["cells"]
+    except (OSError, ValueError):
+        return "in a cell that could not be noted"
+    cells = [cell for cell in cells if not added & set(cell["metadata"].get("tags", []))]
+    started = [
+        i for i, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")
+    ]
+    if not started:
+        return "before its first cell"
+    return f"cell {started[-1] + 1} ({''.join(cells[started[-1]]['source']).splitlines()[0]})"
+
+
+@contextlib.contextmanager
+def _log_noise(log: Path) -> Iterator[TextIO]:
+    """Send what kernels and libraries say on standard error to a file; yields the real one."""
+    sys.stderr.flush()
+    with os.fdopen(os.dup(2), "w") as terminal, log.open("wb") as noise:
+        os.dup2(noise.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal.fileno(), 2)
+
+
+def keep(run: Run) -> Iterator[str]:
+    """Accept files edited by hand: typeset follows them, and their receipt says so for good."""
+    from t0qat import exhibits
+    from t0qat.pipeline import publish
+
+    with alone():
+        for notebook in notebooks.load():
+            edited = receipts.altered(notebook, run)
+            if any(name.endswith(".csv") for name in edited):
+                for experiment in exhibits.EXHIBITS:
+                    if f"paper/tables/{experiment}.tex" in notebook.outputs:
+                        publish.render(experiment, run.home)
+            if edited:
+                receipts.accept(notebook, run, edited)
+                yield f"kept: {', '.join(edited)}"
+
+
+def status(run: Run) -> Iterator[str]:
+    """One line a notebook: fresh, or why not."""
+    for notebook in notebooks.load():
+        edited = receipts.altered(notebook, run)
+        why = receipts.stale(notebook, run, notebook.parameters(run.profile, {}))
+        if edited:
+            yield f"{notebook.name}: altered, {edited[0]} was edited or cut short since it was made"
+        else:
+            yield f"{notebook.name}: {'stale, ' + why if why else 'fresh'}"

@@ -1,0 +1,86 @@
+"""Integer codes as they would be deployed: packed to their bit-width, and run by a network."""
+
+import copy
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from t0qat.quantization.quantizers import Grid
+from t0qat.quantization.rounding import Codes
+
+
+class Exported(NamedTuple):
+    """A network without its float weights.
+
+    packed: weight -> its codes minus the grid's lowest, `bits` bits each, row by row. steps: weight ->
+    (channels,), float32. rest: every other parameter and buffer (biases, normalization).
+    """
+
+    grid: Grid
+    packed: dict[str, bytes]
+    steps: dict[str, Tensor]
+    rest: dict[str, Tensor]
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of all codes."""
+        return sum(map(len, self.packed.values()))
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of codes, steps and the rest."""
+        return self.code_bytes + sum(t.nbytes for part in (self.steps, self.rest) for t in part.values())
+
+
+def pack(codes: Tensor, grid: Grid) -> bytes:
+    """ceil(bits * n / 8) bytes of n codes; grid of at most 8 bits."""
+    raised = (codes.flatten().cpu() - grid.codes[0]).numpy().astype(np.uint8)
+    return np.packbits(np.unpackbits(raised[:, None], axis=1)[:, -grid.bits :]).tobytes()
+
+
+def unpack(packed: bytes, shape: torch.Size, grid: Grid) -> Tensor:
+    """The codes, float32, of this shape."""
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=grid.bits * math.prod(shape))
+    raised = np.packbits(np.pad(bits.reshape(-1, grid.bits), ((0, 0), (8 - grid.bits, 0))), axis=1)
+    return torch.from_numpy(raised.astype(np.float32)).view(shape) + grid.codes[0]
+
+
+def export(model: nn.Module, codes: Codes, grid: Grid) -> Exported:
+    """The model with the codes and steps that a rule of rounding.ROUNDINGS gave its weights."""
+    rest = {name: t.detach().clone() for name, t in model.state_dict().items() if name not in codes}
+    packed = {name: pack(code, grid) for name, (code, _) in codes.items()}
+    return Exported(grid, packed, {name: step.flatten() for name, (_, step) in codes.items()}, rest)
+
+
+@torch.no_grad()
+def runnable(exported: Exported, model: nn.Module) -> nn.Module:
+    """A network like the model, in evaluation mode, whose layers multiply their inputs by integer codes.
+
+    Each layer's output is step * (codes @ inputs) + bias. Of the model only the structure is used:
+    linear and convolution layers hold all exported weights.
+    """
+    net = copy.deepcopy(model).eval()
+    state = net.state_dict()
+    for name, packed in exported.packed.items():
+        state[name] = unpack(packed, state[name].shape, exported.grid)
+    net.load_state_dict(state | exported.rest)
+    for name, step in exported.steps.items():
+        layer = net.get_submodule(name.removesuffix(".weight"))
+        layer.register_forward_hook(_Rescale(layer, step))
+    return net
+
+
+class _Rescale:
+    """Takes the step, and then the bias, out of a layer and to its output."""
+
+    def __init__(self, layer: nn.Module, step: Tensor):
+        shape = (-1, *[1] * (layer.weight.ndim - 2))
+        self.step = step.view(shape)
+        self.bias = 0.0 if layer.bias is None else layer.bias.detach().view(shape)
+        layer.bias = None
+
+    def __call__(self, layer, inputs, output: Tensor) -> Tensor:
+        return output * self.step + self.bias

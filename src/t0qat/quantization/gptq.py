@@ -1,0 +1,104 @@
+"""GPTQ: rounding that makes up for each weight's error with the weights that are still to be rounded.
+
+Source: Frantar et al. (2023), arXiv 2210.17323, in the given order of inputs, with a step per output
+channel or per group of inputs that is chosen before any weight is rounded.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import unfold
+from torch.nn.utils import parametrize
+
+from t0qat.quantization.quantizers import SCALES, Grid, encode
+
+DAMPING = 0.01  # of the mean diagonal, added to the diagonal: the paper's
+
+
+def round_layer(
+    weights: Tensor, moments: Tensor, grid: Grid, group: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Codes (rows, group) and step (rows, 1) of weights (channels, d); grid's own scale rule.
+
+    A row is `group` neighbours of a channel, which share a step; None: the whole channel.
+    moments: second moments X'X of the layer's inputs X (n, d), up to any factor. Minimizes
+    |X (w - step * codes)|^2 greedily: each input's weights are rounded in turn, and their error e moves
+    the rest by -e times the row of the upper Cholesky factor of the inverse of X'X over its diagonal.
+    """
+    channels, d = weights.shape
+    rows = weights.reshape(-1, group or d)
+    scale = SCALES[grid.scale](rows, grid)
+    steps = scale.expand_as(rows).reshape(channels, d)
+    damped = moments.double().clone()
+    mean = damped.diagonal().mean()
+    damped.diagonal().add_(DAMPING * mean if mean > 0 else 1.0)  # no input at all: plain rounding
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    upper = torch.linalg.cholesky(inverse, upper=True)
+    left, codes = weights.double(), torch.empty_like(weights)
+    left = left.clone()
+    for i, row in enumerate(upper):
+        # Rounded in the weights' own type, as everywhere: ties are the same ties.
+        codes[:, i] = encode(left[:, i].to(weights), steps[:, i], grid)
+        error = (left[:, i] - codes[:, i] * steps[:, i]) / row[i]
+        left[:, i:] -= error[:, None] * row[i:]
+    return codes.view_as(rows), scale
+
+
+def input_moments(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
+    """X'X over samples, and a convolution's patches: (d, d), d in the order of weight.flatten(1)."""
+    total = 0
+    for part in inputs.split(256):
+        if isinstance(layer, nn.Conv2d):
+            part = unfold(part, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+            part = part.transpose(1, 2)
+        rows = part.flatten(0, -2).double()
+        total = total + rows.T @ rows
+    return total
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer whose inputs are wanted: what follows is not rounded yet."""
+
+
+def _reaching(layer: nn.Module, model: nn.Module, inputs: Tensor) -> Tensor:
+    """What the layer gets when the model runs on these."""
+
+    def stop(_, arguments: tuple[Tensor, ...]) -> None:
+        raise _Reached(arguments[0])
+
+    hook = layer.register_forward_pre_hook(stop)
+    try:
+        model(inputs)
+    except _Reached as reached:
+        return reached.args[0]
+    finally:
+        hook.remove()
+    raise ValueError("the model does not run this layer")
+
+
+@torch.no_grad()
+def round_network(model: nn.Module, inputs: Tensor, grid: Grid) -> dict[str, tuple[Tensor, Tensor]]:
+    """round_layer for every linear and convolution layer, by the name of the parameter of its weight.
+
+    inputs: calibration data (n, ...) as the model takes them. A layer's moments are taken with all
+    layers before it rounded already; layers run in the order in which the model names them. A weight
+    that is stored in another shape than it has shares its steps in the rows that are stored; one that
+    is stored as a vector is left out. The model stays as it is; convolutions have one group and zero
+    padding.
+    """
+    model = copy.deepcopy(model).eval()
+    rounded = {}
+    for name, layer in model.named_modules():
+        if not isinstance(layer, nn.Linear | nn.Conv2d):
+            continue
+        shaped = parametrize.is_parametrized(layer, "weight")
+        stored = "parametrizations.weight.original" if shaped else "weight"
+        parameter = layer.get_parameter(stored)
+        if parameter.ndim < 2:
+            continue
+        moments, group = input_moments(layer, _reaching(layer, model, inputs)), parameter[0].numel()
+        codes, scale = round_layer(layer.weight.flatten(1), moments, grid, group)
+        rounded[f"{name}.{stored}"] = codes, scale
+        parameter.copy_((codes * scale).view_as(parameter))
+    return rounded

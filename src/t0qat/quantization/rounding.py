@@ -1,0 +1,52 @@
+"""From trained weights to integer codes: what evaluation does with a network."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from t0qat.quantization import gptq
+from t0qat.quantization.quantizers import Grid, encode, quantize
+from t0qat.training.methods import Weights, quantized, step_of
+
+Codes = dict[str, tuple[Tensor, Tensor]]  # weight -> codes (channels, the rest) and step (channels, 1)
+
+
+def nearest(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
+    """Every weight to the nearest level of its output channel's grid."""
+    weights = quantized(dict(model.named_parameters()))
+    return {name: quantize(p.detach().flatten(1), grid) for name, p in weights.items()}
+
+
+def learned(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
+    """The same with the steps that methods.lsq learned, at the bits that it was trained for."""
+    weights = quantized(dict(model.named_parameters()))
+    steps = {name: extra[step_of(name)].detach()[:, None] for name in weights}
+    return {
+        name: (encode(p.detach().flatten(1), steps[name], grid), steps[name])
+        for name, p in weights.items()
+    }
+
+
+def by_gptq(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
+    """gptq.round_network on the inputs (n, ...), the calibration data."""
+    return gptq.round_network(model, inputs, grid)
+
+
+# (model, grid, the method's own trained parameters, calibration inputs) -> codes and steps
+ROUNDINGS: dict[str, Callable[[nn.Module, Grid, Weights, Tensor], Codes]] = {
+    "nearest": nearest,
+    "learned": learned,
+    "gptq": by_gptq,
+}
+
+
+@torch.no_grad()
+def rounded(model: nn.Module, codes: Codes) -> nn.Module:
+    """A copy of the model whose quantized weights are codes times step; all else as it is."""
+    copied = copy.deepcopy(model)
+    for name, (code, step) in codes.items():
+        weight = copied.get_parameter(name)
+        weight.copy_((code * step).view_as(weight))
+    return copied

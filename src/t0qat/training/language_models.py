@@ -1,0 +1,227 @@
+"""Causal language models of transformers: small ones to train from nothing, and checkpoints.
+
+What is rounded shows in the shape of the parameters, since methods and roundings take every parameter
+with two or more dimensions: `laid_out` stores the weights of the blocks as rows that share a step, and
+what keeps full precision as vectors. The model computes as before.
+"""
+
+import base64
+import functools
+import logging
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, parametrize, vector_to_parameters
+
+from t0qat.pipeline import places
+from t0qat.pipeline.parameters import ParameterError
+from t0qat.training.corpora import Tokens
+from t0qat.training.products import Linear
+
+# Width, layers, heads, and the width of Llama's gated layers: a multiple of 32 near 8/3 of the width.
+WIDTH, LAYERS, HEADS, GATED = 64, 2, 4, 160
+START = 0.08  # standard deviation of weights at the start; the usual 0.02 is for wider models
+GROUP = 32  # weights that share a step, where they do not share it with their whole output channel
+
+
+class Predictor(nn.Module):
+    """Token numbers (n, context) -> logits (n, context, vocabulary), float32."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor) -> Tensor:
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=ids.is_cuda):
+            return self.model(input_ids=ids, use_cache=False).logits.float().to(ids.device)
+
+    @property
+    def head(self) -> nn.Module:
+        return self.model.get_output_embeddings()
+
+
+@functools.cache
+def library():
+    """transformers, imported when needed (seconds), without its notes on libraries it cannot load."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import transformers
+            from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM  # noqa: F401
+    finally:
+        logging.disable(logging.NOTSET)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+def _gpt2(vocabulary: int, context: int) -> nn.Module:
+    tools = library()
+    config = tools.GPT2Config(
+        vocab_size=vocabulary, n_positions=context, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's own function, in one operation
+    )  # fmt: skip
+    return tools.GPT2LMHeadModel(config)
+
+
+def _llama(vocabulary: int, context: int) -> nn.Module:
+    tools = library()
+    config = tools.LlamaConfig(
+        vocab_size=vocabulary, max_position_embeddings=context, hidden_size=WIDTH,
+        intermediate_size=GATED, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    return tools.LlamaForCausalLM(config)
+
+
+# (vocabulary, context) -> a model of transformers, without dropout.
+SMALL = {"small_gpt2": _gpt2, "small_llama": _llama}
+
+
+def small(name: str, vocabulary: int, context: int, draws: np.random.Generator) -> Predictor:
+    """A model of SMALL, its weights drawn from a stream, normal.
+
+    Standard deviation START, as in GPT-2 over sqrt(2 LAYERS) in the last layer of each residual
+    branch; biases 0, norms 1.
+    """
+    net = linear_only(SMALL[name](vocabulary, context))
+    with torch.no_grad():
+        for parameter, p in net.named_parameters():
+            if p.ndim > 1:
+                last = parameter.endswith(("c_proj.weight", "o_proj.weight", "down_proj.weight"))
+                std = START / ((2 * LAYERS) ** 0.5 if last else 1)
+                p.copy_(std * torch.from_numpy(draws.standard_normal(p.shape, np.float32)))
+    return Predictor(net)
+
+
+def linear_only(model: nn.Module) -> nn.Module:
+    """The model with every linear layer as a products.Linear.
+
+    GPT-2's Conv1D layers, whose weights are (inputs, outputs), are such layers too.
+    """
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if type(layer) is nn.Linear:
+                layer.__class__ = Linear  # weights stay shared, and hooks of accelerate in place
+            elif isinstance(layer, library().pytorch_utils.Conv1D):
+                linear = Linear(layer.nx, layer.nf, dtype=layer.weight.dtype)
+                linear.weight.data, linear.bias.data = layer.weight.data.T.contiguous(), layer.bias.data
+                setattr(parent, name, linear)
+    return model
+
+
+def checkpoint(name: str, context: int, spread: bool = False) -> tuple[Predictor, Tokens]:
+    """The causal language model in a folder (relative to the project) or on the hub, and its tokenizer.
+
+    Weights are read as safetensors only, as float32; nothing in a checkpoint is run. A hub id needs a
+    network once. spread: accelerate lays its layers over all GPUs. Raises ParameterError, in one line:
+    nothing there or not readable, weights that are missing, a model that looks ahead or reads less than
+    `context` tokens, a tokenizer that does not match.
+    """
+    tools, shown = library(), f"model = {name!r}:"
+    where = str(places.ROOT / name) if (places.ROOT / name).is_dir() else name
+    try:
+        net, report = tools.AutoModelForCausalLM.from_pretrained(
+            where,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            device_map="auto" if spread else None,
+        )
+    except Exception as error:  # whatever readers of configurations and of weights raise
+        raise ParameterError(f"{shown} no causal language model there ({_line(error)})") from None
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:3])
+        raise ParameterError(f"{shown} no causal language model there (no weights for {missing})")
+    try:
+        tokenizer = tools.AutoTokenizer.from_pretrained(where)
+    except Exception as error:
+        raise ParameterError(f"{shown} no tokenizer there ({_line(error)})") from None
+    net = Predictor(linear_only(net)).eval()
+    size = net.model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > size:
+        raise ParameterError(f"{shown} its tokenizer has {len(tokenizer)} tokens, the model only {size}")
+    longest = getattr(net.model.config, "max_position_embeddings", None) or context
+    if longest < context:
+        raise ParameterError(f"{shown} it reads {longest} tokens, fewer than context = {context}")
+    if looks_ahead(net, size):
+        raise ParameterError(
+            f"{shown} its predictions look at later tokens: not a causal language model"
+        )
+    encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    return net, Tokens(encode, tokenizer.decode, size, tokenizer.unk_token_id)
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) <= 200 else text[:197] + '...'}"
+
+
+@torch.no_grad()
+def looks_ahead(net: nn.Module, vocabulary: int) -> bool:
+    """Whether another last token changes what is predicted before it, beside rounding."""
+    ids = torch.arange(8) % vocabulary
+    other = torch.cat([ids[:-1], (ids[-1:] + 1) % vocabulary])
+    first, second = net(torch.stack([ids, other]))
+    changes = (first - second).abs().amax(-1)
+    return bool(changes[:-1].max() > 1e-3 * changes[-1])
+
+
+def packed(net: nn.Module) -> str:
+    """Every parameter, float32, in base64: 4/3 * 4 bytes each."""
+    return base64.b64encode(parameters_to_vector(net.parameters()).detach().cpu().numpy()).decode()
+
+
+def unpacked(text: str, net: nn.Module) -> nn.Module:
+    """The same network with the parameters of `packed`."""
+    values = np.frombuffer(base64.b64decode(text), np.float32).copy()
+    vector_to_parameters(torch.from_numpy(values), net.parameters())
+    return net
+
+
+def laid_out(net: Predictor, group: int | None = None, everything: bool = False) -> Predictor:
+    """The same network, its parameters shaped so that those to be rounded are those with two dimensions.
+
+    These are the weights of all linear layers but the head: (outputs, inputs), one step an output
+    channel; with a group, (outputs * inputs / group, group). Embeddings and head become vectors, or,
+    with `everything`, keep their rows, a step for each token. Parameters that are shared stay shared.
+    Raises ParameterError where a layer's inputs are no whole number of groups.
+    """
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Embedding)]
+    blocks = [layer for layer in layers if isinstance(layer, nn.Linear) and layer is not net.head]
+    for layer in blocks:
+        if group and layer.in_features % group:
+            raise ParameterError(f"groups of {group}: a layer has {layer.in_features} inputs")
+    kept = [layer.weight for layer in (layers if everything else blocks)]
+    rows = [layer.weight for layer in blocks] if group else []
+    first: dict[int, nn.Parameter] = {}
+    places_of = [(m, *named) for m in net.modules() for named in m.named_parameters(recurse=False)]
+    for module, name, p in places_of:
+        in_rows = any(p is row for row in rows)
+        if p.ndim < 2 or (any(p is k for k in kept) and not in_rows):
+            continue
+        # A copy, since registering reshapes the parameter itself, which another layer may share.
+        setattr(module, name, nn.Parameter(p.detach().clone()))
+        shaped = Shaped(p.shape, (-1, group) if in_rows else (-1,))
+        parametrize.register_parametrization(module, name, shaped)
+        held = module.parametrizations[name]
+        held.original = first.setdefault(id(p), held.original)
+    return net
+
+
+class Shaped(nn.Module):
+    """Shows a weight in the shape that its layer computes with; the parameter has another."""
+
+    def __init__(self, shape: torch.Size, stored: tuple[int, ...]):
+        super().__init__()
+        self.shape, self.stored = shape, stored
+
+    def forward(self, parameter: Tensor) -> Tensor:
+        return parameter.view(self.shape)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight.reshape(self.stored)

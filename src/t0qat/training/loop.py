@@ -1,0 +1,98 @@
+"""The one training loop for any torch module: readable, one replicate at a time."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import mse_loss
+from torch.optim.lr_scheduler import LambdaLR
+
+from t0qat.training.methods import Objective, View, Weights, elementwise, quantized
+
+WARMUP = 0.1  # share of the steps
+# The other forms take square roots from MKL, which rounds some of them by the processor's maker.
+ADAM = partial(torch.optim.Adam, fused=True)
+
+
+def warmup_cosine(done: float) -> float:
+    """Rises in a straight line over the first steps, then falls as a half cosine to 0."""
+    return done / WARMUP if done < WARMUP else cosine((done - WARMUP) / (1 - WARMUP))
+
+
+def cosine(done: float) -> float:
+    """Falls as a half cosine from 1 to 0 (Loshchilov & Hutter 2017)."""
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+# Learning rate, as a fraction of its largest value, after a share of all steps.
+SCHEDULES = {
+    "constant": lambda done: 1.0,
+    "cosine": cosine,
+    "warmup_cosine": warmup_cosine,
+    "decaying": lambda done: 1 - done,
+}
+
+
+def train(
+    model: nn.Module,
+    inputs: Tensor,
+    target: Tensor,
+    method: View | Objective,
+    draws: np.random.Generator | Callable[[Tensor], Tensor],
+    *,
+    epochs: int = 300,
+    learning_rate: float = 0.005,
+    loss: Callable[[Tensor, Tensor], Tensor] = mse_loss,
+    batch_size: int | None = None,
+    order: np.random.Generator | None = None,
+    schedule: str = "constant",
+    optimizer: Callable[..., torch.optim.Optimizer] = ADAM,
+    extra: Weights | None = None,
+) -> nn.Module:
+    """Each step minimizes the method's objective on one batch; the same model, trained.
+
+    inputs (n, ...) and target as the loss takes them beside the model's output. draws: the training
+    noise, or, for a View, a function from a parameter to noise like it. Each epoch is one batch of all,
+    or round(n / batch_size) batches of nearly equal size, in an order drawn from `order` (the stream
+    "batch_order"). schedule: a name in SCHEDULES. optimizer: takes groups of parameters and lr. extra:
+    what the objective's `extra` made of the model; pass it in to have it afterwards, trained. The
+    defaults are the paper's (sections 3.2 and 5.2). linear.train does the same for the paper's model,
+    many at once.
+    """
+    objective = method if isinstance(method, Objective) else elementwise(method)
+    weights = dict(model.named_parameters())
+    extra = objective.extra(weights) if extra is None else extra
+    rounded = quantized(weights)
+    groups = [
+        {"params": list(rounded.values())},
+        {"params": [p for name, p in weights.items() if name not in rounded]},
+        {"params": list(extra.values()), "lr": objective.rate * learning_rate, "weight_decay": 0.0},
+    ]
+    base = optimizer(groups, lr=learning_rate)
+    batches = max(1, round(len(inputs) / batch_size)) if batch_size else 1
+    steps = epochs * batches
+    rates = LambdaLR(base, lambda step: SCHEDULES[schedule](step / steps))
+    with objective.around(base, steps) as stepping:
+        for _ in range(epochs):
+            for part in _parts(inputs, target, batches, order):
+                base.zero_grad()
+                at = partial(_batch_loss, model, loss, *part)
+                objective.value(at, weights | extra, draws).backward()
+                stepping.step()
+                rates.step()
+    return model
+
+
+def _parts(inputs, target, batches, order):
+    if batches == 1:
+        return [(inputs, target)]
+    mixed = torch.from_numpy(order.permutation(len(inputs))).to(inputs.device)
+    return zip(inputs[mixed].tensor_split(batches), target[mixed].tensor_split(batches), strict=True)
+
+
+def _batch_loss(model, loss, inputs, target, seen: Weights) -> Tensor:
+    return loss(functional_call(model, seen, (inputs,)) if seen else model(inputs), target)
