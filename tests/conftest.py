@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from t0qat.paper import PAPER
 from t0qat.pipeline import grid, typeset
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,13 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
 
 
+TOY_PAPER = f"""from t0qat.pipeline.paper import Column, Experiment, Paper
+
+EXPERIMENTS = {{}}
+PAPER = Paper(EXPERIMENTS, {PAPER.columns!r}, "t0qat.experiments.settings:check")
+"""
+
+
 class Project:
     """A copy of the project's own files, in a folder whose name holds a space."""
 
@@ -75,14 +83,22 @@ class Project:
         return subprocess.run(command, check=False, timeout=3600, **(options | more))
 
     def notebook(self, name: str, code: str, parameters="replicates = 5", kind="txt") -> Path:
-        """Add a toy notebook whose one output is paper/results/<experiment>.<kind>."""
+        """Add a toy notebook whose one output is paper/results/<experiment>.<kind>.
+
+        The copy's paper then is of toys alone; a table of kind "csv" has the real paper's columns.
+        """
         path = self.root / "notebooks" / f"{name}.ipynb"
         cell = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
         cells = [cell, nbformat.v4.new_code_cell(code)]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-        output = f"paper/results/{name.split('_', 1)[1]}.{kind}"
-        settings = f'outputs = ["{output}"]\ncell_limit_seconds = 600\n[paper]\n[smoke]\n'
-        path.with_suffix(".toml").write_text(settings)
+        path.with_suffix(".toml").write_text("cell_limit_seconds = 600\n[paper]\n[smoke]\n")
+        experiment = name.split("_", 1)[1]
+        made = {experiment: PAPER.results[experiment]} if kind == "csv" else {}
+        others = () if made else (f"paper/results/{experiment}.{kind}",)
+        entry = f"EXPERIMENTS[{experiment!r}] = Experiment({made!r}, others={others!r})\n"
+        paper = self.root / "src/t0qat/paper.py"
+        before = paper.read_text()
+        paper.write_text((before if before.startswith(TOY_PAPER) else TOY_PAPER) + entry)
         return path
 
     def files(self, *folders: str) -> dict[str, bytes]:

@@ -4,21 +4,21 @@ import re
 
 import pytest
 
-from t0qat import exhibits
 from t0qat.exhibits import answers
+from t0qat.paper import PAPER
 from t0qat.pipeline import places, publish, results
 from t0qat.pipeline.notebooks import load
 
 
 @pytest.fixture(scope="module")
 def committed():
-    names = {name for reads, _ in exhibits.EXHIBITS.values() for name in reads}
-    return {name: results.read(name) for name in names}
+    names = {name for exhibit in PAPER.exhibits.values() for name in exhibit.files}
+    return {name: results.read(PAPER, name) for name in names}
 
 
 def macros(experiment: str, tables: dict) -> dict[str, str]:
-    of = [n for n in exhibits.EXHIBITS if n == experiment or n.startswith(f"{experiment}_")]
-    return {key: value for n in of for key, value in exhibits.EXHIBITS[n][1](tables)[1].items()}
+    of = [n for n in PAPER.exhibits if n == experiment or n.startswith(f"{experiment}_")]
+    return {key: value for n in of for key, value in PAPER.exhibits[n](tables)[1].items()}
 
 
 def test_every_notebook_has_an_answer_and_every_answer_a_notebook():
@@ -67,8 +67,8 @@ def test_publishing_returns_the_answer_and_makes_every_exhibit_of_the_experiment
     committed, tmp_path, monkeypatch
 ):
     monkeypatch.setenv(places.STAGE, str(tmp_path))
-    names = [name for name in results.FILES if name.startswith("vision")]
-    said = publish.publish("vision", {name: committed[name] for name in names}, {}).data
+    names = [name for name in PAPER.results if name.startswith("vision")]
+    said = publish.publish(PAPER, "vision", {name: committed[name] for name in names}, {}).data
     assert said == answers.fill("vision", macros("vision", committed))
     made = {path.stem for path in (tmp_path / "paper" / "macros").iterdir()}
     assert made == {"vision", "vision_differences", "vision_few", "vision_rules"}

@@ -9,9 +9,11 @@ from joblib.externals.loky import get_reusable_executor
 
 from t0qat.experiments import arms
 from t0qat.explorer import bench
+from t0qat.paper import PAPER
 from t0qat.pipeline import costs, grid, notebooks
-from t0qat.training import methods
-from t0qat.training.methods import METHODS, REGISTRY, Method
+from t0qat.training import plain
+from t0qat.training.methods import METHODS, REGISTRY
+from t0qat.training.views import Method
 
 CELLS = """
 import pathlib, uuid, torch
@@ -64,7 +66,7 @@ def test_the_loop_has_torchs_threads_the_grid_one_each_and_both_compute_every_ti
 def test_every_method_has_its_cost_and_plain_training_costs_one(monkeypatch):
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "BATCH", 2000)  # one step
-    monkeypatch.setitem(METHODS, "mine", Method("Mine", methods.no_noise, "none"))
+    monkeypatch.setitem(METHODS, "mine", Method("Mine", plain.no_noise, "none"))
     costs = bench.step_costs()
     assert sorted(costs.index) == sorted(method.label for method in REGISTRY.values())
     assert "Mine" in costs.index
@@ -110,7 +112,7 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
     assert values["pin"] == 1.5  # of the costliest
     assert all(value > 0 for name, value in values.items() if name != "floor")  # that rounds to 0 here
     assert any(line.startswith(REGISTRY["sam"].label) for line in lines)
-    assert {notebook.name for notebook in notebooks.load()} < {line.split(" ")[0] for line in lines}
+    assert {notebook.name for notebook in notebooks.load(PAPER)} < {line.split(" ")[0] for line in lines}
     assert len(bench.vision_cells()) == 2 * len(
         arms.arms("digits", ["mlp"], [], (4, 3, 2), ["t0_qat", "random_bits"])
     )
@@ -118,10 +120,10 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
 
 
 def test_core_minutes_are_those_of_the_record_and_a_gap_where_it_has_none(tmp_path):
-    first, *others = (notebook.name for notebook in notebooks.load())
+    first, *others = (notebook.name for notebook in notebooks.load(PAPER))
     costs.record(first, costs.Cost(seconds=60, core_seconds=90), tmp_path)
     costs.record("gone", costs.Cost(seconds=60, core_seconds=90), tmp_path)
-    found = bench.core_minutes(tmp_path)
+    found = bench.core_minutes(PAPER, tmp_path)
     assert list(found.index) == [first, *others]
     assert found[first] == 1.5
     assert found[others].isna().all()

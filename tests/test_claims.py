@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from t0qat.paper import read
 from t0qat.pipeline import claims, statistics
 from t0qat.pipeline.claims import CONTRADICTED, SUPPORTED, UNCLEAR, Claim, Comparison
 
@@ -37,30 +38,30 @@ def registry(*needs, value=0.0) -> tuple[Claim, ...]:
     ],
 )
 def test_one_claim_alone_is_decided_at_two_sided_five_percent(monkeypatch, estimate, needs, verdict):
-    monkeypatch.setattr(claims, "CLAIMS", registry(needs))
+    monkeypatch.setattr(claims, "declared", lambda: registry(needs))
     assert list(claims.decide(results(estimate)).verdict) == [verdict]
 
 
 def test_an_estimate_is_held_against_the_value_that_the_claim_names(monkeypatch):
-    monkeypatch.setattr(claims, "CLAIMS", registry("below", value=5.0))
+    monkeypatch.setattr(claims, "declared", lambda: registry("below", value=5.0))
     assert list(claims.decide(results(2.0)).verdict) == [SUPPORTED]
 
 
 def test_many_claims_are_corrected_together_by_holm(monkeypatch):
     estimates = [-2.0, -2.5, -3.5]  # p = 0.046, 0.012, 0.0005; times 1, 2, 3 after Holm's steps
-    monkeypatch.setattr(claims, "CLAIMS", registry(*["below"] * 3))
+    monkeypatch.setattr(claims, "declared", lambda: registry(*["below"] * 3))
     table = claims.decide(results(*estimates))
     p = 2 * stats.t.cdf(estimates, 399)
     np.testing.assert_allclose(table.p_holm, [p[0], 2 * p[1], 3 * p[2]])
     assert list(table.verdict) == [SUPPORTED] * 3
-    monkeypatch.setattr(claims, "CLAIMS", registry(*["below"] * 3))
+    monkeypatch.setattr(claims, "declared", lambda: registry(*["below"] * 3))
     assert list(claims.decide(results(-2.0, -2.0, -2.0)).verdict) == [UNCLEAR] * 3
 
 
 @pytest.mark.parametrize("n", [5, 20, 400])
 def test_the_verdict_is_that_of_a_paired_t_test(monkeypatch, n):
     """From single values: the same p-value as scipy's, and nine in ten detectable effects are seen."""
-    monkeypatch.setattr(claims, "CLAIMS", registry("below"))
+    monkeypatch.setattr(claims, "declared", lambda: registry("below"))
     draws = np.random.default_rng(n)
     values = draws.normal(-0.5, 1, n)
     row = statistics.mean_interval(values)
@@ -73,10 +74,8 @@ def test_the_verdict_is_that_of_a_paired_t_test(monkeypatch, n):
 
 
 def test_every_claim_of_the_list_has_an_entry_and_each_test_its_row_in_the_committed_results():
-    from t0qat.pipeline.results import read
-
-    assert [claim.id for claim in claims.CLAIMS] == [f"C{i}" for i in range(1, 13)]
-    assert all(claim.tests for claim in claims.CLAIMS)
+    assert [claim.id for claim in claims.declared()] == [f"C{i}" for i in range(1, 13)]
+    assert all(claim.tests for claim in claims.declared())
     table = claims.decide({name: read(name) for name in claims.read_by()})
     committed = read("claims")
     assert list(table.verdict) == list(committed.verdict)
@@ -86,7 +85,7 @@ def test_every_claim_of_the_list_has_an_entry_and_each_test_its_row_in_the_commi
 
 def test_equal_results_in_every_pair_are_nothing_to_test(monkeypatch):
     """Neither 0 / 0 nor a verdict, and no part in the correction of the others."""
-    monkeypatch.setattr(claims, "CLAIMS", registry(*["below"] * 3))
+    monkeypatch.setattr(claims, "declared", lambda: registry(*["below"] * 3))
     tables = results(-2.5, 0.0, -2.6)
     tables["file"].loc[1, ["ci_low", "ci_high"]] = 0.0
     table = claims.decide(tables)
@@ -98,7 +97,7 @@ def test_equal_results_in_every_pair_are_nothing_to_test(monkeypatch):
 
 
 def test_what_a_run_did_not_measure_is_not_testable_and_corrects_nothing(monkeypatch):
-    monkeypatch.setattr(claims, "CLAIMS", registry("below", "below"))
+    monkeypatch.setattr(claims, "declared", lambda: registry("below", "below"))
     table = claims.decide(results(-2.0))  # one row for two tests
     assert list(table.verdict) == [SUPPORTED, claims.UNTESTABLE]
     assert table.p_holm[0] == pytest.approx(2 * stats.t.cdf(-2, 399)) and table.isna().p_holm[1]

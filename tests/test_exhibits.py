@@ -16,7 +16,8 @@ from t0qat import exhibits
 from t0qat.exhibits import published, verdicts, words
 from t0qat.experiments import arms, language
 from t0qat.experiments.arms import FLOAT
-from t0qat.pipeline import claims, latex, results
+from t0qat.paper import IMAGES, PAPER
+from t0qat.pipeline import claims, latex
 from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.training.methods import METHODS, NAMED, REGISTRY
 
@@ -211,7 +212,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
     made["claims"] = claims.decide(made)
-    return {name: table[results.FILES[name].split()] for name, table in made.items()}
+    return {name: table[PAPER.columns_of(name)] for name, table in made.items()}
 
 
 def vision_rows(
@@ -271,7 +272,7 @@ def language_rows(
 
 def benchmark_rows(file, metric, found, loss, difference, bits):
     """The files of a benchmark with these arms."""
-    tables = {name.replace("vision", file): [] for name in results.BENCHMARK}
+    tables = {name.replace("vision", file): [] for name in IMAGES}
     for arm in found:
         keys = arm._asdict()
         tables[file + "_tuning"] += [
@@ -310,7 +311,7 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
 
 def typeset(tables: dict[str, pd.DataFrame], changed: str) -> str:
     """All that is made from one results file: tables, macros, the README's block."""
-    made = [make(tables) for names, make in exhibits.EXHIBITS.values() if changed in names]
+    made = [make(tables) for make in PAPER.exhibits.values() if changed in make.files]
     readme = verdicts.readme(tables) if changed.startswith("table1") else ""
     return "\n".join(body + latex.macro_lines(macros) for body, macros in made) + readme
 
@@ -517,7 +518,7 @@ def test_hostile_labels_are_escaped_and_leave_the_tables_whole(monkeypatch):
     monkeypatch.setitem(METHODS, "t0_qat", METHODS["t0_qat"]._replace(label=HOSTILE))
     tables = frames()
     for name in ("table1", "integer_grids"):
-        body, macros = exhibits.EXHIBITS[name][1](tables)
+        body, macros = PAPER.exhibits[name](tables)
         assert HOSTILE_ESCAPED in body and HOSTILE not in body
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         cells = {len(re.findall(r"(?<!\\)&", line)) for line in rows}
@@ -616,7 +617,7 @@ def test_cells_show_the_half_width_with_the_digits_of_the_mean():
 def test_macros_are_defined_once_over_all_exhibits():
     """Two experiments whose macros share a name would stop LaTeX, or silently show the wrong number."""
     tables = frames()
-    names = [name for names, make in exhibits.EXHIBITS.values() for name in make(tables)[1]]
+    names = [name for make in PAPER.exhibits.values() for name in make(tables)[1]]
     assert len(names) == len(set(names))
     lines = latex.macro_lines({"Drop": r"2\,000"})
     assert lines == "\\newcommand{\\Drop}{2\\,000}\n"

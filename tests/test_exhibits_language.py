@@ -10,14 +10,14 @@ from scipy import stats
 from test_exhibits import HOSTILE, frames, language_rows
 from test_exhibits_vision import numbers, only, rows_of
 
-from t0qat import exhibits
 from t0qat.exhibits import language
 from t0qat.experiments import fine_tuning
 from t0qat.experiments import language as language_plan
-from t0qat.pipeline import latex, results, statistics
+from t0qat.paper import PAPER
+from t0qat.pipeline import latex, statistics
 from t0qat.training.methods import REGISTRY
 
-NAMES = [name for name in exhibits.EXHIBITS if name.startswith("language")]
+NAMES = [name for name in PAPER.exhibits if name.startswith("language")]
 GPT, LLAMA = "small GPT-2", "small Llama"
 
 
@@ -277,9 +277,9 @@ def test_any_part_of_the_benchmark_gives_whole_tables_and_every_macro(subset, ta
         return loss(**keys) | {"estimate": draws.random(), "p_holm": 1.0, "detectable": 0.1}
 
     made = language_rows(loss, difference, **SUBSETS[subset])
-    part = {name: pd.DataFrame(rows, columns=results.FILES[name].split()) for name, rows in made.items()}
+    part = {name: pd.DataFrame(rows, columns=PAPER.columns_of(name)) for name, rows in made.items()}
     for name in NAMES:
-        make = exhibits.EXHIBITS[name][1]
+        make = PAPER.exhibits[name]
         body, macros = make(part)
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
@@ -295,7 +295,7 @@ def test_hostile_names_and_texts_leave_the_tables_whole(tables):
             table["model"] = table.model.str.replace("small_gpt2", HOSTILE, regex=False)
     tables["language_samples"]["text"] = json.dumps(HOSTILE)
     for name in NAMES:
-        body, macros = exhibits.EXHIBITS[name][1](tables)
+        body, macros = PAPER.exhibits[name](tables)
         assert HOSTILE not in body + latex.macro_lines(macros)
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1

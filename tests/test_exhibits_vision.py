@@ -9,12 +9,12 @@ import pytest
 from scipy import stats
 from test_exhibits import HOSTILE, HOSTILE_ESCAPED, frames, vision_rows
 
-from t0qat import exhibits
 from t0qat.exhibits import benchmark, vision
-from t0qat.pipeline import latex, results
+from t0qat.paper import PAPER
+from t0qat.pipeline import latex
 from t0qat.training.methods import ON_NETWORKS, REGISTRY, named
 
-NAMES = [name for name in exhibits.EXHIBITS if name.startswith("vision")]
+NAMES = [name for name in PAPER.exhibits if name.startswith("vision")]
 SMALL, DEEP = "small CNN", "deep CNN"
 
 
@@ -346,10 +346,10 @@ def test_any_part_of_the_benchmark_gives_whole_tables_and_every_macro(subset):
         return loss(**keys) | {"estimate": draws.random(), "p_holm": 1.0, "detectable": 0.1}
 
     made = vision_rows(loss, difference, **SUBSETS[subset])
-    part = {name: pd.DataFrame(rows, columns=results.FILES[name].split()) for name, rows in made.items()}
+    part = {name: pd.DataFrame(rows, columns=PAPER.columns_of(name)) for name, rows in made.items()}
     whole = frames()
     for name in NAMES:
-        make = exhibits.EXHIBITS[name][1]
+        make = PAPER.exhibits[name]
         body, macros = make(part)
         rows = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
         assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
@@ -361,6 +361,6 @@ def test_any_part_of_the_benchmark_gives_whole_tables_and_every_macro(subset):
 def test_hostile_labels_are_escaped_and_leave_the_tables_whole(monkeypatch, tables):
     monkeypatch.setitem(ON_NETWORKS, "ste", ON_NETWORKS["ste"]._replace(label=HOSTILE))
     for name in NAMES:
-        body, macros = exhibits.EXHIBITS[name][1](tables)
+        body, macros = PAPER.exhibits[name](tables)
         assert HOSTILE not in body + latex.macro_lines(macros)
     assert HOSTILE_ESCAPED in vision.vision(tables)[0]

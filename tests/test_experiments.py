@@ -12,8 +12,9 @@ from torch import nn
 from t0qat.exhibits import figures, verdicts
 from t0qat.experiments import published
 from t0qat.experiments.published import Losses
+from t0qat.paper import PAPER
 from t0qat.pipeline import claims, results
-from t0qat.training import linear, loop, methods
+from t0qat.training import linear, loop, methods, views
 from t0qat.training.constants import REPORTED, REPORTED_REDUCTION
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS, synthetic
@@ -103,7 +104,7 @@ def random_run(seed: int, n: int = 400) -> dict[str, Losses]:
 def test_table1_against_pandas_and_scipy():
     run = random_run(1)
     table = published.table1(run).set_index(["method", "quantity"])
-    assert len(table) == 9 and list(table.columns) == results.FILES["table1"].split()[2:]
+    assert len(table) == 9 and list(table.columns) == PAPER.columns_of("table1")[2:]
     for method, losses in run.items():
         raw = pd.DataFrame({"full_precision": losses.full_precision, "quantized": losses.quantized})
         raw["drop"] = raw.quantized - raw.full_precision
@@ -256,7 +257,7 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
         return lambda parameter, noise: parameter * (1 + relative_noise * noise)
 
     monkeypatch.setitem(
-        methods.METHODS, "multiplicative", methods.Method("Relative noise", multiplicative, "noise")
+        methods.METHODS, "multiplicative", views.Method("Relative noise", multiplicative, "noise")
     )
     runs = published.published(replicates=4, epochs=50)
     for i in range(4):
@@ -281,10 +282,12 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
         "integer_grids_paired": differences,
         "integer_grids_overall": published.grid_overall(cells),
     }
-    committed = {name: results.read(name) for name in claims.read_by()}
+    committed = {name: results.read(PAPER, name) for name in claims.read_by()}
     frames["claims"] = claims.decide(committed | frames)
     frames |= {
-        name: results.read(name) for name in results.FILES if name.startswith(("vision", "language"))
+        name: results.read(PAPER, name)
+        for name in PAPER.results
+        if name.startswith(("vision", "language"))
     }
     read = published_and_read(frames, tmp_path)
     for text in (shown.table1(read)[0], shown.integer_grids(read)[0], verdicts.readme(read)):
@@ -298,8 +301,8 @@ def published_and_read(frames: dict[str, pd.DataFrame], home) -> dict[str, pd.Da
     folder = home / "paper" / "results"
     folder.mkdir(parents=True)
     for name, frame in frames.items():
-        (folder / f"{name}.csv").write_text(results.text(name, frame))
-    return {name: results.read(name, home) for name in frames}
+        (folder / f"{name}.csv").write_text(results.text(PAPER, name, frame))
+    return {name: results.read(PAPER, name, home) for name in frames}
 
 
 def test_methods_that_coincide_differ_by_nothing_and_can_be_published(tmp_path):

@@ -18,6 +18,7 @@ from t0qat.experiments.published import Losses
 from t0qat.explorer import measure, panel, settings, words
 from t0qat.explorer.measure import Linear, Networks, Setting
 from t0qat.explorer.pictures import Drops
+from t0qat.paper import PAPER
 from t0qat.pipeline import notebooks, places, results
 from t0qat.pipeline.parameters import ParameterError, check, limits
 from t0qat.quantization import quantizers
@@ -38,7 +39,7 @@ def small(monkeypatch):
     monkeypatch.setattr(measure, "NETWORK", measure.NETWORK | {"epochs": 2})
     measure._network.cache_clear()
     measure._shares_right.cache_clear()
-    made = explorer.Explorer()
+    made = explorer.Explorer(PAPER)
     made.set(**SMALL)
     yield made
     measure._network.cache_clear()
@@ -189,7 +190,7 @@ def test_the_networks_against_a_plain_loop_and_rounding_by_hand(small):
 
 
 def test_each_preset_sets_the_experiment_and_leaves_the_grid(small):
-    best = results.read("scale_best").set_index("quantity").estimate["quantized"]
+    best = results.read(PAPER, "scale_best").set_index("quantity").estimate["quantized"]
     wanted = {"as-published": 80_000.0, "no-tuning": 1.0, "tuned": best, "baseline": 0.4 / XI}
     assert set(small.presets) == set(wanted)
     for name, scaling in wanted.items():
@@ -508,8 +509,8 @@ SETTINGS = [
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_the_pipeline_reads_a_written_setting(own_build, setting):
-    every = notebooks.load()
-    path, notes = settings.write(setting, "mine")
+    every = notebooks.load(PAPER)
+    path, notes = settings.write(PAPER, setting, "mine")
     assert path == own_build / "build/explore/mine.toml"
     changed = notebooks.changes(path, every)
     for notebook in every:
@@ -539,7 +540,7 @@ def test_the_button_writes_the_controls_and_says_how_to_run(own_build, small):
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "", ".hidden", "a\nb", "<b>"])
 def test_a_name_that_is_no_file_name_is_refused_and_nothing_written(own_build, small, name):
     with pytest.raises(ParameterError, match="allowed are letters"):
-        settings.write(Setting(), name)
+        settings.write(PAPER, Setting(), name)
     small.name.value = name
     small.write()
     assert "allowed are" in small.written.value

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from t0qat.exhibits import figures
 from t0qat.experiments import arms
 from t0qat.pipeline import publish
-from t0qat.training import methods
+from t0qat.training import methods, plain, views
 
 BITS = {"float": 32} | {f"INT{bits}": bits for bits in range(2, 9)}
 MODELS = {"Small CNN": "small_cnn", "Deep CNN": "deep_cnn", "MLP": "mlp", "Residual CNN": "residual_cnn"}
@@ -284,7 +284,7 @@ def test_the_lowest_panel_of_each_column_says_what_its_places_are():
 
 
 def test_a_new_method_is_in_every_figure(monkeypatch):
-    added = methods.Method("Relative noise", methods.no_noise, "noise")
+    added = views.Method("Relative noise", plain.no_noise, "noise")
     for registry in (methods.METHODS, methods.ON_NETWORKS):
         with monkeypatch.context() as patch:
             patch.setitem(registry, "relative_noise", added)

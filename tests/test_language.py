@@ -17,11 +17,13 @@ from torch.nn.functional import cross_entropy
 from t0qat.experiments import fine_tuning, language, trained
 from t0qat.experiments.arms import KEYS, Arm
 from t0qat.experiments.fine_tuning import WORST
+from t0qat.paper import PAPER
 from t0qat.pipeline import pin, places, results
 from t0qat.pipeline.parameters import ParameterError
+from t0qat.quantization import layers
 from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import ROUNDINGS, rounded
-from t0qat.training import corpora, language_models, methods
+from t0qat.training import corpora, language_models, methods, rounders
 from t0qat.training.language_models import SMALL, laid_out, library, packed, small, unpacked
 from t0qat.training.streams import stream
 
@@ -101,11 +103,11 @@ def test_exactly_the_weights_of_the_blocks_are_quantized(name):
     body = {"small_gpt2": "model.transformer.h", "small_llama": "model.model.layers"}[name]
     blocks = {f"{body}.{i}.{layer}.weight" for i in (0, 1) for layer in BLOCKS[name]}
     whole = net_of(name)
-    assert set(methods.quantized(dict(whole.named_parameters()))) == blocks
-    groups = methods.quantized(dict(net_of(name, group=32).named_parameters()))
+    assert set(layers.quantized(dict(whole.named_parameters()))) == blocks
+    groups = layers.quantized(dict(net_of(name, group=32).named_parameters()))
     assert {key.replace("parametrizations.weight.original", "weight") for key in groups} == blocks
     assert all(p.shape[1:] == (32,) for p in groups.values())
-    every = set(methods.quantized(dict(net_of(name, everything=True).named_parameters())))
+    every = set(layers.quantized(dict(net_of(name, everything=True).named_parameters())))
     others = {
         "small_gpt2": {"model.transformer.wte.weight", "model.transformer.wpe.weight"},
         "small_llama": {"model.model.embed_tokens.weight", "model.lm_head.weight"},
@@ -251,7 +253,7 @@ def test_rounded_layers_have_no_more_levels_than_their_bits(name, bits):
         net = net_of(name, **layout)
         on = Grid(bits)
         read = rounded(net, ROUNDINGS["nearest"](net, on, {}, None))
-        weights = methods.quantized(dict(read.named_parameters()))
+        weights = layers.quantized(dict(read.named_parameters()))
         for row in (row for w in weights.values() for row in w.detach()):
             assert 2 <= len(row.unique()) <= 2**bits
         for key, p in net.named_parameters():
@@ -290,7 +292,7 @@ def test_ste_trains_what_is_read(name, layout):
         logits = torch.func.functional_call(net, seen, (rows[:, :-1],))
         return fine_tuning.mean_loss(logits, rows[:, 1:])
 
-    value = methods.ste(bits=3).value(loss, dict(net.named_parameters()), None)
+    value = rounders.ste(bits=3).value(loss, dict(net.named_parameters()), None)
     read = rounded(net, ROUNDINGS["nearest"](net, Grid(3), {}, None))
     assert value.item() == pytest.approx(fine_tuning.losses(read, rows).mean().item(), rel=1e-5)
     assert value.item() != pytest.approx(fine_tuning.losses(net, rows).mean().item(), rel=1e-5)
@@ -304,7 +306,7 @@ def test_gptq_rounds_the_blocks_only_and_errs_less_than_plain_rounding(model, gr
     exact, errors = net(IDS), {}
     for how, method in (("gptq", "gptq"), ("nearest", "no_noise")):
         codes = trained.codes_of(tuned, method, 3, "absmax")
-        assert set(codes) == set(methods.quantized(dict(net.named_parameters())))
+        assert set(codes) == set(layers.quantized(dict(net.named_parameters())))
         errors[how] = (rounded(net, codes)(IDS) - exact).square().mean().item()
     assert errors["gptq"] < 0.9 * errors["nearest"]
     assert torch.equal(net(IDS), exact)
@@ -483,7 +485,7 @@ def test_a_model_that_accelerate_laid_out_trains_to_the_same_weights(tmp_path, c
         tokens = torch.arange(200) % 40
         options = {"context": CONTEXT, "steps": 3, "batch_size": 4, "learning_rate": 0.01}
         options |= {"schedule": "constant", "replicate": 0, "seed": 0}
-        fine_tuning.learn(net, tokens, methods.ste(bits=3), "batch_order", **options)
+        fine_tuning.learn(net, tokens, rounders.ste(bits=3), "batch_order", **options)
         found.append(packed(net))
     assert found[0] == found[1]
 
@@ -594,9 +596,9 @@ def test_the_smallest_validation_loss_is_chosen_and_variants_take_it(run, corpus
 def test_the_tables_come_back_from_their_files_and_follow_from_the_models(run, tmp_path):
     made = language.tables(run)
     for name, table in made.items():
-        content = results.text(name, table)
+        content = results.text(PAPER, name, table)
         places.write(tmp_path / f"paper/results/{name}.csv", content)
-        assert results.text(name, results.read(name, tmp_path)) == content
+        assert results.text(PAPER, name, results.read(PAPER, name, tmp_path)) == content
     scored = run.test[run.test.metric == "bits_per_character"]
     at = ["eval_bits", "scale_rule"]
     per = scored.groupby([*KEYS, *at, "replicate"]).value.mean()

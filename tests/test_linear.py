@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import nn
 
-from t0qat.training import constants, linear, loop, methods, tasks
+from t0qat.training import constants, linear, loop, tasks, views
 from t0qat.training.streams import normals
 
 SCALES = (0.0, 1e-3, 0.4, 32 / 3)
@@ -80,7 +80,7 @@ def test_training_equals_the_papers_loop_and_the_readable_loop(
     train, test = linear.moments(data)
     start = linear.initial(10, replicates).to(dtype)
     noise = linear.noise_draws("training_noise", replicates, (300, 11)).to(dtype)
-    view = methods.additive_noise(scale)
+    view = views.additive_noise(scale)
     before = start.clone()
     fast = linear.train(train, start, view, noise)
     assert torch.equal(start, before) and fast.dtype == dtype
@@ -194,7 +194,7 @@ def trained(replicates: range, scale: float, task: str) -> np.ndarray:
     data = (tasks.TASKS[task](i) for i in replicates)
     train, test = linear.moments(data)
     noise = linear.noise_draws("training_noise", replicates, (60, 11))
-    v = linear.train(train, linear.initial(10, replicates), methods.additive_noise(scale), noise)
+    v = linear.train(train, linear.initial(10, replicates), views.additive_noise(scale), noise)
     return torch.cat([v.double(), train.loss(v)[None], test.loss(v)[None]]).numpy()
 
 
@@ -220,8 +220,8 @@ cells = published.integer_grids(replicates=40, epochs=5, bits=[8, 2], xi_scaling
 every = [*runs[0].values(), *runs[1].values(), *cells.values()]
 for name in ("full_precision", "quantized"):
     print(hashlib.sha256(b"".join(getattr(losses, name).tobytes() for losses in every)).hexdigest())
-print(results.text("table1", published.table1(runs[0])))
-print(results.text("integer_grids_paired", published.grid_differences(cells)))
+print(results.text(PAPER, "table1", published.table1(runs[0])))
+print(results.text(PAPER, "integer_grids_paired", published.grid_differences(cells)))
 print("threads", threads)
 """
 

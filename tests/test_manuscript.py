@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from t0qat import exhibits
 from t0qat.exhibits import verdicts
+from t0qat.paper import PAPER
 from t0qat.pipeline import latex, notebooks, places, publish, receipts
 
 ROOT = Path(__file__).parents[1]
@@ -112,17 +112,17 @@ def test_every_figure_and_table_of_the_manuscript_has_a_maker_and_every_one_made
         name.replace("../", "") for name in re.findall(r"\\includegraphics(?:\[.*?\])?\{([^}]*)\}", MAIN)
     }
     shown |= {f"paper/{name}.tex" for name in re.findall(r"\\input\{((?:tables|macros)/[^}]*)\}", MAIN)}
-    made = {name for notebook in notebooks.load() for name in notebook.outputs}
+    made = {name for notebook in notebooks.load(PAPER) for name in notebook.outputs}
     made = {name for name in made if name.endswith((".tex", ".pdf"))}
     assert shown == made | {"paper/macros/build.tex"}
 
 
 def test_the_committed_tables_and_macros_are_what_the_committed_results_give(tmp_path):
-    for experiment, (names, _) in exhibits.EXHIBITS.items():
-        for name in names:
+    for experiment, exhibit in PAPER.exhibits.items():
+        for name in exhibit.files:
             data = (ROOT / f"paper/results/{name}.csv").read_bytes()
             places.write(tmp_path / f"paper/results/{name}.csv", data)
-        publish.render(experiment, tmp_path)
+        publish.render(PAPER, experiment, tmp_path)
         for kind in ("tables", "macros"):
             name = f"paper/{kind}/{experiment}.tex"
             assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes(), name
@@ -130,7 +130,7 @@ def test_the_committed_tables_and_macros_are_what_the_committed_results_give(tmp
 
 def test_the_committed_results_were_made_by_the_committed_code():
     run = places.RUNS["paper"]
-    for notebook in notebooks.load():
+    for notebook in notebooks.load(PAPER):
         receipt = receipts.read(notebook, run)
         assert receipt["profile"] == "paper"
         assert receipt["changed_parameters"] == {}

@@ -14,10 +14,11 @@ from torch.nn.functional import cross_entropy
 
 from t0qat.quantization import rounding
 from t0qat.quantization.quantizers import Grid, fake_quantize
-from t0qat.training import loop, methods, models
-from t0qat.training.methods import METHODS, REGISTRY, training_forward
+from t0qat.training import loop, methods, models, noise, plain, regularizers, rounders, views
+from t0qat.training.methods import METHODS, REGISTRY
 from t0qat.training.streams import stream
 from t0qat.training.tasks import digits
+from t0qat.training.views import training_forward
 
 # Standard deviation of the noise that each published method adds, worked out by hand.
 ADDED = {"standard_qat": 0.4, "t0_qat": 32 / 3, "no_noise": 0.0}
@@ -75,7 +76,7 @@ def test_the_gradient_is_taken_at_the_perturbed_point_and_flows_back_to_the_stor
     model, image = gated()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     view = METHODS[name].build()
-    noise, draws = recorded(methods.noise_from(np.random.default_rng(2)))
+    noise, draws = recorded(views.noise_from(np.random.default_rng(2)))
     output = training_forward(model, view, noise, image)
     output.square().sum().backward()
 
@@ -110,7 +111,7 @@ def test_a_method_whose_noise_depends_on_the_weights_has_its_own_gradient():
         return parameter * (1 + 0.3 * noise)
 
     model, image = gated()
-    fixed = methods.noise_from(np.random.default_rng(3))
+    fixed = views.noise_from(np.random.default_rng(3))
     draws = {p.shape: fixed(p) for p in model.parameters()}
 
     def loss(candidate):
@@ -137,8 +138,8 @@ def test_noise_is_fresh_in_every_step_for_every_parameter_and_repeats_with_its_s
     for seed in (5, 5, 6):
         model = Gated()
         model.load_state_dict(gated()[0].float().state_dict())
-        noise, draws = recorded(methods.noise_from(np.random.default_rng(seed)))
-        loop.train(model, image, torch.zeros(4, 4), methods.t0_qat(), noise, epochs=30)
+        noise, draws = recorded(views.noise_from(np.random.default_rng(seed)))
+        loop.train(model, image, torch.zeros(4, 4), noise.t0_qat(), noise, epochs=30)
         trained.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(trained[0], trained[1]) and not torch.equal(trained[0], trained[2])
 
@@ -161,7 +162,7 @@ def test_training_moves_only_what_may_move_and_leaves_the_optimum_of_a_convex_lo
         model,
         torch.from_numpy(inputs),
         torch.from_numpy(target)[:, None],
-        methods.no_noise(),
+        plain.no_noise(),
         torch.zeros_like,
         epochs=1500,
         learning_rate=0.02,
@@ -172,8 +173,8 @@ def test_training_moves_only_what_may_move_and_leaves_the_optimum_of_a_convex_lo
 
     frozen, image = gated()
     fixed = frozen.fixed.clone()
-    noise = methods.noise_from(np.random.default_rng(9))
-    loop.train(frozen, image, torch.zeros(5, 4), methods.standard_qat(), noise, epochs=3)
+    noise = views.noise_from(np.random.default_rng(9))
+    loop.train(frozen, image, torch.zeros(5, 4), noise.standard_qat(), noise, epochs=3)
     assert torch.equal(frozen.fixed, fixed)
     assert frozen.second.weight is frozen.first.weight
 
@@ -377,7 +378,7 @@ def test_the_gradient_of_every_method_is_that_of_its_formula(name, seed):
 @pytest.mark.parametrize("factor", [0.2, 0.5, -0.5])
 def test_learned_steps_that_clip_many_weights_have_the_papers_gradient_too(factor):
     """Also where a weight lies beyond the last level by less than half a step: its gradient is 0."""
-    problem, objective = Problem(), methods.lsq(BITS)
+    problem, objective = Problem(), rounders.lsq(BITS)
     stored = {key: p.detach().clone() for key, p in problem.weights.items()}
     extra = {
         key: (factor * p.detach()).requires_grad_()
@@ -401,7 +402,7 @@ def test_straight_through_and_learned_rounding_agree_with_torch_where_no_weight_
 
     mine, other = w.clone().requires_grad_(), w.clone().requires_grad_()
     scale, zero = step(w)[:, 0] * 7 / (2**bits - 1), torch.zeros(7, dtype=torch.int32)
-    ours = methods.straight_rounding(mine, grid)
+    ours = rounders.straight_rounding(mine, grid)
     theirs = torch.fake_quantize_per_channel_affine(other, scale, zero, 0, *grid.codes)
     ours.backward(g), theirs.backward(g)
     assert largest.sum() == 7
@@ -419,7 +420,7 @@ def test_straight_through_and_learned_rounding_agree_with_torch_where_no_weight_
     mine, other = w.clone().requires_grad_(), w.clone().requires_grad_()
     own, their = s.clone().requires_grad_(), s.clone().requires_grad_()
     factor = 1 / (40 * grid.codes[1]) ** 0.5
-    ours = methods.learned_rounding(mine, own, grid)
+    ours = rounders.learned_rounding(mine, own, grid)
     theirs = torch._fake_quantize_learnable_per_channel_affine(
         other, their, torch.zeros(7), 0, *grid.codes, factor
     )
@@ -431,7 +432,7 @@ def test_straight_through_and_learned_rounding_agree_with_torch_where_no_weight_
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 def test_straight_through_agrees_with_torchao_but_for_the_tie_of_each_channels_largest_weight(bits):
-    methods.torchao_parq()  # imports torchao quietly
+    rounders.torchao_parq()  # imports torchao quietly
     from torchao.quantization.granularity import PerAxis
     from torchao.quantization.qat import IntxFakeQuantizeConfig, IntxFakeQuantizer
 
@@ -440,7 +441,7 @@ def test_straight_through_agrees_with_torchao_but_for_the_tie_of_each_channels_l
     w = torch.randn(50, 27, generator=generator)
     g = torch.randn(50, 27, generator=generator)
     mine, other = w.clone().requires_grad_(), w.clone().requires_grad_()
-    ours = methods.straight_rounding(mine, Grid(bits))
+    ours = rounders.straight_rounding(mine, Grid(bits))
     theirs = IntxFakeQuantizer(config)(other)
     ours.backward(g), theirs.backward(g)
     free = w.abs() < w.abs().amax(1, keepdim=True)
@@ -509,7 +510,7 @@ def hardened(net, bits, steps):
 
 def test_parq_is_torchaos_optimizer_on_the_networks_own_loss():
     """Against a plain loop around torchao's classes: annealed values and gradients at them."""
-    tools = methods.torchao_parq()
+    tools = rounders.torchao_parq()
     mine, other = Problem(torch.float32), Problem(torch.float32)
     steps = 30
     loop.train(
@@ -549,7 +550,7 @@ def test_two_points_cancel_odd_terms():
     w = torch.randn(6, generator=generator, dtype=torch.float64, requires_grad=True)
     loss = lambda seen: seen["w"] @ (root @ root.T) @ seen["w"] / 2  # noqa: E731
     for sigma in (0.1, 30.0):
-        value = methods.two_point_noise(sigma).value(loss, {"w": w}, np.random.default_rng(1))
+        value = noise.two_point_noise(sigma).value(loss, {"w": w}, np.random.default_rng(1))
         (found,) = torch.autograd.grad(value, w)
         torch.testing.assert_close(found, (root @ root.T @ w).detach(), rtol=1e-10, atol=1e-8)
         noise = normals(np.random.default_rng(1), {"w": w.detach()})
@@ -570,7 +571,7 @@ def test_a_method_of_no_strength_is_plain(name, settings):
 
 def test_sam_climbs_to_a_higher_loss_at_the_stated_distance():
     problem = Problem()
-    problem.gradient(methods.sam(0.2), np.random.default_rng(2))
+    problem.gradient(regularizers.sam(0.2), np.random.default_rng(2))
     start, climbed = problem.shown
     apart = torch.cat([(climbed[key] - start[key]).flatten() for key in start])
     assert apart.norm().item() == pytest.approx(0.2, rel=1e-9)
@@ -580,13 +581,13 @@ def test_sam_climbs_to_a_higher_loss_at_the_stated_distance():
 def test_kurtosis_is_scipys_and_its_penalty_vanishes_for_uniform_weights():
     draws = np.random.default_rng(41)
     for weights in (draws.normal(3, 2, (30, 5)), draws.standard_t(9, 500)):
-        mine = methods.kurtosis(torch.from_numpy(weights)).item()
+        mine = regularizers.kurtosis(torch.from_numpy(weights)).item()
         assert mine == pytest.approx(stats.kurtosis(weights, None, fisher=False), rel=1e-12)
     even = {"w": torch.linspace(-2, 5, 100_000, dtype=torch.float64).view(100, -1)}
-    penalty = methods.kure(1.0).value(lambda seen: torch.tensor(0.25), even, draws).item()
+    penalty = regularizers.kure(1.0).value(lambda seen: torch.tensor(0.25), even, draws).item()
     assert penalty == pytest.approx(0.25, abs=1e-12)
     bell = {"w": torch.from_numpy(stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)).view(100, -1)}
-    penalty = methods.kure(0.5).value(lambda seen: torch.tensor(0.0), bell, draws).item()
+    penalty = regularizers.kure(0.5).value(lambda seen: torch.tensor(0.0), bell, draws).item()
     assert penalty == pytest.approx(0.5 * 1.2**2, rel=1e-3)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import batch_norm, conv2d, cross_entropy
 
-from t0qat.training import loop, methods, models
+from t0qat.training import loop, models, plain
 from t0qat.training.models import MODELS
 from t0qat.training.streams import stream
 from t0qat.training.tasks import digits
@@ -76,7 +76,7 @@ def test_plain_training_learns_digits(name, least):
     inputs, classes, held_out, answers = map(torch.from_numpy, part)
     net = MODELS[name](stream("initialization", 0))
     loop.train(
-        net, inputs, classes, methods.no_noise(), stream("training_noise", 0),
+        net, inputs, classes, plain.no_noise(), stream("training_noise", 0),
         epochs=12, learning_rate=0.02, loss=cross_entropy, batch_size=64,
         order=stream("batch_order", 0), schedule="cosine",
     )  # fmt: skip

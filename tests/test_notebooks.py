@@ -7,9 +7,11 @@ import statistics
 import pytest
 
 from t0qat.exhibits import answers
+from t0qat.experiments.settings import RULES
+from t0qat.paper import PAPER
 from t0qat.pipeline import notebooks, places
 from t0qat.pipeline.notebooks import NotebookError
-from t0qat.pipeline.parameters import RULES, ParameterError
+from t0qat.pipeline.parameters import ParameterError
 
 LINK = re.compile(r"\]\(([^)#]+)")
 GAP = re.compile(r"(\{\w+\})")
@@ -82,16 +84,16 @@ def _edit_cells(path, edit):
         (lambda p: _edit_cells(p, lambda c: c[0].update(source="import os")), "not `import os`"),
         (lambda p: p.write_text("{"), "01_toy.ipynb or its .toml cannot be read"),
         (lambda p: p.with_suffix(".toml").unlink(), "01_toy.toml is missing"),
-        (lambda p: p.with_suffix(".toml").write_text("outputs = []"), "cell_limit_seconds is missing"),
+        (lambda p: p.with_suffix(".toml").write_text(""), "cell_limit_seconds is missing"),
         (
-            lambda p: p.with_suffix(".toml").write_text("outputs=[]\ncell_limit_seconds=1\n[papr]"),
+            lambda p: p.with_suffix(".toml").write_text("cell_limit_seconds=1\n[papr]"),
             "unknown entry papr",
         ),
     ],
 )
 def test_a_malformed_notebook_is_named(toys, change, told):
     with pytest.raises(NotebookError) as caught:
-        notebooks.load(_toy_folder(toys, change))
+        notebooks.load(PAPER, _toy_folder(toys, change))
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -101,20 +103,20 @@ def test_a_notebook_with_neither_parameters_nor_toml_is_left_alone(toys):
         _edit_cells(path, lambda cells: cells[0]["metadata"].clear())
         path.with_suffix(".toml").unlink()
 
-    assert notebooks.load(_toy_folder(toys, change)) == []
+    assert notebooks.load(PAPER, _toy_folder(toys, change)) == []
 
 
 def test_a_profile_may_only_set_what_the_notebook_declares(toys):
     def change(path):
-        path.with_suffix(".toml").write_text("outputs=[]\ncell_limit_seconds=1\n[paper]\nn=3\n[smoke]")
+        path.with_suffix(".toml").write_text("cell_limit_seconds=1\n[paper]\nn=3\n[smoke]")
 
     with pytest.raises(ParameterError, match=r"01_toy.toml, \[paper\]: n = 3: unknown parameter"):
-        notebooks.load(_toy_folder(toys, change))
+        notebooks.load(PAPER, _toy_folder(toys, change))
 
 
 PATHS = sorted((places.ROOT / "notebooks").glob("*.ipynb"))
 EVERY = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-RUN = pytest.mark.parametrize("notebook", notebooks.load(), ids=lambda notebook: notebook.name)
+RUN = pytest.mark.parametrize("notebook", notebooks.load(PAPER), ids=lambda notebook: notebook.name)
 
 
 def cells_of(path, kind: str) -> list[dict]:
@@ -220,7 +222,7 @@ def test_a_notebook_ends_with_a_link_to_the_next_and_every_link_leads_somewhere(
 
 
 def test_each_parameter_line_of_a_committed_notebook_says_why():
-    for notebook in notebooks.load():
+    for notebook in notebooks.load(PAPER):
         cells = json.loads(notebook.path.read_text())["cells"]
         (tagged,) = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
         for line in "".join(tagged["source"]).splitlines():
@@ -228,5 +230,7 @@ def test_each_parameter_line_of_a_committed_notebook_says_why():
 
 
 def test_two_notebooks_never_claim_the_same_output():
-    outputs = [name for notebook in notebooks.load() for name in (*notebook.outputs, notebook.receipt)]
+    outputs = [
+        name for notebook in notebooks.load(PAPER) for name in (*notebook.outputs, notebook.receipt)
+    ]
     assert len(outputs) == len(set(outputs))

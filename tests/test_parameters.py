@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from t0qat.experiments import published
-from t0qat.pipeline.parameters import RULES, ParameterError, check
+from t0qat.experiments.settings import RULES, check
+from t0qat.pipeline.parameters import ParameterError
 from t0qat.training import linear
 
 NAN, INF = float("nan"), float("inf")

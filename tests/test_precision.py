@@ -18,11 +18,12 @@ from t0qat.experiments import fine_tuning, language, precision, trained, trial, 
 from t0qat.experiments.arms import Arm
 from t0qat.experiments.precision import CURVES, FLIPS, GRIDS, Layers, Measured
 from t0qat.experiments.published import Cell
+from t0qat.paper import PAPER
 from t0qat.pipeline import claims, notebooks, pin, results
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import rounding
 from t0qat.quantization.quantizers import Grid, quantize
-from t0qat.training import corpora, language_models, methods
+from t0qat.training import corpora, language_models, methods, plain, views
 from t0qat.training.constants import XI
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS, digits
@@ -30,7 +31,7 @@ from t0qat.training.tasks import TASKS, digits
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
 SETTINGS = {"seed": 3, "target": "sum", "target_noise": 0.1, "epochs": 40, "learning_rate": 0.01}
 NOISE = 0.03
-VIEWS = {"t0_qat": methods.additive_noise(NOISE), "no_noise": methods.no_noise()}
+VIEWS = {"t0_qat": views.additive_noise(NOISE), "no_noise": plain.no_noise()}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -228,7 +229,7 @@ def cells(tmp_path_factory) -> dict[Cell, Measured]:
 
 def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
     values = {"seed": 0, "epochs": 20, "learning_rate": 0.005}
-    views = {"xi_alone": methods.additive_noise(XI)}
+    views = {"xi_alone": views.additive_noise(XI)}
     for dataset in TASKS:
         alone = precision.measure_batch(dataset, range(2), views, SETTINGS | values)
         for cell, measured in alone.items():
@@ -244,7 +245,7 @@ def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
 
 def test_networks_are_those_of_the_benchmarks_asked(cells, tmp_path, monkeypatch):
     """The same trainings, by their keys, as the notebooks 05 and 06 make at full size."""
-    every = {n.name: n.parameters("paper", {}) for n in notebooks.load()}
+    every = {n.name: n.parameters("paper", {}) for n in notebooks.load(PAPER)}
 
     def given(function, name):
         known = inspect.signature(function).parameters
@@ -307,16 +308,16 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
     for name, table in tables.items():
         path = tmp_path / "paper/results" / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(results.text(name, table))
-        read = results.read(name, tmp_path)
-        keys = [c for c in read if c in {*results.NAMES, *results.SETTINGS}]
+        path.write_text(results.text(PAPER, name, table))
+        read = results.read(PAPER, name, tmp_path)
+        keys = [c for c in read if PAPER.columns[c].says_which]
         assert not read.duplicated(keys).any()
     cell = Cell("synthetic", "t0_qat", Grid(8))
     mine, theirs = cells[cell], cells[cell._replace(method="standard_qat")]
     difference = (mine.flipped[1] - mine.metric) - (theirs.flipped[1] - theirs.metric)
     test = stats.ttest_1samp(difference, 0)
     flips = tables["precision_flips"]
-    rule = next(c for c in claims.CLAIMS if c.id == "C3").tests[0]
+    rule = next(c for c in claims.declared() if c.id == "C3").tests[0]
     row = claims._row(flips, rule.keys)
     expected = [difference.mean(), *test.confidence_interval(0.95)]
     np.testing.assert_allclose([row[k] for k in ("estimate", "ci_low", "ci_high")], expected)
@@ -324,7 +325,7 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
     assert len(flips) == others * sum(map(len, FLIPS.values()))
     digits_ = flips[(flips.dataset == "digits") & (flips.other == "no_noise")]
     assert {*digits_.n} == {2}  # the replicates that both have
-    for rule in next(c for c in claims.CLAIMS if c.id == "C6").tests:
+    for rule in next(c for c in claims.declared() if c.id == "C6").tests:
         row = claims._row(tables["precision_knee"], rule.keys)
         grids = CURVES["full", "absmax"]
         curve = [cells[Cell(rule.keys["dataset"], "t0_qat", grid)] for grid in grids]

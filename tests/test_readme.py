@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
+from t0qat.paper import PAPER
 from t0qat.pipeline import costs, notebooks, places, readme, results
 from t0qat.training import methods
 
@@ -48,7 +49,7 @@ def test_every_file_that_the_readme_links_or_names_exists():
 
 
 def test_the_table_of_outputs_names_each_notebooks_outputs():
-    for notebook in notebooks.load():
+    for notebook in notebooks.load(PAPER):
         (row,) = [line for line in README.splitlines() if line.startswith(f"| {notebook.name} |")]
         assert set(re.findall(r"`([^`]+)`", row)) == set(notebook.outputs)
         title = "".join(json.loads(notebook.path.read_text())["cells"][0]["source"])
@@ -90,7 +91,7 @@ def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project
     NotebookClient(notebook, timeout=3600, kernel_name="python3").execute()
     printed, every = ("".join(o.get("text", "") for o in cell.outputs) for cell in notebook.cells)
     ranked = pd.read_csv(io.StringIO(printed), sep=r"\s+")
-    assert list(ranked.columns) == results.FILES["vision_any"].split()
+    assert list(ranked.columns) == PAPER.columns_of("vision_any")
     assert sorted(zip(ranked.method, ranked.train_bits, strict=True)) == [
         ("no_noise", 0), ("relative", 0), ("ste", 2), ("ste", 4)
     ]  # fmt: skip
@@ -104,23 +105,23 @@ def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project
 def test_the_generated_blocks_are_what_the_committed_files_say(tmp_path):
     copy = tmp_path / "README.md"
     copy.write_text(README)
-    readme.renew(places.ROOT, copy)
+    readme.renew(PAPER, places.ROOT, copy)
     assert copy.read_text() == README
 
 
 def test_minutes_and_memory_of_the_readme_are_those_of_the_record(tmp_path):
     copy = tmp_path / "README.md"
     copy.write_text(f"before\n{README[README.index('<!-- outputs') :]}")  # with no other block
-    first, second, *others = notebooks.load()
+    first, second, *others = notebooks.load(PAPER)
     costs.record(first.name, costs.Cost(93, 150, 10, 1234.5, 2), tmp_path)
-    readme.renew(tmp_path, copy)
+    readme.renew(PAPER, tmp_path, copy)
     rows = {line.split(" | ")[0]: line.split(" | ")[1:3] for line in copy.read_text().splitlines()}
     assert rows[f"| {first.name}"] == ["1.6", "1.2 GB"]
     for notebook in (second, *others):
         assert rows[f"| {notebook.name}"] == ["–", "–"]
     assert "from an earlier run, on 2 cores;" in copy.read_text()
     costs.record(second.name, costs.Cost(60, 60, 10, 1000, 16), tmp_path)
-    readme.renew(tmp_path, copy)
+    readme.renew(PAPER, tmp_path, copy)
     assert "from an earlier run, on 2 or 16 cores;" in copy.read_text()
 
 
@@ -128,16 +129,16 @@ def test_the_result_block_follows_a_changed_result(tmp_path):
     copy = tmp_path / "README.md"
     copy.write_text(README)
     (tmp_path / "paper/results").mkdir(parents=True)
-    for name in results.FILES:
+    for name in PAPER.results:
         text = (ROOT / f"paper/results/{name}.csv").read_text()
         (tmp_path / f"paper/results/{name}.csv").write_text(text)
     paired = tmp_path / "paper/results/table1_paired.csv"
     lines = paired.read_text().splitlines()
     lines[1] = "drop_difference,-1.25,-1.5,-1,10000"
     paired.write_text("\n".join(lines) + "\n")
-    readme.renew(tmp_path, copy)
+    readme.renew(PAPER, tmp_path, copy)
     assert "smaller than" in copy.read_text()
     assert "-1.25 [-1.50, -1.00]" in copy.read_text()
     paired.unlink()
     with pytest.raises(results.ResultsError, match=r"table1_paired.csv is missing"):
-        readme.renew(tmp_path, copy)
+        readme.renew(PAPER, tmp_path, copy)

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from t0qat.experiments.arms import LOUD, LOUD_RATES
+from t0qat.experiments.arms import LOUD_RATES
+from t0qat.paper import PAPER
 from t0qat.pipeline import results
-from t0qat.pipeline.results import COLUMNS, FILES, ResultsError
+from t0qat.pipeline.results import ResultsError
+from t0qat.training.methods import named
 
 TABLE1 = (
     "method,quantity,reported,mean,std,ci_low,ci_high,q025,median,q975,reported_percentile,n\n"
@@ -46,29 +48,30 @@ def written(home, name: str, content: str | bytes):
 def test_networks_of_the_full_run_learned_their_task():
     """Plain training, not rounded: what all else is compared with would say nothing otherwise."""
     plain = "method == 'no_noise' and eval_bits == 32 and metric == "
-    assert (results.read("vision").query(plain + "'accuracy'")["mean"] > 0.85).all()
-    text = results.read("language").query(plain + "'bits_per_character'")
+    assert (results.read(PAPER, "vision").query(plain + "'accuracy'")["mean"] > 0.85).all()
+    text = results.read(PAPER, "language").query(plain + "'bits_per_character'")
     assert text["mean"].between(1.5, 4.5).all()  # of 6.6 for a guess among 96 characters
     images = "method == 'no_noise' and dataset.str.startswith('digits')"
-    losses = results.read("precision_full").query(images)
+    losses = results.read(PAPER, "precision_full").query(images)
     assert (losses["mean"] < 0.7).all()  # nats, of 2.3 for a guess among ten classes
 
 
 def test_noise_that_is_tuned_less_leaves_image_networks_at_chance_at_every_rate():
     """The text gives this as the reason."""
-    tried = results.read("vision_tuning")
-    few = tried[tried.method.isin(LOUD)]
+    tried = results.read(PAPER, "vision_tuning")
+    loud = named(lambda method: method.loud)
+    few = tried[tried.method.isin(loud)]
     assert few.groupby(["model", "method"]).size().eq(LOUD_RATES).all()
     assert few["mean"].between(0.97 * np.log(10), np.log(10) + 1e-6).all()  # nats, of ten classes
-    accuracy = results.read("vision").query("metric == 'accuracy'")
-    assert accuracy[accuracy.method.isin(LOUD)]["mean"].between(0.07, 0.13).all()
+    accuracy = results.read(PAPER, "vision").query("metric == 'accuracy'")
+    assert accuracy[accuracy.method.isin(loud)]["mean"].between(0.07, 0.13).all()
 
 
 def test_intact_files_are_read_with_their_types(home):
-    table = results.read("table1", written(home, "table1", TABLE1))
+    table = results.read(PAPER, "table1", written(home, "table1", TABLE1))
     assert table["n"].tolist() == [10000, 10000] and table["std"].tolist() == [2.69e-05, 1.0]
     assert table["reported"].isna().tolist() == [False, True]
-    claims = results.read("claims", written(home, "claims", CLAIMS))
+    claims = results.read(PAPER, "claims", written(home, "claims", CLAIMS))
     assert claims.statistic.tolist() == ["drop, mean", "bits, mean"]
     assert claims.verdict.tolist() == ["not supported", "not testable here"]
 
@@ -83,29 +86,30 @@ def test_intact_files_are_read_with_their_types(home):
 )
 def test_what_is_written_comes_back_to_nine_digits(home, rows):
     table = pd.DataFrame(
-        [["drop_difference", *losses, n] for losses, n in rows], columns=FILES["table1_paired"].split()
+        [["drop_difference", *losses, n] for losses, n in rows],
+        columns=PAPER.columns_of("table1_paired"),
     )
-    content = results.text("table1_paired", table)
-    back = results.read("table1_paired", written(home, "table1_paired", content))
+    content = results.text(PAPER, "table1_paired", table)
+    back = results.read(PAPER, "table1_paired", written(home, "table1_paired", content))
     for column in ("estimate", "ci_low", "ci_high", "n"):
         np.testing.assert_allclose(back[column], table[column], rtol=5.1e-9, atol=1e-300)
     assert back["n"].tolist() == table["n"].tolist()
     # Written again it is the same file: what is made from a file does not drift.
-    assert results.text("table1_paired", back) == content
+    assert results.text(PAPER, "table1_paired", back) == content
 
 
 def test_text_holds_the_columns_of_its_file_in_order_and_drops_others():
     table = pd.DataFrame(
         {"n": [3], "p": [0.1], "estimate": [1 / 3], "quantity": ["x"], "ci_high": [1.0]}
     )
-    text = results.text("table1_paired", table.assign(ci_low=0.25))
+    text = results.text(PAPER, "table1_paired", table.assign(ci_low=0.25))
     assert text == "quantity,estimate,ci_low,ci_high,n\nx,0.333333333,0.25,1,3\n"
     with pytest.raises(KeyError, match="ci_low"):
-        results.text("table1_paired", table)
+        results.text(PAPER, "table1_paired", table)
 
 
 def test_every_column_of_every_file_is_explained():
-    assert {column for columns in FILES.values() for column in columns.split()} == set(COLUMNS)
+    assert {column for file in PAPER.results for column in PAPER.columns_of(file)} == set(PAPER.columns)
 
 
 HEADER, FIRST, LAST = TABLE1.splitlines(keepends=True)
@@ -141,7 +145,7 @@ COLUMNS_ERROR = "line 1: the columns must be method,quantity"
 )
 def test_a_damaged_file_stops_with_one_line_that_names_file_line_and_column(home, old, new, message):
     with pytest.raises(ResultsError) as caught:
-        results.read("table1", written(home, "table1", TABLE1.replace(old, new, 1)))
+        results.read(PAPER, "table1", written(home, "table1", TABLE1.replace(old, new, 1)))
     assert str(caught.value).startswith("paper/results/table1.csv")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -151,10 +155,10 @@ def test_a_missing_file_stops_with_one_line_that_says_what_makes_it(home):
     with pytest.raises(
         ResultsError, match=r"^paper/results/claims\.csv is missing; `make paper` makes it$"
     ):
-        results.read("claims", home)
+        results.read(PAPER, "claims", home)
     (home / "paper" / "results" / "claims.csv").mkdir()
     with pytest.raises(ResultsError, match=r"^paper/results/claims\.csv"):
-        results.read("claims", home)
+        results.read(PAPER, "claims", home)
 
 
 @pytest.mark.parametrize(("name", "content"), [("table1", TABLE1), ("claims", CLAIMS)])
@@ -165,7 +169,7 @@ def test_a_file_cut_anywhere_within_a_line_is_not_used(home, name, content):
     }
     for length in set(range(len(content))) - whole:
         with pytest.raises(ResultsError, match=rf"^paper/results/{name}\.csv"):
-            results.read(name, written(home, name, content[:length]))
+            results.read(PAPER, name, written(home, name, content[:length]))
 
 
 @pytest.mark.parametrize(("name", "content"), [("table1", TABLE1), ("claims", CLAIMS)])
@@ -174,8 +178,9 @@ def test_any_flipped_bit_is_refused_or_leaves_a_well_formed_file(home, name, con
 
     A digit that became another digit cannot be seen here; that is what receipts are for.
     """
-    intact, may_be_empty = results.read(name, written(home, name, content)), results.MAY_BE_EMPTY[name]
-    numeric = [c for c in intact if c not in {*results.NAMES, *results.PROSE}]
+    intact = results.read(PAPER, name, written(home, name, content))
+    may_be_empty = {c.rstrip("?") for c in PAPER.results[name].split() if c.endswith("?")}
+    numeric = [c for c in intact if PAPER.columns[c].is_number]
     accepted, surprises = 0, set()
     for i in range(len(content)):
         for bit in range(8):
@@ -183,7 +188,7 @@ def test_any_flipped_bit_is_refused_or_leaves_a_well_formed_file(home, name, con
             flipped[i] ^= 1 << bit
             context = flipped[max(0, i - 4) : i + 5]
             try:
-                table = results.read(name, written(home, name, flipped))
+                table = results.read(PAPER, name, written(home, name, flipped))
             except ResultsError as error:
                 assert str(error).startswith(f"paper/results/{name}.csv") and "\n" not in str(error)
                 continue
@@ -207,7 +212,8 @@ def test_any_flipped_bit_is_refused_or_leaves_a_well_formed_file(home, name, con
 
 
 KEPT = (
-    ",".join(FILES["vision_kept"].split()) + "\n{},4,own,{},{},unrounded,no_noise,0,0.1,0,0.2,9,1,0.1\n"
+    ",".join(PAPER.columns_of("vision_kept"))
+    + "\n{},4,own,{},{},unrounded,no_noise,0,0.1,0,0.2,9,1,0.1\n"
 )
 
 
@@ -228,7 +234,7 @@ def test_files_of_images_hold_registered_methods_and_any_data_set(
 ):
     written(home, "vision_kept", KEPT.format(where, method, model_bits))
     if wrong is None:
-        assert results.read("vision_kept", home).n.tolist() == [9]
+        assert results.read(PAPER, "vision_kept", home).n.tolist() == [9]
     else:
         with pytest.raises(ResultsError, match=wrong):
-            results.read("vision_kept", home)
+            results.read(PAPER, "vision_kept", home)

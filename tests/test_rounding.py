@@ -5,7 +5,7 @@ import torch
 
 from t0qat.quantization.quantizers import SCALES, Grid, fake_quantize
 from t0qat.quantization.rounding import ROUNDINGS, rounded
-from t0qat.training import methods, models
+from t0qat.training import models, rounders
 from t0qat.training.streams import stream
 
 
@@ -13,7 +13,7 @@ from t0qat.training.streams import stream
 def test_learned_steps_round_a_network_as_its_training_saw_it(bits):
     net = models.small_cnn(stream("initialization", 5))
     weights = dict(net.named_parameters())
-    objective = methods.lsq(bits=bits)
+    objective = rounders.lsq(bits=bits)
     extra = objective.extra(weights)
     shown = {}
     objective.value(lambda seen: shown.update(seen) or seen["1.weight"].sum(), weights | extra, None)
@@ -42,7 +42,7 @@ def test_rounding_to_nearest_is_one_grid_per_output_channel_of_every_layer(bits,
                 assert torch.equal(channel, its)
     if scale == "absmax":  # what straight-through training shows is what is exported, to the bit
         shown = {}
-        objective = methods.ste(bits)
+        objective = rounders.ste(bits)
         objective.value(lambda seen: shown.update(seen), dict(net.named_parameters()), None)
         assert set(shown) == set(codes)
         assert all(torch.equal(final.get_parameter(name), seen) for name, seen in shown.items())

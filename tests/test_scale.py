@@ -16,6 +16,7 @@ from t0qat.exhibits import figures, words
 from t0qat.experiments import calibration, published, scale
 from t0qat.experiments.calibration import Setting
 from t0qat.experiments.published import Losses
+from t0qat.paper import PAPER
 from t0qat.pipeline import claims, grid, results
 from t0qat.training import constants, tasks
 from t0qat.training.streams import stream
@@ -200,7 +201,7 @@ def test_every_pair_of_arms_that_a_claim_reads_is_there_with_its_sign():
     }
     table = scale.arm_differences(arms)
     assert len(table) == 20
-    tests = [test for c in claims.CLAIMS for test in c.tests if test.file == "scale_tuning"]
+    tests = [test for c in claims.declared() for test in c.tests if test.file == "scale_tuning"]
     assert tests
     for test in tests:
         (row,) = words.rows_of(table, **test.keys)
@@ -379,13 +380,13 @@ def small(tmp_path_factory) -> dict[str, pd.DataFrame]:
     home = tmp_path_factory.mktemp("home")
     (home / "paper/results").mkdir(parents=True)
     for name, table in made.items():
-        (home / f"paper/results/{name}.csv").write_text(results.text(name, table))
-    return {name: results.read(name, home) for name in made}
+        (home / f"paper/results/{name}.csv").write_text(results.text(PAPER, name, table))
+    return {name: results.read(PAPER, name, home) for name in made}
 
 
 def test_each_row_is_told_apart_by_its_keys(small):
     for name, table in small.items():
-        keys = [c for c in table if c in {*results.NAMES, *results.SETTINGS}]
+        keys = [c for c in table if PAPER.columns[c].says_which]
         assert not table.duplicated(keys).any(), name
 
 
@@ -419,7 +420,7 @@ def test_a_calibration_that_rules_everything_out_can_be_typeset(small):
 
 @pytest.mark.parametrize("experiment", ["scale", "constants", "calibration"])
 def test_tables_have_as_many_cells_in_every_row_and_macros_have_names_of_letters(small, experiment):
-    body, macros = exhibits.EXHIBITS[experiment][1](small)
+    body, macros = PAPER.exhibits[experiment](small)
     rows = [line for line in body.splitlines() if line.endswith(r"\\")]
     spans = [sum(int(span) - 1 for span in re.findall(r"\\multicolumn\{(\d+)\}", line)) for line in rows]
     assert len({line.count("& ") + span for line, span in zip(rows, spans, strict=True)}) == 1

@@ -15,10 +15,11 @@ from bs4 import BeautifulSoup
 from conftest import Project, copy
 
 from t0qat.explorer import site
+from t0qat.paper import PAPER
 from t0qat.pipeline import notebooks, places, receipts
 from t0qat.pipeline.notebooks import NotebookError
 
-PAPER = places.RUNS["paper"]
+FULL = places.RUNS["paper"]
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
@@ -202,7 +203,7 @@ def test_a_site_that_cannot_be_made_leaves_the_one_before_and_says_why_in_a_line
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(NotebookError, match="holds something else than a site"):
-        site.build(tmp_path)
+        site.build(PAPER, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -262,8 +263,8 @@ def test_a_widget_becomes_its_picture_or_nothing(tmp_path):
 
 def test_the_last_full_run_is_shown_until_its_notebook_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "BUILD", tmp_path / "build")
-    run = replace(PAPER, home=tmp_path)
-    (notebook,) = [n for n in notebooks.load() if n.name == "01_table1"]
+    run = replace(FULL, home=tmp_path)
+    (notebook,) = [n for n in notebooks.load(PAPER) if n.name == "01_table1"]
     full = tmp_path / "build/paper/notebooks/01_table1.ipynb"
     full.parent.mkdir(parents=True)
     full.write_text("executed")

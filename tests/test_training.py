@@ -13,7 +13,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import ROUNDINGS, rounded
-from t0qat.training import loop, methods, models
+from t0qat.training import loop, models, noise, plain, rounders, views
 from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
 from t0qat.training.tasks import digits
@@ -48,7 +48,7 @@ def test_a_full_batch_is_the_papers_loop_to_the_bit():
     inputs, classes = images(60)
     mine, other = fresh("mlp"), fresh("mlp")
     draws = stream("training_noise", 1)
-    loop.train(mine, inputs, classes, methods.standard_qat(), draws, epochs=9, loss=cross_entropy)
+    loop.train(mine, inputs, classes, noise.standard_qat(), draws, epochs=9, loss=cross_entropy)
     draws = stream("training_noise", 1)
     optimizer = torch.optim.Adam(other.parameters(), lr=0.005)
     for _ in range(9):
@@ -63,10 +63,8 @@ def test_a_full_batch_is_the_papers_loop_to_the_bit():
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 
     callable_too = fresh("mlp")
-    noise = methods.noise_from(stream("training_noise", 1))
-    loop.train(
-        callable_too, inputs, classes, methods.standard_qat(), noise, epochs=9, loss=cross_entropy
-    )
+    noise = views.noise_from(stream("training_noise", 1))
+    loop.train(callable_too, inputs, classes, noise.standard_qat(), noise, epochs=9, loss=cross_entropy)
     assert same(callable_too, mine)
 
 
@@ -107,7 +105,7 @@ def test_each_epoch_shows_every_sample_once_in_a_new_order():
 
     inputs = torch.arange(50.0)[:, None]
     loop.train(
-        Watching(1, 1), inputs, inputs, methods.no_noise(), stream("training_noise", 0),
+        Watching(1, 1), inputs, inputs, plain.no_noise(), stream("training_noise", 0),
         epochs=3, batch_size=8, order=stream("batch_order", 0),
     )  # fmt: skip
     epochs = torch.cat(seen).view(3, 50)
@@ -142,7 +140,7 @@ def test_noise_is_the_stream_in_the_order_of_the_names():
     def loss(outputs, classes):
         return cross_entropy(outputs, classes)
 
-    view = methods.additive_noise(scale)
+    view = views.additive_noise(scale)
 
     def watched(parameter, noise):
         shown.append(noise.flatten())
@@ -159,7 +157,7 @@ def test_learned_steps_are_trained_at_their_own_rate_and_left_to_the_caller():
     """Adam's first update is the learning rate, whatever the gradient."""
     net = fresh()
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
-    objective = methods.lsq(bits=3, step_rate=0.02)
+    objective = rounders.lsq(bits=3, step_rate=0.02)
     extra = objective.extra(dict(net.named_parameters()))
     start = {name: p.detach().clone() for name, p in extra.items()}
     assert {name: p.shape for name, p in extra.items()} == {
@@ -180,7 +178,7 @@ def test_learned_steps_are_trained_at_their_own_rate_and_left_to_the_caller():
 def test_weight_decay_spares_the_methods_own_parameters():
     """Under a loss without slope it is all that moves anything."""
     net = fresh()
-    objective = methods.lsq(bits=3, step_rate=1.0)
+    objective = rounders.lsq(bits=3, step_rate=1.0)
     extra = objective.extra(dict(net.named_parameters()))
     start = copy.deepcopy({name: p.detach() for name, p in extra.items()})
     before = net[1].weight.detach().clone()

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from conftest import ROOT, Project, copy, with_toys
 
+from t0qat.paper import PAPER
 from t0qat.pipeline import pin, places, receipts, results, verify
 from t0qat.pipeline.notebooks import Notebook
 
@@ -94,7 +95,7 @@ def test_a_changed_number_changes_the_pdf_the_table_the_verdict_and_the_readme(m
     assert "7.77" not in before["paper/tables/table1.tex"]
     assert "7.77" in pdf_text(mine)
     assert "7.77" not in text
-    assert results.read("claims", mine.root).verdict[0] == "supported"
+    assert results.read(PAPER, "claims", mine.root).verdict[0] == "supported"
     new = (mine.root / "README.md").read_text()
     assert "7.77" in new
     assert "7.77" not in readme
@@ -114,7 +115,7 @@ def test_the_pdf_is_the_same_to_the_byte_in_another_folder_at_another_time(small
 
 def _folder(tmp_path, name: str, line: str):
     home = tmp_path / name
-    text = f"{','.join(results.FILES['table1_paired'].split())}\ndrop_difference,{line}\n"
+    text = f"{','.join(PAPER.columns_of('table1_paired'))}\ndrop_difference,{line}\n"
     places.write(home / "paper/results/table1_paired.csv", text)
     return home
 
@@ -137,9 +138,9 @@ def test_the_tolerance_follows_from_both_standard_errors(
 ):
     monkeypatch.setattr(places, "ROOT", _folder(tmp_path, "old", "0.5,0.402,0.598,100"))
     run = places.Run("x", profile, _folder(tmp_path, "new", rerun), "x")
-    assert [row.verdict for row in verify.compare(run, identical=False)] == verdicts
+    assert [row.verdict for row in verify.compare(PAPER, run, identical=False)] == verdicts
     if verdicts[0] != "equal":
-        assert "DIFFERS" in [row.verdict for row in verify.compare(run, identical=True)]
+        assert "DIFFERS" in [row.verdict for row in verify.compare(PAPER, run, identical=True)]
 
 
 TUNED = "pydoc,small_gpt2,ste,4,{rate},,{numbers},64,1\n"
@@ -158,7 +159,7 @@ def test_where_halving_chose_otherwise_n_is_not_held_to_the_digit(tmp_path, monk
     monkeypatch.setattr(places, "ROOT", tmp_path / "old")
     run = places.Run("x", "paper", tmp_path / "new", "x")
     loose, strict = (
-        {row.quantity: row.verdict for row in verify.compare(run, identical)}
+        {row.quantity: row.verdict for row in verify.compare(PAPER, run, identical)}
         for identical in (False, True)
     )
     assert {loose[column] for column in ("n", "ci_low", "ci_high", "mean")} == {"not compared"}
@@ -173,7 +174,7 @@ places.write(places.stage() / "paper/results/table1_paired.csv", text)
 """
 READER = """
 from t0qat.pipeline import places, results
-n = results.read("table1_paired", places.current().home).estimate[0]
+n = results.read(PAPER, "table1_paired", places.current().home).estimate[0]
 text = f"method,estimate,ci_low,ci_high,n\\nt0_qat,{n},{n - 1},{n + 1},9\\n"
 places.write(places.stage() / "paper/results/table1_same_method.csv", text)
 """
@@ -253,14 +254,15 @@ def test_what_is_left_out_differs_in_a_parameter_or_follows_from_what_does(tmp_p
         notebook("second", reads="reader", epochs=4),
         notebook("apart", reads="sizes", epochs=4),
     ]
-    assert verify.left_out(every, run) == {
+    assert verify.left_out(PAPER, every, run) == {
         "other differs in bits": ["other"],
         "default differs in epochs": ["default"],
         "reader differs in other.csv": ["reader"],
         "second differs in reader.csv": ["second"],
     }
     assert (
-        verify.left_out(every, places.Run("verify", "paper", tmp_path / "build/verify", "verify")) == {}
+        verify.left_out(PAPER, every, places.Run("verify", "paper", tmp_path / "build/verify", "verify"))
+        == {}
     )
 
 
@@ -287,7 +289,7 @@ def test_another_text_is_named_by_both_digests_and_what_was_read_on_it_is_not_co
         for home, digest in ((tmp_path, committed), (run.home, here)):
             text = f"dataset,sha256,characters,python\npydoc_topics,{digest},9,3.11.7\n"
             places.write(home / file, text)
-        return verify.left_out(every, run), verify.same_machine(every, run)
+        return verify.left_out(PAPER, every, run), verify.same_machine(PAPER, every, run)
 
     old, new = 64 * "a", 64 * "b"
     assert left(old, old) == ({}, True)
@@ -322,4 +324,4 @@ def test_digits_are_compared_only_where_what_makes_them_is_the_same(
         receipt = {"versions": {}, "machine": here, "inputs": {}, "outputs": {"a": "0"}}
         places.write(home / "paper/results/toy.json", json.dumps(receipt))
     notebook = Notebook(tmp_path / "toy.ipynb", {}, ("a",), 1, {"paper": {}})
-    assert verify.same_machine([notebook], run) is same
+    assert verify.same_machine(PAPER, [notebook], run) is same

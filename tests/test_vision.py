@@ -24,7 +24,7 @@ from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import export
 from t0qat.quantization.quantizers import SCALES, Grid
 from t0qat.quantization.rounding import ROUNDINGS, rounded
-from t0qat.training import images, methods, models, tasks
+from t0qat.training import images, methods, models, noise, rounders, tasks, views
 from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
 
@@ -235,7 +235,7 @@ def accuracies(run):
 options = json.loads(sys.argv[2])
 found = []
 for SHARE in (1.0, 0.0):
-    methods.METHODS["mine"] = methods.Method("Mine", mine, "none")
+    methods.METHODS["mine"] = views.Method("Mine", mine, "none")
     run = vision.benchmark(methods=["mine"], **options)
     found.append(accuracies(run))
 plain = run.test[(run.test.metric == "accuracy") & (run.test.method == "no_noise")]
@@ -262,7 +262,7 @@ def test_a_module_of_ones_own_determines_its_cells(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     import of_my_own
 
-    line = methods.Method("Mine", of_my_own.mine, "none")
+    line = views.Method("Mine", of_my_own.mine, "none")
     monkeypatch.setitem(methods.METHODS, "mine", line)
     made = training(method="mine")
     assert made.kept and of_my_own in made.code and methods in made.code
@@ -316,7 +316,7 @@ def test_a_changed_method_changes_its_own_cells_only():
         changed = {m for m in REGISTRY if key(m, 4 if REGISTRY[m].for_bits else 0) != before[m]}
     assert changed == {"kure"}
     with pytest.MonkeyPatch.context() as patch:
-        line = REGISTRY["xi_alone"]._replace(build=partial(methods.t0_qat, 2.0))
+        line = REGISTRY["xi_alone"]._replace(build=partial(noise.t0_qat, 2.0))
         patch.setitem(methods.VARIANTS, "xi_alone", line)
         assert key("xi_alone") != before["xi_alone"]
 
@@ -556,7 +556,7 @@ def test_packed_bits_are_those_of_the_codes_and_come_back():
 
 def test_learned_codes_export_as_well():
     net = models.MODELS["mlp"](stream("initialization", 0))
-    extra = methods.lsq(bits=2).extra(dict(net.named_parameters()))
+    extra = rounders.lsq(bits=2).extra(dict(net.named_parameters()))
     codes = ROUNDINGS["learned"](net, Grid(2), extra, None)
     test = torch.from_numpy(tasks.digits(0).test_inputs)
     ran = export.runnable(export.export(net, codes, Grid(2)), net)

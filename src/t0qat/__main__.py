@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from t0qat.paper import PAPER
 from t0qat.pipeline import pin, places
 
 
@@ -60,30 +61,30 @@ def _call(given: argparse.Namespace) -> int:
     if given.command == "run":
         from t0qat.pipeline import runner
 
-        runner.make(places.RUNS[given.profile], given.params)
+        runner.make(PAPER, places.RUNS[given.profile], given.params)
     elif given.command == "one":
         from t0qat.pipeline import runner
 
-        for line in runner.make_one(given.notebook, given.params):
+        for line in runner.make_one(PAPER, given.notebook, given.params):
             print(line)
     elif given.command in ("status", "keep"):
         from t0qat.pipeline import runner
 
-        for line in getattr(runner, given.command)(places.RUNS[given.profile]):
+        for line in getattr(runner, given.command)(PAPER, places.RUNS[given.profile]):
             print(line)
     elif given.command == "verify":
         from t0qat.pipeline import verify
 
-        return min(verify.verify(given.profile), 1)
+        return min(verify.verify(PAPER, given.profile), 1)
     elif given.command == "site":
         from t0qat.explorer import site
         from t0qat.pipeline import receipts
 
-        print(f"open {receipts.shown(site.build())}")
+        print(f"open {receipts.shown(site.build(PAPER))}")
     elif given.command == "bench":
         from t0qat.explorer import bench
 
-        bench.main()
+        bench.main(PAPER)
     elif given.command == "lock":
         from t0qat.pipeline import lock
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from t0qat.experiments import published
+from t0qat.paper import PAPER
 from t0qat.pipeline import results
 from t0qat.quantization import quantizers
 from t0qat.training import constants, methods
@@ -219,7 +220,7 @@ def test_impossible_values_cannot_be_chosen(panel):
 
 
 def test_a_preset_sets_every_control(panel):
-    best = results.read("scale_best").set_index("quantity").estimate["quantized"]
+    best = results.read(PAPER, "scale_best").set_index("quantity").estimate["quantized"]
     presets = {
         "as-published": constants.XI_SCALING,
         "no-tuning": 1.0,

@@ -20,13 +20,14 @@ from t0qat.exhibits.words import (
     thousands,
     with_interval,
 )
-from t0qat.experiments.arms import FLOAT, KEYS, NO_WIDTH, method_label, model_label
+from t0qat.experiments.arms import CHANNELS, FLOAT, KEYS, NO_WIDTH, method_label, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.claims import standard_error
 from t0qat.pipeline.latex import escape, scientific, tabular, thin
 from t0qat.pipeline.statistics import LEVEL
 from t0qat.training.constants import XI
-from t0qat.training.methods import FAMILIES, REGISTRY
+from t0qat.training.methods import REGISTRY
+from t0qat.training.views import FAMILIES
 
 PLACEBO = "xi_alone"
 UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": PLACEBO}
@@ -64,7 +65,9 @@ class Benchmark(NamedTuple):
         return plus_minus(self.points(rows[0])) if rows else NOTHING
 
     def table(self, results: Results, ending: str = "") -> pd.DataFrame:
-        return results[self.file + ending]
+        """The rows of a results file in which each output channel has a step of its own."""
+        table = results[self.file + ending]
+        return table[table.layout == CHANNELS]
 
     def values(self, table: pd.DataFrame) -> pd.DataFrame:
         """The metric at the own rule and before rounding, of arms without a width or at their own."""

@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, ScalarFormatter
 from scipy.stats import gaussian_kde
 
-from t0qat.exhibits.language import without_ending
 from t0qat.exhibits.theory import NETWORK_LABELS, at_fitted_noise
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
-from t0qat.experiments.arms import FLOAT, NO_WIDTH, method_label, model_label
+from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.experiments.compare import own_width
 from t0qat.experiments.published import QUANTITIES, Losses
 from t0qat.quantization.quantizers import SCALES
@@ -26,7 +25,7 @@ from t0qat.training.constants import (
     XI_SCALING,
     reported_evaluation_noise,
 )
-from t0qat.training.methods import METHODS, REGISTRY, named
+from t0qat.training.methods import REGISTRY, named
 from t0qat.training.tasks import IMAGES, TASKS
 
 COLUMN, TEXT = 3.4, 6.2  # inches
@@ -87,7 +86,7 @@ def table1(run: dict[str, Losses]) -> Figure:
                 if not len(at):  # no evaluation noise, no drop
                     continue
                 line = {key: value for key, value in style(method).items() if key != "marker"}
-                panel.plot(at, height, label=METHODS[method].label, **line)
+                panel.plot(at, height, label=REGISTRY[method].label, **line)
             values = [row[quantity] for row in REPORTED.values()]
             left, right = panel.get_xlim()
             close = max(values) - min(values) < 0.3 * (right - left)
@@ -95,7 +94,7 @@ def table1(run: dict[str, Losses]) -> Figure:
                 colour = style(method)["color"]
                 side = "right" if value == min(values) else "left"  # neighbours lean away
                 panel.annotate(
-                    f" {METHODS[method].label} ",
+                    f" {REGISTRY[method].label} ",
                     (value, 1.03),
                     (value, 1.25),
                     color=colour,
@@ -187,7 +186,7 @@ def training(table: pd.DataFrame) -> Figure:
                     look = {"linestyle": line["linestyle"]} if constant else {"marker": line["marker"]}
                     panel.errorbar(
                         mine.epoch, mine["mean"], whiskers, color=line["color"], markersize=4,
-                        label=METHODS[method].label + ("" if constant else ", decaying rate"),
+                        label=REGISTRY[method].label + ("" if constant else ", decaying rate"),
                         **({"linestyle": ""} | look),
                     )  # fmt: skip
             panel.set(xscale="log", ylabel=label, ylim=(-0.05, 1.05))
@@ -218,7 +217,7 @@ def integer_grids(table: pd.DataFrame) -> Figure:
                 line = style(method)
                 whiskers = [rows["mean"] - rows.ci_low, rows.ci_high - rows["mean"]]
                 panel.errorbar(
-                    np.arange(len(bits)), rows["mean"], whiskers, label=METHODS[method].label,
+                    np.arange(len(bits)), rows["mean"], whiskers, label=REGISTRY[method].label,
                     markersize=4, capsize=2, **line,
                 )  # fmt: skip
                 full = mine.loc[mine.quantity == "full_precision", "mean"].iloc[0]
@@ -427,7 +426,8 @@ def _whiskers(rows: pd.DataFrame) -> list[pd.Series]:
 
 
 def _read(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those not rounded, and those at their method's own scale rule."""
+    """Those not rounded, and those at their method's own scale rule, with a step a channel."""
+    rows = rows[rows.layout == CHANNELS]
     return rows[rows.scale_rule == np.where(rows.eval_bits == FLOAT, "none", "own")]
 
 
@@ -482,7 +482,7 @@ def _space_bits(panel: Axes, rows: pd.DataFrame) -> None:
 def vision(table: pd.DataFrame) -> Figure:
     """Accuracy against bits, one panel a model, with 95 % intervals: table as of vision.tables.
 
-    Methods: those of METHODS and the few. Each is read at its method's own scale rule; float:
+    Methods: those of the linear layer and the few. Each is read at its method's own scale rule; float:
     not rounded. A method that trains for a width (open marks) stands at each width with the network
     that was trained for it. Accuracies are spaced by the logarithm of the share of wrong images.
     """
@@ -496,8 +496,7 @@ def language(table: pd.DataFrame) -> Figure:
     One panel a model whose output channels have a step each. Spaced by the logarithm, each panel to its
     own ends; an interval may go beyond them.
     """
-    mine = table.model.isin(without_ending(table))
-    rows = _read(_bits_per_character(table[own_width(table) & mine]))
+    rows = _read(_bits_per_character(table[own_width(table)]))
     return _curves(rows, "Bits per character, less is better", _space_bits)
 
 
@@ -526,7 +525,7 @@ def language_matrix(table: pd.DataFrame, model: str) -> Figure:
 
 def _curves(rows: pd.DataFrame, label: str, space: Callable[[Axes, pd.DataFrame], None]) -> Figure:
     """One panel a model; space: sets the axis of a panel for the rows of its model."""
-    telling = [name for name in named() if name in METHODS or REGISTRY[name].few]
+    telling = [name for name in named() if REGISTRY[name].layer or REGISTRY[name].few]
     rows = rows[rows.method.isin(telling)]
     shown = [name for name in telling if name in {*rows.method}]
     models, widths = rows.model.unique(), _widths(rows)

@@ -20,35 +20,26 @@ from t0qat.exhibits.benchmark import (
     widths_of,
 )
 from t0qat.exhibits.words import Results, corrected_direction, one, rows_of
-from t0qat.experiments.arms import FLOAT
+from t0qat.experiments.arms import CHANNELS, FLOAT
 from t0qat.experiments.compare import Metric
-from t0qat.pipeline.claims import MARGINS
+from t0qat.pipeline.claims import margins
 from t0qat.pipeline.latex import escape, scientific, tabular
 from t0qat.training.language_models import GROUP, HEADS, LAYERS, WIDTH
 
-# What the end of a model's name says of the weights that are rounded, and of those that share a step.
+# In words: the weights that are rounded, and those that share a step.
 LAYOUTS = {
-    "_everything": "with embeddings and head",
-    "_groups": f"per group of {GROUP}",
-    "": "per channel",
+    CHANNELS: "per channel",
+    "groups": f"per group of {GROUP}",
+    "everything": "with embeddings and head",
 }
 SHOWN = 64  # characters of a sample
 LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
 
 
-def parts(model: str) -> tuple[str, str]:
-    """The model's name without its ending, and the ending: a key of LAYOUTS."""
-    ending = next(ending for ending in LAYOUTS if model.endswith(ending))
-    return model.removesuffix(ending), ending
-
-
-def without_ending(table: pd.DataFrame) -> list[str]:
-    """Models that every method was run on, in order."""
-    return [model for model in table.model.unique() if not parts(model)[1]]
-
-
 BITS = Metric("bits_per_character", less_is_better=True)
-MODELS = Benchmark("language", BITS, 1, MARGINS["bits_per_character"], without_ending)
+MODELS = Benchmark(
+    "language", BITS, 1, margins()["bits_per_character"], lambda table: [*table.model.unique()]
+)
 differences = functools.partial(benchmark.differences, MODELS)
 
 
@@ -64,11 +55,12 @@ def language(results: Results) -> tuple[str, dict[str, str]]:
 def _text(results: Results) -> dict[str, str]:
     """How much text there was, and how the score differs over starts and over blocks of it."""
     (text,) = rows_of(results["language_text"])
-    models, blocks = without_ending(results["language"]), results["language_blocks"]
+    models = results["language"].model.unique()
+    blocks = results["language_blocks"][results["language_blocks"].layout == CHANNELS]
     plain = {"method": "no_noise", "eval_bits": FLOAT}
 
     def both(model):
-        over_seeds = one(results["language"], model=model, metric=BITS.name, **plain)
+        over_seeds = one(MODELS.table(results), model=model, metric=BITS.name, **plain)
         over_blocks = one(blocks, model=model, **plain)
         return f"{MODELS.interval(over_seeds)} over seeds and {MODELS.interval(over_blocks)} over blocks"
 
@@ -125,39 +117,35 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
 def layouts(results: Results) -> tuple[str, dict[str, str]]:
     """A step an output channel, a step a group, and embeddings and head rounded too."""
     table, pairs = MODELS.values(results["language"]), results["language_paired"]
-    widths, models = widths_of(table), without_ending(table)
-    endings = [ending for ending in reversed(LAYOUTS) if {*table.model} & {m + ending for m in models}]
-    others = [model for model in table.model.unique() if parts(model)[1]]
+    widths, models = widths_of(table), table.model.unique()
+    shown = [layout for layout in LAYOUTS if layout in {*table.layout}]
     rows, breaks = [], []
     for model in models:
-        for ending in endings:
-            here = table[table.model == model + ending]
+        breaks.append(len(rows))
+        for layout in shown:
+            here = table[(table.model == model) & (table.layout == layout)]
             first = len(rows)
-            breaks += [first] * (not ending)
             for method in here.method.unique():
                 cells = [
                     MODELS.cell(rows_of(here, method=method, eval_bits=bits))
                     for bits in (FLOAT, *widths)
                 ]
                 lead = [network(model) if len(rows) == breaks[-1] else ""]
-                lead += [LAYOUTS[ending] if len(rows) == first else ""]
+                lead += [LAYOUTS[layout] if len(rows) == first else ""]
                 rows.append([*lead, name(method), *cells])
     header = ["Model", "Steps", "Method", "Float", *map(width, widths)]
     body = tabular(rows, header, "@{}lll" + "r" * (1 + len(widths)) + "@{}", breaks[1:])
 
     def plain(model):
-        shown = []
-        for ending in endings:
-            here = rows_of(table, model=model + ending, method="no_noise", eval_bits=min(widths))
-            shown += [f"{MODELS.interval(row)} {LAYOUTS[ending]}" for row in here]
-        return listed(shown)
+        rows = rows_of(table, model=model, method="no_noise", eval_bits=min(widths))
+        return listed(f"{MODELS.interval(row)} {LAYOUTS[row['layout']]}" for row in rows)
 
-    rounded_too = table[table.model.str.endswith("_everything")].method.unique()
+    rounded_too = table[table.layout == "everything"].method.unique()
     macros = {
         "Group": str(GROUP),
         "Everything": listed(map(name, rounded_too)) or "no method",
         "Plain": on_networks(models, plain),
-        "Pairs": _against_plain(pairs[pairs.model.isin(others)]),
+        "Pairs": _against_plain(pairs[pairs.layout != CHANNELS]),
     }
     return body, {f"LanguageLayouts{key}": value for key, value in macros.items()}
 

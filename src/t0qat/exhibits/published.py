@@ -17,7 +17,7 @@ from t0qat.exhibits.words import (
 )
 from t0qat.pipeline.latex import escape, scientific, tabular, thin
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
-from t0qat.training.methods import METHODS
+from t0qat.training.methods import REGISTRY
 
 
 def _reported(row) -> str:
@@ -31,7 +31,7 @@ def _reported_at(row) -> str:
 def table1(results: Results) -> tuple[str, dict[str, str]]:
     rows = [
         [
-            escape(METHODS[row["method"]].label) if i % len(QUANTITY_LABELS) == 0 else "",
+            escape(REGISTRY[row["method"]].label) if i % len(QUANTITY_LABELS) == 0 else "",
             QUANTITY_LABELS[row["quantity"]],
             _reported(row),
             with_interval(row),
@@ -94,7 +94,7 @@ def integer_grids(results: Results) -> tuple[str, dict[str, str]]:
             full = one(mine[mine.bits == mine.bits.iloc[0]], quantity="full_precision")
             quantized = rows_of(mine, quantity="quantized")
             rows.append(
-                [DATASET_LABELS.get(dataset, escape(dataset)), escape(METHODS[method].label)]
+                [DATASET_LABELS.get(dataset, escape(dataset)), escape(REGISTRY[method].label)]
                 + [plus_minus(row) for row in (full, *quantized)]
             )
     widths = [f"INT{b}" for b in table.bits.unique()]

@@ -23,7 +23,7 @@ from t0qat.exhibits.words import (
 from t0qat.experiments import arms
 from t0qat.pipeline import claims
 from t0qat.pipeline.latex import escape, scientific, tabular
-from t0qat.training.methods import METHODS
+from t0qat.training.methods import REGISTRY
 
 
 def claims_table(results: Results) -> tuple[str, dict[str, str]]:
@@ -134,7 +134,7 @@ def result(results: Results) -> str:
     lines += ["|---|---|---|---|---|"]
     for row in rows_of(results["table1"]):
         cells = [
-            _markdown(METHODS[row["method"]].label),
+            _markdown(REGISTRY[row["method"]].label),
             QUANTITY_LABELS[row["quantity"]],
             _reported(row).replace("--", "–"),
             with_interval(row),

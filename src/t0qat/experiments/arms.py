@@ -4,21 +4,23 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
-from types import CodeType, FunctionType, ModuleType
+from collections.abc import Callable, Collection, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from t0qat.pipeline.parameters import ParameterError
-from t0qat.training import methods
-from t0qat.training.methods import ON_NETWORKS, REGISTRY, Method
+from t0qat.quantization import layers
+from t0qat.training import methods, views
+from t0qat.training.methods import REGISTRY
 from t0qat.training.models import MODELS
+from t0qat.training.views import Method
 
 FLOAT = 32  # bits of weights that are not rounded
 NO_WIDTH = 0  # train_bits of methods that know no bit-width
 LOUD_RATES, LOUD_REPLICATES = 3, 2  # that tune a method which is loud
-KEYS = ["dataset", "model", "method", "train_bits"]
+CHANNELS = "channels"  # the layout in which each output channel has a step of its own
 
 
 def model_label(model: str) -> str:
@@ -41,6 +43,7 @@ class Arm(NamedTuple):
     model: str
     method: str  # a name in methods.REGISTRY
     train_bits: int
+    layout: str = CHANNELS  # a name in language_models.LAYOUTS
 
     @property
     def registered(self) -> Method:
@@ -70,6 +73,9 @@ class Arm(NamedTuple):
         first = methods.named(lambda method: preset(method)[0] is build)[0]
         own = {"dataset": self.dataset, "model": self.model, "method": first, "settings": settings}
         return own | {"learning_rate": learning_rate}
+
+
+KEYS = [*Arm._fields]  # columns that say which arm a row is of
 
 
 def arms(
@@ -111,8 +117,7 @@ def each_known(what: str, names: Sequence[str], known: Collection[str]) -> Seque
 
 def register(name: str, method: Method) -> None:
     """Let this process know a method by this name, in place of one that it knows by it."""
-    part = next((part for part in REGISTRY.maps if name in part), ON_NETWORKS)
-    part[name] = method
+    REGISTRY[name] = method
 
 
 def known(name: str) -> Callable[[], None]:
@@ -134,30 +139,7 @@ def preset(method: Method) -> tuple[Callable, dict[str, Any]]:
     return build.func, dict(zip(names, build.args, strict=False)) | build.keywords
 
 
-def sources(method: Method) -> list[FunctionType | type | ModuleType]:
-    """What this method can reach of the methods room, as far as its cells depend on it.
-
-    Of a function from elsewhere: the methods room, and its own module where it has one.
-    """
+def sources(method: Method) -> list[ModuleType]:
+    """What its training depends on: what all methods share, and the module that holds its function."""
     build, _ = preset(method)
-    if build.__module__ != methods.__name__:
-        return [methods, *([sys.modules[build.__module__]] if is_importable(method) else [])]
-    shared = methods.Method.objective, methods.elementwise, methods.quantized, methods.step_of
-    left, found = [build, *shared], []
-    while left:
-        function = left.pop()
-        if function in found:
-            continue
-        found.append(function)
-        if inspect.isfunction(function):
-            named = map(function.__globals__.get, _names(function.__code__))
-            left += [f for f in named if inspect.isfunction(f) or inspect.isclass(f)]
-            left = [f for f in left if f.__module__ == methods.__name__]
-    return found
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _names(inner)
+    return [views, layers, *([sys.modules[build.__module__]] if is_importable(method) else [])]

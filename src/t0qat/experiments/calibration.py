@@ -10,8 +10,8 @@ import pandas as pd
 
 from t0qat.experiments.published import Losses, table1_paired
 from t0qat.experiments.scale import CODE, column, in_batches, train_at
+from t0qat.experiments.settings import checked
 from t0qat.pipeline import claims, statistics
-from t0qat.pipeline.parameters import checked
 from t0qat.training import linear
 from t0qat.training.constants import REPORTED, XI, XI_SCALING
 
@@ -128,7 +128,7 @@ def setting_verdicts(table: pd.DataFrame, error_rate: float = 0.05) -> pd.DataFr
     Columns target, target_noise, baseline_noise, evaluation_noise, id, verdict, p_holm.
     """
     rows = []
-    for claim in claims.CLAIMS:
+    for claim in claims.declared():
         for test in claim.tests:
             if test.file == "table1_paired":
                 for row in table[table.quantity == test.keys["quantity"]].to_dict("records"):

@@ -14,7 +14,9 @@ from t0qat.pipeline import statistics
 from t0qat.quantization.quantizers import SCALES
 from t0qat.training.methods import REGISTRY
 
+PLACE = ["dataset", "model", "layout"]  # where arms are compared with one another
 OWN = "own"  # the scale rule that a method is judged by, see methods.Method.rule
+SCALE_RULES = (*SCALES, "learned", OWN, "none")  # in results files
 
 
 class Metric(NamedTuple):
@@ -64,15 +66,13 @@ def kept(rows: pd.DataFrame) -> pd.DataFrame:
     difference, paired t-test, Holm over all rows), detectable.
     """
     plain = rows[(rows.method == "no_noise") & (rows.eval_bits == FLOAT)]
-    values = {
-        place: v.set_index("replicate")["value"] for place, v in plain.groupby(["dataset", "model"])
-    }
-    keys = ["dataset", "model", "eval_bits", "scale_rule", "method", "train_bits"]
+    values = {place: v.set_index("replicate")["value"] for place, v in plain.groupby(PLACE)}
+    keys = [*PLACE, "eval_bits", "scale_rule", "method", "train_bits"]
     found = []
     for key, group in rows[rows.eval_bits != FLOAT].groupby(keys, sort=False):
         mine = group.set_index("replicate")["value"]
         names = {"against": "unrounded", "other": "no_noise", "other_bits": NO_WIDTH}
-        difference = _paired(mine, values[key[:2]])
+        difference = _paired(mine, values[key[: len(PLACE)]])
         found.append(dict(zip(keys, key, strict=True)) | names | difference)
     return statistics.corrected(found)
 
@@ -96,7 +96,7 @@ def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> 
     best_baseline: the other arm, not one of those studied, of the least mean loss in tuning.
     """
     found, arm = [], ["method", "train_bits"]
-    place = ["dataset", "model", *measure]
+    place = [*PLACE, *measure]
     lost = known.groupby([*place, *arm], sort=False)["loss"].mean().round(12)
     for where, group in rows.groupby(place, sort=False):
         paired = group.set_index("replicate").sort_index().groupby(arm, sort=False)["value"]

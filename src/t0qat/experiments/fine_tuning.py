@@ -20,27 +20,19 @@ from t0qat.experiments.trained import Trained
 from t0qat.pipeline import grid, places
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import quantizers
+from t0qat.quantization.layers import Weights
 from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import Codes, rounded
 from t0qat.training import constants, corpora, language_models, loop, products, streams
 from t0qat.training.corpora import Corpus, Tokens, windows
-from t0qat.training.methods import REGISTRY, Objective, Weights
+from t0qat.training.language_models import LAYOUTS
+from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
+from t0qat.training.views import Objective
 
 CALIBRATION = 32  # windows of the training part, for roundings that look at inputs
 TOGETHER = 64  # windows a forward pass of evaluation
 WORST = 100.0  # bits a character: as much as counts, and what a loss that is no number counts as
-GROUPS = "_groups"  # ends the name of a model whose blocks share a step in groups, not in channels
-EVERYTHING = "_everything"  # ends the name of a model whose embeddings and head are rounded too
-
-
-def layout(model: str) -> tuple[str, dict[str, Any]]:
-    """The model's name without its ending, and what the ending asks of language_models.laid_out."""
-    if model.endswith(GROUPS):
-        return model.removesuffix(GROUPS), {"group": language_models.GROUP}
-    if model.endswith(EVERYTHING):
-        return model.removesuffix(EVERYTHING), {"everything": True}
-    return model, {}
 
 
 class Setting(NamedTuple):
@@ -164,20 +156,20 @@ def pretrain(
     return language_models.packed(start.net)
 
 
-def begun(corpus: str, model: str, start: str, context: int, part: str, replicate: int, seed: int,
-          device: str) -> Setting:  # fmt: skip
+def begun(corpus: str, model: str, layout: str, start: str, context: int, part: str, replicate: int,
+          seed: int, device: str) -> Setting:  # fmt: skip
     """What fine-tuning begins with, laid out. start: what `pretrain` gave; "" for a checkpoint."""
-    name, shape = layout(model)
-    found = setting(corpus, name, context, part, replicate, seed, device)
-    if name in language_models.SMALL:
+    found = setting(corpus, model, context, part, replicate, seed, device)
+    if model in language_models.SMALL:
         language_models.unpacked(start, found.net)
-    return found._replace(net=language_models.laid_out(found.net, **shape))
+    return found._replace(net=language_models.laid_out(found.net, **LAYOUTS[layout]))
 
 
 def fit(
     *,
     corpus: str,
     model: str,
+    layout: str,
     start: str,
     context: int,
     method: str,
@@ -192,7 +184,7 @@ def fit(
     device: str,
 ) -> Weights:
     """A training of the grid. start: as in `begun`. settings: all that the method takes."""
-    found = begun(corpus, model, start, context, part, replicate, seed, device)
+    found = begun(corpus, model, layout, start, context, part, replicate, seed, device)
     registered = REGISTRY[method]
     objective = registered._replace(build=preset(registered)[0]).objective(**settings)
     extra = learn(
@@ -216,6 +208,7 @@ def opened(
     *,
     corpus: str,
     model: str,
+    layout: str,
     start: str,
     context: int,
     method: str,
@@ -233,7 +226,7 @@ def opened(
     with a third number: bits_per_character of each block, with its number; and perplexity (of a token)
     of the whole, with -1. The loss is the mean over blocks of bits per character.
     """
-    found = begun(corpus, model, start, context, part, replicate, seed, device)
+    found = begun(corpus, model, layout, start, context, part, replicate, seed, device)
     extra = trained.unpacked(weights, found.net)
     found.net.eval()
     calibration = windows(found.training, context, context, "the training part")[:CALIBRATION, :-1]
@@ -361,10 +354,9 @@ def train(
     the training, so that a cell runs anywhere by itself, and again where what it starts from has
     changed. Weights of the test part are kept, where what they depend on can be seen.
     """
-    name, _ = layout(arm.model)
-    own = arm.training(learning_rate, strength)
+    own = arm.training(learning_rate, strength) | {"layout": arm.layout}
     own["corpus"] = own.pop("dataset")
-    own |= {"start": starts.get((name, shared["replicate"]), "")}
+    own |= {"start": starts.get((arm.model, shared["replicate"]), "")}
     kept = shared["part"] == "test" and is_importable(arm.registered)
-    code = (*CODE, *sources(arm.registered), *_files(arm.dataset, name))
+    code = (*CODE, *sources(arm.registered), *_files(arm.dataset, arm.model))
     return grid.Training(fit, shared | own, code, known(own["method"]), kept, opened)

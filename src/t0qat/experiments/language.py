@@ -17,22 +17,18 @@ import pandas as pd
 import torch
 
 from t0qat.experiments import fine_tuning, trained
-from t0qat.experiments.arms import KEYS, NO_WIDTH, Arm, each_known
+from t0qat.experiments.arms import CHANNELS, KEYS, NO_WIDTH, Arm, each_known
 from t0qat.experiments.benchmark import NUMBERS, Jobs, files, measured, tuned
 from t0qat.experiments.benchmark import Run as Measured
 from t0qat.experiments.compare import Metric
-from t0qat.experiments.fine_tuning import EVERYTHING, GROUPS, layout, numbered, pretraining_cell
+from t0qat.experiments.fine_tuning import numbered, pretraining_cell
+from t0qat.experiments.settings import checked
 from t0qat.experiments.tuning import FIRST, Setting, rivals_of
 from t0qat.pipeline import grid, statistics
-from t0qat.pipeline.parameters import ParameterError, checked
+from t0qat.pipeline.parameters import ParameterError
 from t0qat.training import corpora, language_models
-from t0qat.training.methods import REGISTRY
+from t0qat.training.methods import REGISTRY, named
 
-METHODS = ("no_noise", "t0_qat", "t0_qat_tuned", "xi_alone", "gptq", "ste", "lsq")
-METHODS += ("matched_noise", "random_bits")
-# What other layouts are tried on, for comparison: steps a group of weights; embeddings and head too.
-ON_GROUPS = ("no_noise", "t0_qat_tuned", "gptq", "ste", "lsq")
-ON_EVERYTHING = ("no_noise", "t0_qat", "ste")
 METRIC = Metric("bits_per_character", less_is_better=True)
 
 
@@ -52,7 +48,7 @@ class Plan(NamedTuple):
     """The cells of a benchmark, as far as they are known before it starts."""
 
     jobs: Jobs  # from starts that are not there yet
-    variants: dict[Arm, Arm]  # arm of another layout -> the arm whose setting it takes
+    laid_out: list[Arm]  # arms of other layouts, which take the settings of those in channels
     pretraining: dict[str, Any]  # arguments of every pretraining
     tuning_starts: int
 
@@ -88,7 +84,8 @@ def plan(
     replicates: int,
     corpus: str = corpora.DEFAULT,
     models: Sequence[str] = ("small_gpt2", "small_llama"),
-    variants: Sequence[str] = ("groups", "everything"),
+    groups: Sequence[str] = ("t0_qat_tuned", "gptq", "ste", "lsq"),
+    everything: Sequence[str] = ("t0_qat", "ste"),
     methods: Sequence[str] | str = "all",
     bits: Sequence[int] = (8, 4, 3, 2),
     trained_bits: Sequence[int] = (4, 3, 2),
@@ -111,8 +108,10 @@ def plan(
 ) -> Plan:
     """What `benchmark` with these parameters will train. Raises ParameterError, one line.
 
-    methods: "all", or names from METHODS; plain fine-tuning is always run. bits: that models
-    are read at; trained_bits: those that methods of one bit-width train for. trainings: that tune an
+    methods: "all", or names of those that run on text; plain fine-tuning is always run. groups: those
+    that are also run with a step for each group of language_models.GROUP weights; everything: those with
+    embeddings and head rounded too; both with plain fine-tuning if there are any. bits: that models are
+    read at; trained_bits: those that methods of one bit-width train for. trainings: that tune an
     arm, from so many tuning_starts.
     """
     if not {*bits} <= {*range(2, 9)}:
@@ -122,15 +121,17 @@ def plan(
     text = corpora.load(corpus)
     for name in models:
         _try(text, name, context, blocks)
-    endings = [f"_{word}" for word in variants]
-    wanted = {"no_noise", *(METHODS if methods == "all" else each_known("methods", methods, METHODS))}
-    every = [method for method in METHODS if method in wanted]
-    run = {
-        GROUPS: [method for method in every if method in ON_GROUPS],
-        EVERYTHING: [method for method in every if method in ON_EVERYTHING],
-    }
+    known = named(lambda method: method.text)
+    wanted = {"no_noise", *(known if methods == "all" else each_known("methods", methods, known))}
+    every = [method for method in known if method in wanted]
     arms = [arm for name in models for arm in _arms(corpus, name, every, trained_bits)]
-    others = [arm for n in models for e in endings for arm in _arms(corpus, n + e, run[e], trained_bits)]
+    others = [
+        arm._replace(layout=layout)
+        for name in models
+        for layout, some in (("groups", groups), ("everything", everything))
+        if some
+        for arm in _arms(corpus, name, _these(layout, some, every), trained_bits)
+    ]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     both = {"context": context, "schedule": schedule, "seed": seed, "device": device}
@@ -141,8 +142,13 @@ def plan(
     judged = {"blocks": blocks, "block_windows": block_windows}
     tested = dict.fromkeys([*arms, *others], replicates)
     jobs = Jobs(rivals, fine_tuning.train, shared, tuple(bits), tested, (), judged)
-    variants = {arm: arm._replace(model=layout(arm.model)[0]) for arm in others}
-    return Plan(jobs, variants, pretraining, tuning_starts)
+    return Plan(jobs, others, pretraining, tuning_starts)
+
+
+def _these(layout: str, some: Sequence[str], every: list[str]) -> list[str]:
+    """Plain fine-tuning and those that the run has of these, which are methods that run on text."""
+    wanted = {"no_noise", *each_known(layout, some, named(lambda method: method.text))}
+    return [method for method in every if method in wanted]
 
 
 def _arms(corpus: str, model: str, names: list[str], widths: Sequence[int]) -> list[Arm]:
@@ -170,14 +176,18 @@ def benchmark(**parameters) -> Run:
     planned = plan(**parameters)
     jobs = planned.begun()
     tuning, losses, chosen = tuned(jobs)
-    settings = chosen | {arm: chosen[base] for arm, base in planned.variants.items()}
+    settings = chosen | {arm: chosen[_in_channels(arm)] for arm in planned.laid_out}
     numbers = *NUMBERS, "block"
     test = measured(jobs.tests(settings), "models", numbers).fillna({"block": -1})
     lost = [losses]
-    for arm, base in planned.variants.items():
-        mine = (losses[KEYS] == list(base)).all(axis=1)
-        lost.append(losses[mine].assign(model=arm.model))
+    for arm in planned.laid_out:
+        mine = (losses[KEYS] == list(_in_channels(arm))).all(axis=1)
+        lost.append(losses[mine].assign(layout=arm.layout))
     return Run(tuning, pd.concat(lost), test, written(jobs, chosen), text_of(jobs))
+
+
+def _in_channels(arm: Arm) -> Arm:
+    return arm._replace(layout=CHANNELS)
 
 
 def text_of(jobs: Jobs) -> pd.DataFrame:

@@ -22,20 +22,21 @@ from t0qat.experiments import language, trained, tuning, vision
 from t0qat.experiments.arms import each_known
 from t0qat.experiments.benchmark import Jobs, tuned
 from t0qat.experiments.published import Cell
+from t0qat.experiments.settings import checked
 from t0qat.pipeline import grid, pin, statistics
-from t0qat.pipeline.parameters import checked
 from t0qat.quantization import quantizers
+from t0qat.quantization.layers import quantized
 from t0qat.quantization.quantizers import CODES, SCALES, Grid, quantize
 from t0qat.quantization.rounding import rounded
 from t0qat.training import constants, corpora, linear, methods, streams, tasks
 from t0qat.training.constants import XI, XI_SCALING
 from t0qat.training.language_models import SMALL
-from t0qat.training.methods import View
 from t0qat.training.models import MODELS
 from t0qat.training.tasks import TASKS
+from t0qat.training.views import View
 
 # What the cells of this module's grid depend on.
-CODE = sys.modules[__name__], constants, linear, methods, quantizers, streams, tasks
+CODE = sys.modules[__name__], constants, linear, *methods.CODE, quantizers, streams, tasks
 BITS = range(1, 17)
 CURVES = {  # (range, scale) -> its grids, bits rising
     (r, s): [Grid(b, r, s) for b in BITS if (r, b) != ("narrow", 1)] for r in CODES for s in SCALES
@@ -82,7 +83,12 @@ METRICS |= dict.fromkeys(TEXT_READERS.values(), "Bits per character")
 
 def asked() -> list[str]:
     """Methods of networks that are asked: those of the linear layer, and forms of the one studied."""
-    return [m for m in methods.named() if m in methods.NAMED or methods.REGISTRY[m].studied]
+    return [*methods.named(lambda method: method.layer or method.studied)]
+
+
+def on_layer() -> list[str]:
+    """Those of the linear layer that are asked: tuning belongs to networks."""
+    return [name for name in asked() if not methods.REGISTRY[name].strength]
 
 
 class Measured(NamedTuple):
@@ -117,7 +123,7 @@ def every_grid(network: trained.Trained, *, method: str, **judged: int) -> list[
 
     One row for each grid of CURVES, in its order; each is what Measured has of one replicate.
     """
-    weights = methods.quantized(dict(network.net.named_parameters()))
+    weights = quantized(dict(network.net.named_parameters()))
     full, found = network.loss(network.net, **judged), []
     for on in GRIDS:
         codes = {name: quantize(w.detach().flatten(1), on) for name, w in weights.items()}
@@ -188,9 +194,9 @@ def plans(settings: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
             epochs=settings["network_epochs"], **shared,
         )  # fmt: skip
     if models := [name for name in names if name in TEXT_READERS]:
-        others = [method for method in others if method in language.METHODS]
+        others = [method for method in others if methods.REGISTRY[method].text]
         texts = language.plan(
-            models=models, variants=[], methods=others, replicates=few,
+            models=models, groups=[], everything=[], methods=others, replicates=few,
             pretraining_steps=settings["pretraining_steps"], steps=settings["steps"], **shared,
         )  # fmt: skip
     return images, texts
@@ -252,8 +258,7 @@ def _networks(jobs: Jobs) -> dict[Cell, Measured]:
 def _batch(dataset: str, first: int, stop: int, settings: dict) -> list[list]:
     """What measure_batch says of replicates first ... stop - 1, with every method and variant."""
     noises = {name: settings[name] for name in ("xi_scaling", "baseline_noise")}
-    views = methods.build(**noises)
-    views |= {name: variant.build() for name, variant in methods.VARIANTS.items()}
+    views = {name: methods.REGISTRY[name].build() for name in on_layer()} | methods.build(**noises)
     measured = measure_batch(dataset, range(first, stop), views, settings)
     return [
         [*cell[:2], vars(cell.grid), [part.tolist() for part in parts]]

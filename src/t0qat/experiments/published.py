@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from t0qat.experiments.settings import checked
 from t0qat.pipeline import pin, statistics
-from t0qat.pipeline.parameters import checked
 from t0qat.quantization.quantizers import CODES, SCALES, Grid, fake_quantize
 from t0qat.training import linear, methods
 from t0qat.training.constants import REPORTED, REPORTED_REDUCTION, XI_SCALING, reported_evaluation_noise

@@ -17,17 +17,17 @@ from torch import Tensor
 
 from t0qat.experiments import published
 from t0qat.experiments.published import AVERAGED, QUANTITIES, Losses, all_grids, disturbed, rounded
+from t0qat.experiments.settings import checked
 from t0qat.pipeline import grid, statistics
-from t0qat.pipeline.parameters import checked
 from t0qat.quantization import quantizers
 from t0qat.quantization.quantizers import Grid, absmax_scale
 from t0qat.training import constants as physics
 from t0qat.training import linear, methods, streams, tasks
 from t0qat.training.constants import CONSTANTS, XI, XI_SCALING, reported_evaluation_noise
 from t0qat.training.linear import Moments
-from t0qat.training.methods import additive_noise
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS, held_out_quarter
+from t0qat.training.views import additive_noise
 
 SCALINGS = {"published": XI_SCALING, "xi_alone": 1.0}  # those with a name
 FACTORS = (0.5, 2.0)  # their neighbours
@@ -39,7 +39,7 @@ TESTED = ("quantized", "full_precision")  # losses whose best scaling is sought
 ARMS = ("published", "xi_alone", "tuned", "matched", "plain")
 
 # What the cells of this module's grids depend on.
-CODE = sys.modules[__name__], published, linear, methods, physics, quantizers, streams, tasks
+CODE = sys.modules[__name__], published, linear, *methods.CODE, physics, quantizers, streams, tasks
 
 
 def in_batches(

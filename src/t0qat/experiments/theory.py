@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.functional import cross_entropy, mse_loss
 
+from t0qat.experiments.settings import checked
 from t0qat.pipeline import grid, pin, statistics
-from t0qat.pipeline.parameters import checked
-from t0qat.training import constants, linear, loop, methods, models, streams, tasks
+from t0qat.quantization.layers import Weights
+from t0qat.training import constants, linear, loop, methods, models, streams, tasks, views
 from t0qat.training.constants import REPORTED_REDUCTION, XI, XI_SCALING
-from t0qat.training.methods import View
 from t0qat.training.streams import stream
 from t0qat.training.tasks import Data, digits, synthetic
+from t0qat.training.views import View
 
 TARGETS = ("sum", "normal")
 PAIRS = (("standard_qat", "t0_qat"), ("standard_qat", "standard_qat"), ("t0_qat", "t0_qat"))
@@ -34,7 +35,7 @@ REDUCTIONS = (*(k / 4 for k in range(-8, 11) if k != 2), REPORTED_REDUCTION)
 
 
 # What the cells of this module's grids depend on.
-CODE = sys.modules[__name__], constants, linear, methods, models, statistics, streams, tasks, loop
+CODE = sys.modules[__name__], constants, linear, *methods.CODE, models, statistics, streams, tasks, loop
 
 
 class Drop(NamedTuple):
@@ -126,12 +127,12 @@ def exact_laws(
     draws: target, noise_scale, method, other, reduction, exact, estimate, ci_low, ci_high, n, z. z is
     the distance in standard errors; for chances, that with the p-value of the exact binomial test.
     """
-    views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
+    built = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
     cells = []
     for target in TARGETS:
         runs = linear.runs("synthetic", range(1), seed, target=target, target_noise=target_noise)
         weights, noise = {"initial": runs.start}, runs.noise(epochs)
-        for name, view in views.items():
+        for name, view in built.items():
             weights[name] = linear.train(runs.train, runs.start, view, noise, learning_rate)
         task = {"target": target, "target_noise": target_noise, "seed": seed, "draws": draws}
         task["weights"] = {name: v[:, 0].tolist() for name, v in weights.items()}
@@ -297,9 +298,9 @@ def _shaken_networks(
         target = target[:, None]
     nets = Several(network.start(stream("initialization", replicate, seed)) for _ in scales)
     before = _norm(nets[0])
-    draw = methods.noise_from(stream("training_noise", replicate, seed))
+    draw = views.noise_from(stream("training_noise", replicate, seed))
 
-    def value(loss: methods.Loss, weights: methods.Weights, _) -> Tensor:
+    def value(loss: views.Loss, weights: Weights, _) -> Tensor:
         noise = {key: draw(p) for key, p in nets[0].named_parameters()}
         return loss(
             {
@@ -313,7 +314,7 @@ def _shaken_networks(
         nets,
         inputs,
         target,
-        methods.Objective(value),
+        views.Objective(value),
         draw,
         epochs=epochs,
         learning_rate=learning_rate,

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from t0qat.experiments.arms import FLOAT, is_importable, known
 from t0qat.pipeline import grid
-from t0qat.quantization import gptq, quantizers, rounding
+from t0qat.quantization import gptq, layers, quantizers, rounding
+from t0qat.quantization.layers import Weights, quantized
 from t0qat.quantization.quantizers import SCALES, Grid
 from t0qat.quantization.rounding import ROUNDINGS, Codes, rounded
-from t0qat.training import methods
-from t0qat.training.methods import REGISTRY, Method, Weights
+from t0qat.training.methods import REGISTRY
+from t0qat.training.views import Method
 
 LARGEST = torch.finfo(torch.float32).max
 
@@ -72,7 +73,7 @@ def at_widths(trained: Trained, *, method: str, widths: list[int], **judged: int
     judged: what Trained.scores takes. Metrics: those of Trained.scores; and weight_norm, the 2-norm of
     all quantized weights, at most LARGEST, and gradients, as of Trained.
     """
-    weights = methods.quantized(dict(trained.net.named_parameters())).values()
+    weights = quantized(dict(trained.net.named_parameters())).values()
     norm = torch.cat([w.detach().flatten() for w in weights]).norm().nan_to_num(LARGEST, LARGEST)
     unrounded = [*trained.scores(trained.net, None, None, **judged)]
     unrounded += [["weight_norm", norm.item()], ["gradients", trained.gradients]]
@@ -108,7 +109,7 @@ def asked(
     code: modules that the question depends on beside this one. What the function of a notebook or script
     depends on cannot be seen, so what its networks are asked is not kept.
     """
-    every = (sys.modules[__name__], quantizers, rounding, methods.quantized, methods.step_of, *code)
+    every = (sys.modules[__name__], quantizers, rounding, layers, *code)
     every += (gptq,) if REGISTRY[method].rounding == "gptq" else ()
     own = {"method": method} | arguments
     kept = is_importable(REGISTRY[method])

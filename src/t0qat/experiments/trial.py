@@ -17,10 +17,11 @@ from t0qat.experiments.arms import Arm, is_importable, known, preset, sources
 from t0qat.experiments.trained import Trained
 from t0qat.pipeline import grid
 from t0qat.quantization import export, quantizers
+from t0qat.quantization.layers import Weights
 from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import Codes
 from t0qat.training import constants, images, loop, models, streams, tasks
-from t0qat.training.methods import REGISTRY, Weights
+from t0qat.training.methods import REGISTRY
 from t0qat.training.models import MODELS
 from t0qat.training.streams import stream
 

@@ -17,8 +17,9 @@ from t0qat.experiments import trial
 from t0qat.experiments.arms import arms
 from t0qat.experiments.benchmark import Jobs, Run, files, measured, tuned
 from t0qat.experiments.compare import Metric
+from t0qat.experiments.settings import checked
 from t0qat.experiments.tuning import rivals_of
-from t0qat.pipeline.parameters import ParameterError, checked
+from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import export
 from t0qat.training import images
 

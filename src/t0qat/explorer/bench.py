@@ -30,15 +30,17 @@ from t0qat.experiments import fine_tuning, language, vision
 from t0qat.experiments.arms import FLOAT
 from t0qat.experiments.benchmark import Jobs
 from t0qat.pipeline import costs, grid, notebooks, pin, places
+from t0qat.pipeline.paper import Paper
 from t0qat.quantization import export
 from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import nearest
 from t0qat.training import language_models, linear, loop, tasks
 from t0qat.training.constants import FEATURES, SAMPLES, XI, XI_SCALING, reported_evaluation_noise
-from t0qat.training.methods import REGISTRY, additive_noise
+from t0qat.training.methods import REGISTRY
 from t0qat.training.models import small_cnn
 from t0qat.training.streams import stream
 from t0qat.training.tasks import synthetic
+from t0qat.training.views import additive_noise
 
 ROUNDS = 5
 LOOPS = 3  # runs of the paper's loop a round
@@ -46,10 +48,10 @@ SCALES = [XI * XI_SCALING * i / 40 for i in range(40)]
 REPLICATES = range(linear.CHUNK)
 EPOCHS = 300
 GRID_ROUNDS = 3
-NETWORKS = {"replicates": 2, "few_replicates": 2, "models": "small_cnn, deep_cnn", "few_models": ""}
-NETWORKS |= {"methods": "t0_qat, random_bits", "device": "cpu"}
-LANGUAGE = {"replicates": 2, "tuning_starts": 1, "variants": "", "methods": "t0_qat, random_bits"}
-LANGUAGE |= {"pretraining_steps": 1, "device": "cpu"}
+NETWORKS = {"replicates": 2, "few_replicates": 2, "models": ["small_cnn", "deep_cnn"], "few_models": []}
+NETWORKS |= {"methods": ["t0_qat", "random_bits"], "device": "cpu"}
+LANGUAGE = {"replicates": 2, "tuning_starts": 1, "groups": [], "everything": []}
+LANGUAGE |= {"methods": ["t0_qat", "random_bits"], "pretraining_steps": 1, "device": "cpu"}
 BATCH = 64  # images a training step
 FORWARDS = 20  # of each timed model
 
@@ -260,15 +262,15 @@ def pin_costs() -> pd.Series:
     return pd.DataFrame(rounds).median()
 
 
-def core_minutes(home: Path = places.ROOT) -> pd.Series:
+def core_minutes(paper: Paper, home: Path = places.ROOT) -> pd.Series:
     """Of each notebook, by the record below home; NaN of one that is not in it."""
     record = costs.read(home)
     return pd.Series({name: cost.core_seconds / 60 for name, cost in record.items()}).reindex(
-        [notebook.name for notebook in notebooks.load()]
+        [notebook.name for notebook in notebooks.load(paper)]
     )
 
 
-def main() -> None:
+def main(paper: Paper) -> None:
     """Print each round and four tables, then the ratios in one line."""
     unique, shared, fraction = against_papers_loop()
     torch.set_num_threads(joblib.cpu_count())  # torch's default where no pin holds it to one
@@ -283,6 +285,6 @@ def main() -> None:
     )
     print(pinned.to_string(float_format="%.2f"))
     print(f"\nCore-minutes of each notebook, by {costs.RECORD}:")
-    print(core_minutes().to_string(float_format="%.1f", na_rep="–"))
+    print(core_minutes(paper).to_string(float_format="%.1f", na_rep="–"))
     faster = f"vision={vision_faster:.2f} language={language_faster:.2f} pin={pinned.max():.2f}"
     print(f"\nbench: unique={unique:.0f} shared={shared:.0f} floor={fraction:.2f} {faster}")

@@ -19,13 +19,15 @@ from torch.nn.functional import cross_entropy
 from t0qat.experiments import published
 from t0qat.experiments.published import Losses
 from t0qat.pipeline import pin
+from t0qat.quantization.layers import quantized
 from t0qat.quantization.quantizers import CODES, Grid, fake_quantize, quantize
 from t0qat.training import linear, loop
 from t0qat.training.constants import CONSTANTS, XI, reported_evaluation_noise
-from t0qat.training.methods import METHODS, Method, quantized
+from t0qat.training.methods import on_layer
 from t0qat.training.models import MODELS
 from t0qat.training.streams import stream
 from t0qat.training.tasks import digits
+from t0qat.training.views import Method
 
 BLOCK = 500  # replicates a step
 NETWORKS = 4  # of each method
@@ -160,7 +162,7 @@ def published(setting: Setting) -> Generator[tuple[int, int], None, Linear]:
     blocks = list(linear.chunks(setting.replicates, largest=BLOCK))
     for block in blocks:
         where = setting.dataset, setting.target, block.start, block.stop
-        for name, method in METHODS.items():
+        for name, method in on_layer().items():
             test = _runs(*where).test
             v = _trained(method, setting.strengths(method), *where)
             _, shift = _draws(len(v), block.start, block.stop)
@@ -169,7 +171,7 @@ def published(setting: Setting) -> Generator[tuple[int, int], None, Linear]:
             if block.start == 0:
                 rounded[name] = _rounded(test, v, setting.grid)
             done += 1
-            yield done, len(blocks) * len(METHODS)
+            yield done, len(blocks) * len(on_layer())
     return Linear(setting, {name: published.joined(each) for name, each in parts.items()}, rounded)
 
 
@@ -210,12 +212,12 @@ def _shares_right(method: Method, strengths: tuple, replicate: int, grids: tuple
 
 def networks(setting: Setting, number: int = NETWORKS) -> Generator[tuple[int, int], None, Networks]:
     """Networks with one hidden layer that read the digits, on the grids of every width."""
-    rows = {name: [] for name in METHODS}
+    rows = {name: [] for name in on_layer()}
     for replicate in range(number):
-        for i, (name, method) in enumerate(METHODS.items()):
+        for i, (name, method) in enumerate(on_layer().items()):
             strengths = setting.strengths(method)
             rows[name].append(_shares_right(method, strengths, replicate, tuple(setting.grids())))
-            yield replicate * len(METHODS) + i + 1, number * len(METHODS)
+            yield replicate * len(on_layer()) + i + 1, number * len(on_layer())
     shares = {name: np.array(row) for name, row in rows.items()}
     return Networks(
         setting,

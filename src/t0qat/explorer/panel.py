@@ -20,13 +20,15 @@ from matplotlib.figure import Figure
 from t0qat.exhibits.figures import FONT
 from t0qat.experiments.published import QUANTITIES
 from t0qat.experiments.scale import scalings
+from t0qat.experiments.settings import RULES
 from t0qat.explorer import measure, pictures, settings, words
 from t0qat.explorer.measure import BITS, Setting, fits
 from t0qat.pipeline import places, results
-from t0qat.pipeline.parameters import ParameterError, choices, limits
+from t0qat.pipeline.paper import Paper
+from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization.quantizers import CODES, SCALES
 from t0qat.training.constants import CONSTANTS, XI, XI_SCALING, reported_evaluation_noise
-from t0qat.training.tasks import TASKS
+from t0qat.training.tasks import TARGETS, TASKS
 
 STATIC = "T0QAT_STATIC"  # set where no front end is live: `make outputs` keeps a picture, no widgets
 NOISES = [round(0.05 * i, 2) for i in range(41)]  # 0 to 2, in units of the weights
@@ -58,9 +60,9 @@ PICTURES = {
 }
 
 
-def presets() -> dict[str, tuple[str, dict[str, Any], str]]:
+def presets(paper: Paper) -> dict[str, tuple[str, dict[str, Any], str]]:
     """Name -> label, what it sets beside the published experiment, and what it means."""
-    best = results.read("scale_best").set_index("quantity").estimate["quantized"]
+    best = results.read(paper, "scale_best").set_index("quantity").estimate["quantized"]
     baseline = Setting().baseline_noise
     return {
         "as-published": ("As published", {}, f"xi times {XI_SCALING:g}"),
@@ -78,9 +80,9 @@ def presets() -> dict[str, tuple[str, dict[str, Any], str]]:
     }
 
 
-def show() -> "Explorer":
+def show(paper: Paper) -> "Explorer":
     """Make the explorer, show it, and return it."""
-    explorer = Explorer()
+    explorer = Explorer(paper)
     display(explorer)
     return explorer
 
@@ -100,8 +102,8 @@ class Explorer:
     what the pictures show. task: the asyncio task that worked last, or None.
     """
 
-    def __init__(self):
-        self.presets = presets()
+    def __init__(self, paper: Paper):
+        self.paper, self.presets = paper, presets(paper)
         self.task = None
         self._held = False
         self.controls = self._controls()
@@ -167,7 +169,7 @@ class Explorer:
         noises = [(f"{v:g}", v) for v in NOISES] + [("reported", "reported")]
         noises.sort(key=lambda pair: reported if pair[1] == "reported" else pair[1])
         constants = {"ξ" if name == "xi" else name.replace("_", " "): name for name in CONSTANTS}
-        least, most = limits("replicates")
+        least, most = RULES["replicates"].limits
         options = {
             "constant": (
                 widgets.Dropdown,
@@ -179,7 +181,7 @@ class Explorer:
             "bits": (widgets.SelectionSlider, _widths(start.grid_range)),
             "grid_range": (widgets.Dropdown, _ranges(start.bits)),
             "grid_scale": (widgets.Dropdown, list(SCALES)),
-            "target": (widgets.Dropdown, choices("target")),
+            "target": (widgets.Dropdown, list(TARGETS)),
             "dataset": (widgets.Dropdown, list(TASKS)),
             "replicates": (
                 widgets.SelectionSlider,
@@ -201,7 +203,7 @@ class Explorer:
         return made
 
     def _possible_scalings(self, constant: str) -> list[tuple[str, float]]:
-        least, most = limits("xi_scaling")
+        least, most = RULES["xi_scaling"].limits
         factor = CONSTANTS[constant] / XI
         return [(f"{v:.6g}", v) for v in self._scalings if least <= factor * v <= most]
 
@@ -390,7 +392,7 @@ class Explorer:
     def write(self) -> None:
         """Write the controls' setting as a parameters file, and say how to run it."""
         try:
-            path, notes = settings.write(self.wanted, self.name.value)
+            path, notes = settings.write(self.paper, self.wanted, self.name.value)
         except ParameterError as error:
             self.written.value = escape(str(error))
         except OSError as error:

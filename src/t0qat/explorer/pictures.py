@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentForma
 from t0qat.exhibits.figures import density, style
 from t0qat.explorer.measure import BITS, Linear, Networks
 from t0qat.training.constants import REPORTED
-from t0qat.training.methods import METHODS
+from t0qat.training.methods import REGISTRY, on_layer
 
 SHOWN = 1000  # runs drawn as points, at most
 LINES = 64  # codes of a grid drawn as lines, at most
@@ -87,7 +87,7 @@ class Drops(Picture):
     def __init__(self, axes: Axes):
         axes.set(xlabel="Drop: loss added by the disturbance", yticks=[], ylim=(0, 1.1))
         axes.set_ylabel("Density of runs, peak = 1")
-        self.curves = {m: axes.plot([], [], label=METHODS[m].label, **_line(m))[0] for m in METHODS}
+        self.curves = {m: axes.plot([], [], label=REGISTRY[m].label, **_line(m))[0] for m in on_layer()}
         self.reported = {
             m: axes.plot([], [], color=style(m)["color"], marker="v", markersize=8, clip_on=False)[0]
             for m in REPORTED
@@ -124,11 +124,11 @@ class BeforeAfter(Picture):
             axis.set_minor_locator(NullLocator())  # each tick takes time to draw
         axes.axline((1, 1), (2, 2), color="0.6", linewidth=0.8, label="No drop")
         self.points, self.means = {}, {}
-        for m in METHODS:
+        for m in on_layer():
             look = _points(m)
             (self.points[m],) = axes.plot([], [], markersize=2.5, alpha=0.35, mew=0, **look)
             edge = {"markeredgecolor": "white", "markersize": 9, "zorder": 3}
-            (self.means[m],) = axes.plot([], [], label=METHODS[m].label, **edge, **look)
+            (self.means[m],) = axes.plot([], [], label=REGISTRY[m].label, **edge, **look)
         axes.legend(title="Means", loc="lower right", framealpha=1, edgecolor="none")
         super().__init__(axes, [*self.points.values(), *self.means.values()])
 
@@ -157,8 +157,8 @@ class Accuracy(Picture):
         axes.annotate("guessing", (self.FLOAT, 0.03), fontsize=7, color="0.35", ha="right")
         self.chosen = axes.axvline(0, color="0.85", linewidth=9, zorder=0)
         self.lines, self.whiskers = {}, {}
-        for m in METHODS:
-            (self.lines[m],) = axes.plot([], [], label=METHODS[m].label, markersize=4, **style(m))
+        for m in on_layer():
+            (self.lines[m],) = axes.plot([], [], label=REGISTRY[m].label, markersize=4, **style(m))
             self.whiskers[m] = axes.add_collection(LineCollection([], colors=style(m)["color"]))
         axes.legend(frameon=False, loc="center right")
         super().__init__(axes, [*self.lines.values(), *self.whiskers.values()])
@@ -189,7 +189,7 @@ class OnGrid(Picture):
             look = _points(m)
             self.moves[m] = axes.add_collection(LineCollection([], colors=look["color"], zorder=1))
             (self.before[m],) = axes.plot([], [], markerfacecolor="white", markersize=5, **look)
-            (self.after[m],) = axes.plot([], [], label=METHODS[m].label, markersize=5, **look)
+            (self.after[m],) = axes.plot([], [], label=REGISTRY[m].label, markersize=5, **look)
         axes.legend(loc="lower left", framealpha=1, edgecolor="none")
         parts = self.moves, self.before, self.after
         super().__init__(axes, [artist for part in parts for artist in part.values()])

@@ -6,18 +6,19 @@ from pathlib import Path
 
 from t0qat.explorer.measure import Setting
 from t0qat.pipeline import notebooks, places
+from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.parameters import ParameterError
 
 EVERYWHERE = "xi_scaling", "baseline_noise", "evaluation_noise", "target", "grid_range", "grid_scale"
 
 
-def content(setting: Setting) -> tuple[str, list[str]]:
+def content(paper: Paper, setting: Setting) -> tuple[str, list[str]]:
     """The file's text, and what of the setting no file can say, in words; raises ParameterError.
 
     `replicates` and `bits` go to the notebooks of the linear experiment alone: elsewhere the same names
     stand for much longer work. Their lists of widths get the chosen one where it is missing.
     """
-    every = notebooks.load()
+    every = notebooks.load(paper)
     values = {name: getattr(setting, name) for name in EVERYWHERE}
     own = {}
     for notebook in every:
@@ -28,7 +29,7 @@ def content(setting: Setting) -> tuple[str, list[str]]:
                 own[notebook.name]["bits"] = sorted({*usual, setting.bits}, reverse=True)
     for notebook in every:
         everywhere = {name: value for name, value in values.items() if name in notebook.defaults}
-        notebook.parameters("paper", everywhere | own.get(notebook.name, {}))
+        notebook.checked(paper, "paper", everywhere | own.get(notebook.name, {}))
     lines = _lines(values)
     for name, mine in own.items():
         lines += ["", f"[{name}]", *_lines(mine)]
@@ -42,11 +43,11 @@ def _lines(values: dict) -> list[str]:
     return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
 
 
-def write(setting: Setting, name: str) -> tuple[Path, list[str]]:
+def write(paper: Paper, setting: Setting, name: str) -> tuple[Path, list[str]]:
     """Write build/explore/<name>.toml; returns its path and the notes of `content`."""
     if not re.fullmatch(r"\w[\w. -]*", name):
         raise ParameterError(f"name = {name!r}: allowed are letters, digits, spaces, and . _ -")
-    text, notes = content(setting)
+    text, notes = content(paper, setting)
     path = places.BUILD / "explore" / f"{name.removesuffix('.toml')}.toml"
     places.write(path, text)
     return path, notes

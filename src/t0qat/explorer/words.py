@@ -8,13 +8,13 @@ from t0qat.exhibits.words import direction, estimate, percent, thousands
 from t0qat.explorer.measure import Linear, Networks
 from t0qat.pipeline import statistics
 from t0qat.training.constants import REPORTED
-from t0qat.training.methods import METHODS
+from t0qat.training.methods import REGISTRY
 
 MINE, OTHER = "t0_qat", "standard_qat"
 
 
 def _label(method: str) -> str:
-    return escape(METHODS[method].label)
+    return escape(REGISTRY[method].label)
 
 
 def _difference(first, second) -> tuple[str, str]:

@@ -10,6 +10,7 @@ compared value itself, to the last bit, there is nothing to test, nor where a ru
 did not measure what is asked: not testable here.
 """
 
+import functools
 import itertools
 import math
 import tomllib
@@ -25,6 +26,7 @@ from t0qat.pipeline.statistics import LEVEL, holm, standardized_effect
 
 SUPPORTED, CONTRADICTED, UNCLEAR = "supported", "contradicted", "not supported"
 UNTESTABLE = "not testable here"
+ENTRIES = {"statistic", "file", "row", "needs", "value", "margin"}  # of a declared test
 DECLARED = places.ROOT / "paper" / "claims.toml"
 
 
@@ -73,14 +75,7 @@ def _tests(
 ) -> Iterator[Comparison]:
     """One test for each of the values that stand in a list."""
     needs, row = each["needs"], each["row"]
-    if needs not in ("below", "above") or not {*each} <= {
-        "statistic",
-        "file",
-        "row",
-        "needs",
-        "value",
-        "margin",
-    }:
+    if needs not in ("below", "above") or not {*each} <= ENTRIES:
         raise ValueError(f"a test of {each['file']} is not as it must be: {each}")
     value = each.get("value", 0.0)
     if "margin" in each:
@@ -91,12 +86,24 @@ def _tests(
         yield Comparison(each["statistic"].format(**shown), each["file"], keys, needs, value)
 
 
-CLAIMS, MARGINS = load()
+@functools.cache
+def _declared() -> tuple[tuple[Claim, ...], dict[str, float]]:
+    return load()
+
+
+def declared() -> tuple[Claim, ...]:
+    """The paper's claims. Raises ClaimsError."""
+    return _declared()[0]
+
+
+def margins() -> dict[str, float]:
+    """What may be lost and count as nothing, by name. Raises ClaimsError."""
+    return _declared()[1]
 
 
 def read_by() -> list[str]:
     """The results files that the tests need."""
-    return sorted({test.file for claim in CLAIMS for test in claim.tests})
+    return sorted({test.file for claim in declared() for test in claim.tests})
 
 
 def standard_error(row: dict[str, float]) -> float:
@@ -125,7 +132,7 @@ def decide(results: dict[str, pd.DataFrame], error_rate: float = 0.05) -> pd.Dat
     no claim and no opposite held.
     """
     rows, p_values = [], []
-    for claim in CLAIMS:
+    for claim in declared():
         for test in claim.tests:
             words = {"id": claim.id, "claim": claim.statement, "statistic": test.statistic}
             words |= {"verdict": UNTESTABLE, "value": test.value}

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from t0qat.pipeline import places
-from t0qat.pipeline.parameters import ParameterError, check
+from t0qat.pipeline.paper import Paper
+from t0qat.pipeline.parameters import ParameterError
 
 
 class NotebookError(ValueError):
     """A notebook or its .toml that is not as the pipeline needs it, in one line."""
+
+
+def experiment_of(path: Path) -> str:
+    return re.sub(r"^\d+[a-z]?_", "", path.stem)
 
 
 @dataclass(frozen=True)
@@ -33,17 +38,21 @@ class Notebook:
     @property
     def experiment(self) -> str:
         """The name without its number: table1."""
-        return re.sub(r"^\d+[a-z]?_", "", self.name)
+        return experiment_of(self.path)
 
     @property
     def receipt(self) -> str:
         return f"paper/results/{self.experiment}.json"
 
     def parameters(self, profile: str, changes: dict[str, Any]) -> dict[str, Any]:
-        """What the notebook runs with; raises ParameterError for a value that breaks its rule."""
-        values = self.defaults | self.profiles[profile] | changes
+        """What the notebook runs with."""
+        return self.defaults | self.profiles[profile] | changes
+
+    def checked(self, paper: Paper, profile: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """The same; raises ParameterError for a value that breaks its rule."""
+        values = self.parameters(profile, changes)
         try:
-            check(values)
+            paper.check_parameters(values)
         except ParameterError as error:
             raise ParameterError(f"{self.name}: {error}") from None
         return values
@@ -59,16 +68,16 @@ def source_hash(path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def load(folder: Path = places.ROOT / "notebooks") -> list[Notebook]:
+def load(paper: Paper, folder: Path = places.ROOT / "notebooks") -> list[Notebook]:
     """Every notebook that the pipeline runs, in reading order, each checked as a whole.
 
     One with neither parameters nor a .toml beside it makes nothing for the paper and is left alone.
     """
-    found = (_load(path) for path in sorted(folder.glob("*.ipynb")))
+    found = (_load(paper, path) for path in sorted(folder.glob("*.ipynb")))
     return [notebook for notebook in found if notebook]
 
 
-def _load(path: Path) -> Notebook | None:
+def _load(paper: Paper, path: Path) -> Notebook | None:
     try:
         cells = json.loads(path.read_bytes())["cells"]
         tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
@@ -82,17 +91,21 @@ def _load(path: Path) -> Notebook | None:
     if len(tagged) != 1:
         raise NotebookError(f"{path.name}: {len(tagged)} cells are tagged 'parameters', 1 is needed")
     defaults = _assignments(path.name, "".join(tagged[0]["source"]))
-    unknown = set(settings) - {"outputs", "cell_limit_seconds", *places.PROFILES}
+    unknown = set(settings) - {"cell_limit_seconds", *places.PROFILES}
     if unknown:
         raise NotebookError(f"{path.stem}.toml: unknown entry {', '.join(sorted(unknown))}")
     try:
-        outputs, limit = tuple(settings["outputs"]), settings["cell_limit_seconds"]
+        limit = settings["cell_limit_seconds"]
         profiles = {profile: settings[profile] for profile in places.PROFILES}
     except KeyError as error:
         raise NotebookError(f"{path.stem}.toml: {error.args[0]} is missing") from None
     for profile, values in profiles.items():
         _known(values, defaults, f"{path.stem}.toml, [{profile}]")
-    return Notebook(path, defaults, outputs, limit, profiles)
+    experiment = experiment_of(path)
+    if experiment not in paper.experiments:
+        known = ", ".join(paper.experiments)
+        raise NotebookError(f"{path.name}: the paper has no experiment {experiment!r}, only {known}")
+    return Notebook(path, defaults, paper.experiments[experiment].outputs, limit, profiles)
 
 
 def _assignments(name: str, source: str) -> dict[str, Any]:

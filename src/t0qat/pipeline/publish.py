@@ -3,18 +3,20 @@
 import io
 from collections import ChainMap
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from PIL import Image
 
-from t0qat import exhibits
-from t0qat.exhibits import answers
 from t0qat.pipeline import latex, places, results
+from t0qat.pipeline.paper import Paper
 
 
-def publish(experiment: str, tables: dict[str, pd.DataFrame], figures: dict[str, Figure]) -> Markdown:
+def publish(
+    paper: Paper, experiment: str, tables: dict[str, pd.DataFrame], figures: dict[str, Figure]
+) -> Markdown:
     """Write what an experiment leaves, results, its exhibits and its figures, and return its answer.
 
     tables and figures go by the names of their files. Under `make` they go to the notebook's private
@@ -24,21 +26,21 @@ def publish(experiment: str, tables: dict[str, pd.DataFrame], figures: dict[str,
     """
     stage = places.stage()
     for name, table in tables.items():
-        places.write(stage / "paper" / "results" / f"{name}.csv", results.text(name, table))
-    names = [name for name in exhibits.EXHIBITS if f"{name}_".startswith(f"{experiment}_")]
-    macros = [render(name, stage) for name in names]
+        places.write(stage / "paper" / "results" / f"{name}.csv", results.text(paper, name, table))
+    names = [name for name in paper.exhibits if f"{name}_".startswith(f"{experiment}_")]
+    macros = [render(paper, name, stage) for name in names]
     for name, figure in figures.items():
         for suffix in ("pdf", "png"):
             places.write(stage / "figures" / f"{name}.{suffix}", picture(figure, suffix))
-    return Markdown(answers.fill(experiment, dict(ChainMap(*macros))))
+    return Markdown(resolve_name(paper.answer)(experiment, dict(ChainMap(*macros))))
 
 
-def render(experiment: str, home: Path) -> dict[str, str]:
-    """Make an experiment's table and macros again from the results files below home; the macros."""
-    names, make = exhibits.EXHIBITS[experiment]
-    table, macros = make({name: results.read(name, home) for name in names})
-    places.write(home / "paper" / "tables" / f"{experiment}.tex", table)
-    places.write(home / "paper" / "macros" / f"{experiment}.tex", latex.macro_lines(macros))
+def render(paper: Paper, name: str, home: Path) -> dict[str, str]:
+    """Make an exhibit's table and macros again from the results files below home; the macros."""
+    exhibit = paper.exhibits[name]
+    table, macros = exhibit({file: results.read(paper, file, home) for file in exhibit.files})
+    places.write(home / "paper" / "tables" / f"{name}.tex", table)
+    places.write(home / "paper" / "macros" / f"{name}.tex", latex.macro_lines(macros))
     return macros
 
 

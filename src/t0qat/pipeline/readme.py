@@ -1,30 +1,35 @@
 """The README's generated blocks: the result, and which file makes what at what cost."""
 
 from pathlib import Path
+from pkgutil import resolve_name
 
 from t0qat.pipeline import costs, notebooks, places
 from t0qat.pipeline.notebooks import Notebook
+from t0qat.pipeline.paper import Paper
+
+OUTPUTS = "outputs"  # the block that needs no paper
 
 
-def renew(home: Path = places.ROOT, path: Path = places.ROOT / "README.md") -> None:
+def renew(paper: Paper, home: Path = places.ROOT, path: Path = places.ROOT / "README.md") -> None:
     """Renew the blocks that the README has from what lies below home, if they differ.
 
     Raises ResultsError where a results file is missing or malformed.
     """
     old = new = path.read_text()
-    for name, block in BLOCKS.items():
+    for name in (OUTPUTS, *paper.blocks):
         begin, end = f"<!-- {name}: begin (generated) -->\n", f"<!-- {name}: end -->\n"
         if begin in new:
             before, rest = new.split(begin)
-            new = f"{before}{begin}{block(home)}{end}{rest.split(end)[1]}"
+            block = outputs(paper, home) if name == OUTPUTS else made(paper, name, home)
+            new = f"{before}{begin}{block}{end}{rest.split(end)[1]}"
     if new != old:
         places.write(path, new)
 
 
-def outputs(home: Path) -> str:
+def outputs(paper: Paper, home: Path) -> str:
     """The table of notebooks in Markdown: what each makes, its minutes and its memory."""
     record = costs.read(home)
-    every = notebooks.load()
+    every = notebooks.load(paper)
     lines = ["| made by | minutes | memory | results | table and macros | figure |"]
     lines += ["|---|---:|---:|---|---|---|"]
     lines += [f"| {' | '.join(_row(notebook, record.get(notebook.name)))} |" for notebook in every]
@@ -50,20 +55,14 @@ def _row(notebook: Notebook, cost: costs.Cost | None) -> list[str]:
     return [notebook.name, *spent, *made]
 
 
-def read(home: Path) -> dict:
+def read(paper: Paper, home: Path) -> dict:
     """Every results file that an exhibit reads, by name, as a table; raises ResultsError."""
-    from t0qat import exhibits
-    from t0qat.pipeline import results  # only now: they bring torch, pandas and matplotlib along
+    from t0qat.pipeline import results  # only now: it brings pandas along
 
-    names = {name for reads, _ in exhibits.EXHIBITS.values() for name in reads}
-    return {name: results.read(name, home) for name in names}
-
-
-def result(home: Path) -> str:
-    """What was found, in Markdown."""
-    from t0qat.exhibits import verdicts
-
-    return verdicts.readme(read(home))
+    names = {file for exhibit in paper.exhibits.values() for file in exhibit.files}
+    return {name: results.read(paper, name, home) for name in names}
 
 
-BLOCKS = {"results": result, "outputs": outputs}
+def made(paper: Paper, block: str, home: Path) -> str:
+    """A block of the paper's own, in Markdown."""
+    return resolve_name(paper.blocks[block])(read(paper, home))

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from t0qat.pipeline import costs, notebooks, pin, places, progress, receipts, tally, typeset
 from t0qat.pipeline.notebooks import Notebook
+from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
 
 QUIET = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -23,22 +24,22 @@ class PipelineError(RuntimeError):
     """Something stopped the pipeline; at most five lines say what, what was kept, what to do."""
 
 
-def make(run: Run, params: Path | None = None) -> None:
+def make(paper: Paper, run: Run, params: Path | None = None) -> None:
     """Run what is not fresh, publish it, and typeset; raises PipelineError after doing what it can."""
     with alone() as bill:
-        typeset.typeset(run_notebooks(run, bill, params), run)
+        typeset.typeset(paper, run_notebooks(paper, run, bill, params), run)
 
 
-def make_one(name: str, params: Path | None = None) -> Iterator[str]:
+def make_one(paper: Paper, name: str, params: Path | None = None) -> Iterator[str]:
     """Run one notebook with a reader's parameters; yields its answer, then where things lie."""
-    every = notebooks.load()
+    every = notebooks.load(paper)
     notebook = next((n for n in every if n.name == name), None)
     if notebook is None:
         known = ", ".join(n.name for n in every)
         raise PipelineError(f"NOTEBOOK = {name!r}: there is no such notebook; known are {known}")
     run = places.of_one(name)
     with alone() as bill:
-        run_notebooks(run, bill, params, only=name)
+        run_notebooks(paper, run, bill, params, only=name)
         yield from _answers(executed(notebook, run))
         yield "\nmade:"
         for path in (*(run.home / output for output in notebook.outputs), executed(notebook, run)):
@@ -54,18 +55,18 @@ def _answers(executed: Path) -> Iterator[str]:
 
 
 def run_notebooks(
-    run: Run, bill: costs.Bill, params: Path | None = None, only: str | None = None
+    paper: Paper, run: Run, bill: costs.Bill, params: Path | None = None, only: str | None = None
 ) -> list[Notebook]:
     """Run what is not fresh and publish it; returns the notebooks, whose outputs are all as made.
 
     bill: what those that ran took is put on it.
     """
-    every = notebooks.load()
+    every = notebooks.load(paper)
     changed = notebooks.changes(params, every)
     # What workers elsewhere use is not seen from here.
     bill.recorded = run.name == "paper" and not any(changed.values()) and not os.environ.get("CLUSTER")
     every = [n for n in every if only in (None, n.name)]
-    parameters = {n.name: n.parameters(run.profile, changed[n.name]) for n in every}
+    parameters = {n.name: n.checked(paper, run.profile, changed[n.name]) for n in every}
     for notebook in every:
         finish(notebook, run)
     refuse_altered(every, run)
@@ -77,7 +78,7 @@ def run_notebooks(
             continue
         due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
         try:
-            _make(notebook, run, bill, parameters[notebook.name], changed[notebook.name])
+            _make(paper, notebook, run, bill, parameters[notebook.name], changed[notebook.name])
         except PipelineError as error:
             failures.append(str(error))
         except OSError as error:
@@ -149,7 +150,12 @@ def _stages(notebook: Notebook, run: Run) -> Path:
 
 
 def _make(
-    notebook: Notebook, run: Run, bill: costs.Bill, parameters: dict[str, Any], changed: dict[str, Any]
+    paper: Paper,
+    notebook: Notebook,
+    run: Run,
+    bill: costs.Bill,
+    parameters: dict[str, Any],
+    changed: dict[str, Any],
 ) -> None:
     """Run one notebook in a private folder and, if all it declares is there, put that in place."""
     _stages(notebook, run).mkdir(parents=True, exist_ok=True)
@@ -166,7 +172,7 @@ def _make(
     for name in notebook.outputs:
         if not (stage / name).is_file() or not (stage / name).stat().st_size:
             raise PipelineError(f"{notebook.name}.ipynb: it ended without making {name}")
-    _check_results(notebook, stage)
+    _check_results(paper, notebook, stage)
     receipt = receipts.make(notebook, run, parameters, changed, inputs, stage)
     places.write(stage / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
     recorded = bill.add(notebook.name, cost, tally.read(stage))
@@ -174,18 +180,14 @@ def _make(
     finish(notebook, run)
 
 
-def _check_results(notebook: Notebook, stage: Path) -> None:
-    tables = [Path(name).stem for name in notebook.outputs if name.endswith(".csv")]
-    if not tables:
-        return
-    from t0qat.pipeline import results  # only now: it brings torch and pandas along
+def _check_results(paper: Paper, notebook: Notebook, stage: Path) -> None:
+    from t0qat.pipeline import results  # only now: it brings pandas along
 
-    for table in tables:
-        if table in results.FILES:
-            try:
-                results.read(table, stage)
-            except results.ResultsError as error:
-                raise PipelineError(f"{notebook.name}.ipynb left a malformed file: {error}") from None
+    for table in paper.experiments[notebook.experiment].results:
+        try:
+            results.read(paper, table, stage)
+        except results.ResultsError as error:
+            raise PipelineError(f"{notebook.name}.ipynb left a malformed file: {error}") from None
 
 
 def executed(notebook: Notebook, run: Run) -> Path:
@@ -284,26 +286,24 @@ def _log_noise(log: Path) -> Iterator[TextIO]:
             os.dup2(terminal.fileno(), 2)
 
 
-def keep(run: Run) -> Iterator[str]:
+def keep(paper: Paper, run: Run) -> Iterator[str]:
     """Accept files edited by hand: typeset follows them, and their receipt says so for good."""
-    from t0qat import exhibits
     from t0qat.pipeline import publish
 
     with alone():
-        for notebook in notebooks.load():
+        for notebook in notebooks.load(paper):
             edited = receipts.altered(notebook, run)
             if any(name.endswith(".csv") for name in edited):
-                for experiment in exhibits.EXHIBITS:
-                    if f"paper/tables/{experiment}.tex" in notebook.outputs:
-                        publish.render(experiment, run.home)
+                for name in paper.experiments[notebook.experiment].exhibits:
+                    publish.render(paper, name, run.home)
             if edited:
                 receipts.accept(notebook, run, edited)
                 yield f"kept: {', '.join(edited)}"
 
 
-def status(run: Run) -> Iterator[str]:
+def status(paper: Paper, run: Run) -> Iterator[str]:
     """One line a notebook: fresh, or why not."""
-    for notebook in notebooks.load():
+    for notebook in notebooks.load(paper):
         edited = receipts.altered(notebook, run)
         why = receipts.stale(notebook, run, notebook.parameters(run.profile, {}))
         if edited:

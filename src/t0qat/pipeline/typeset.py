@@ -15,6 +15,7 @@ from t0qat import __version__
 from t0qat.pipeline import costs, places, readme, receipts
 from t0qat.pipeline.latex import escape, macro_lines, setting_lines
 from t0qat.pipeline.notebooks import Notebook
+from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
 
 PACKAGES = "latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern"
@@ -25,7 +26,7 @@ class TypesetError(RuntimeError):
     """The PDF could not be made; a few lines say why."""
 
 
-def typeset(every: list[Notebook], run: Run) -> None:
+def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
     """Build the profile's PDF if anything that it shows changed since; renew the README for `paper`."""
     home = run.home
     made = {notebook.name: receipts.read(notebook, run) for notebook in every}
@@ -45,7 +46,7 @@ def typeset(every: list[Notebook], run: Run) -> None:
     if target.is_file() and stamp.is_file() and stamp.read_text() == state():
         return
     if run.name == "paper":
-        readme.renew()
+        readme.renew(paper)
     if shutil.which("latexmk") is None:
         raise TypesetError(
             f"LaTeX is missing: all but the PDF is made; `apt-get install {PACKAGES}`, then run again"

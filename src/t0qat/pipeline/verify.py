@@ -8,8 +8,8 @@ number and q the two-sided quantile of Student's t (at the smaller n) that leave
 for all m compared quantities together (Bonferroni). That chance holds for a re-run with fresh random
 draws; the same seeds only come closer.
 What tuning chose may differ on another machine, where results lie close together; it is not compared.
-The default text of the language models comes with Python and differs between its versions: where its
-SHA-256 differs, what was measured on it is not compared, and the digests are named.
+A text from outside may differ between machines: where its SHA-256 differs, what was measured on it is
+not compared, and the digests are named.
 Nor is what a notebook makes whose smoke run differs in more than sample sizes, or what follows from it:
 such a run must only end, with well-formed files.
 """
@@ -26,7 +26,7 @@ from scipy import stats
 
 from t0qat.pipeline import notebooks, places, receipts, results, runner
 from t0qat.pipeline.notebooks import Notebook
-from t0qat.pipeline.parameters import SAMPLE_SIZES
+from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
 from t0qat.pipeline.statistics import LEVEL
 
@@ -48,10 +48,8 @@ ERRORS = {
     "z": lambda row: 1.0,
     "reported_percentile": lambda row: 100 * math.sqrt(0.25 / row["n"]),
 }
-TEXT = "language_text"  # the results file that names the text
 GIVEN = {"reported", "value", "n"}  # not measured: compared to the digit under both rules
 GROW_WITH_N = {"ci_low", "ci_high", "detectable"}  # of another quantity where n differs
-HALVED = {"vision_tuning", "language_tuning"}  # where what was measured decided n
 
 
 def _relative(n: float) -> float:
@@ -75,17 +73,17 @@ class Comparison(NamedTuple):
     verdict: str  # equal, within tolerance, DIFFERS, or not compared
 
 
-def verify(profile: str) -> int:
+def verify(paper: Paper, profile: str) -> int:
     """Re-run, compare, print the table and write build/verify.html; how many things are off."""
     run = places.RUNS["verify" if profile == "paper" else "verify-smoke"]
     with runner.alone() as bill:
-        every = notebooks.load()
+        every = notebooks.load(paper)
         problems = list(inventory(every))
         _forget(run)
-        runner.run_notebooks(run, bill)
-        identical = profile == "paper" and same_machine(every, run)
-        left = left_out(every, run)
-        compared = compare(run, identical, {file for files in left.values() for file in files})
+        runner.run_notebooks(paper, run, bill)
+        identical = profile == "paper" and same_machine(paper, every, run)
+        left = left_out(paper, every, run)
+        compared = compare(paper, run, identical, {file for files in left.values() for file in files})
         off = [row for row in compared if row.verdict == "DIFFERS"]
         problems += [f"paper/results/{row.file}.csv, {row.row}: {row.quantity} differs" for row in off]
         if identical:
@@ -120,7 +118,7 @@ def inventory(every: list[Notebook]) -> Iterator[str]:
             yield f"{notebook.receipt} is not of the plain paper profile"
 
 
-def same_machine(every: list[Notebook], run: Run) -> bool:
+def same_machine(paper: Paper, every: list[Notebook], run: Run) -> bool:
     """Whether the committed results were made as these, to the bit: pinned, with the same libraries.
 
     Without the pin nobody knows, even of two runs on processors of one name.
@@ -128,13 +126,16 @@ def same_machine(every: list[Notebook], run: Run) -> bool:
     pairs = [(receipts.read(n, places.RUNS["paper"]), receipts.read(n, run)) for n in every]
     same = all(a and b and all(a[k] == b[k] for k in ("versions", "machine")) for a, b in pairs)
     same = same and all(b["machine"]["pinned"] and b["machine"]["device"] == "cpu" for _, b in pairs)
-    return same and not other_text(run)
+    return same and not other_text(paper, run)
 
 
-def other_text(run: Run) -> str:
+def other_text(paper: Paper, run: Run) -> str:
     """Both digests, where a finished run read another text than the committed one; else ""."""
+    if not paper.outside:
+        return ""
     try:
-        old, new = (results.read(TEXT, home).sha256[0] for home in (places.ROOT, run.home))
+        pair = (results.read(paper, paper.outside, home) for home in (places.ROOT, run.home))
+        old, new = (table.sha256[0] for table in pair)
     except results.ResultsError:  # what is missing is said elsewhere
         return ""
     return f"its text (SHA-256 {old} committed, {new} here)" if old != new else ""
@@ -150,13 +151,14 @@ def different_files(every: list[Notebook], run: Run) -> list[str]:
     return [f"{name} differs from its re-run" for name, pair in pairs.items() if pair[1:] != pair[:1]]
 
 
-def left_out(every: list[Notebook], run: Run) -> dict[str, list[str]]:
+def left_out(paper: Paper, every: list[Notebook], run: Run) -> dict[str, list[str]]:
     """Results files of a finished run that do not measure what the committed ones do, by the reason."""
     found = {}
     for notebook in every:
         here, committed = (notebook.parameters(profile, {}) for profile in (run.profile, "paper"))
-        why = [n for n in committed if here[n] != committed[n] and n not in SAMPLE_SIZES]
-        if f"paper/results/{TEXT}.csv" in notebook.outputs and (told := other_text(run)):
+        why = [n for n in committed if here[n] != committed[n] and n not in paper.sample_sizes.split()]
+        outside = f"paper/results/{paper.outside}.csv" in notebook.outputs
+        if outside and (told := other_text(paper, run)):
             why.append(told)
         read = (receipts.read(notebook, run) or {"inputs": {}})["inputs"]
         before = [f"{file}.csv" for files in found.values() for file in files]
@@ -167,22 +169,22 @@ def left_out(every: list[Notebook], run: Run) -> dict[str, list[str]]:
     return found
 
 
-def compare(run: Run, identical: bool, skipped: Collection[str] = ()) -> list[Comparison]:
+def compare(paper: Paper, run: Run, identical: bool, skipped: Collection[str] = ()) -> list[Comparison]:
     """Every cell of every results file but the skipped ones, committed against re-run."""
     files = sorted(path.stem for path in (places.ROOT / "paper" / "results").glob("*.csv"))
-    files = [file for file in files if file in results.FILES and file not in skipped]
-    cells = [cell for file in files for cell in _cells(file, run)]
+    files = [file for file in files if file in paper.results and file not in skipped]
+    cells = [cell for file in files for cell in _cells(paper, file, run)]
     measured = sum(error is not None for *_, error, _ in cells)
     same_n = run.profile == "paper"
-    return [_judged(*cell, identical, same_n, max(measured, 1)) for cell in cells]
+    return [_judged(paper, *cell, identical, same_n, max(measured, 1)) for cell in cells]
 
 
-def _cells(file: str, run: Run) -> Iterator[tuple]:
+def _cells(paper: Paper, file: str, run: Run) -> Iterator[tuple]:
     """(file, row, column, committed, re-run, joint standard error or None, smaller n)."""
-    old, new = (_read(file, home) for home in (places.ROOT, run.home))
-    names = [c for c in old if c in {*results.NAMES, *results.SETTINGS, "statistic"}]
+    old, new = (_read(paper, file, home) for home in (places.ROOT, run.home))
+    names = [c for c in old if paper.columns[c].says_which or c == "statistic"]
     if "against" in names:  # says with what the row compares, whatever was chosen for it
-        names = [c for c in names if c not in results.CHOICES]
+        names = [c for c in names if not paper.columns[c].chosen]
     old, new = (table.set_index(names, drop=False) for table in (old, new))
     for key in old.index.union(new.index, sort=False):
         row = " ".join(map(str, key if isinstance(key, tuple) else (key,)))
@@ -201,9 +203,9 @@ def _cells(file: str, run: Run) -> Iterator[tuple]:
             yield file, row, column, first[column], second[column], error, n
 
 
-def _read(file: str, home) -> pd.DataFrame:
+def _read(paper: Paper, file: str, home) -> pd.DataFrame:
     """The file as text, so that printed digits are compared."""
-    results.read(file, home)  # raises in one line where it is malformed
+    results.read(paper, file, home)  # raises in one line where it is malformed
     return pd.read_csv(home / "paper" / "results" / f"{file}.csv", dtype=str, keep_default_na=False)
 
 
@@ -222,10 +224,12 @@ def _error(column: str, first: pd.Series, second: pd.Series) -> float | None:
     return None if math.isnan(error) else error
 
 
-def _judged(file, row, column, old, new, error, n, identical: bool, same_n: bool, m: int) -> Comparison:
+def _judged(
+    paper: Paper, file, row, column, old, new, error, n, identical: bool, same_n: bool, m: int
+) -> Comparison:
     difference = _number(new) - _number(old)
     tolerance = math.nan
-    halved = not identical and file in HALVED and (column == "n" or "" in (old, new))
+    halved = not identical and file in paper.adaptive.split() and (column == "n" or "" in (old, new))
     if old == new:
         verdict = "equal"
     elif halved or (column == "n" and not same_n):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from t0qat.quantization import gptq
+from t0qat.quantization.layers import Weights, quantized, step_of
 from t0qat.quantization.quantizers import Grid, encode, quantize
-from t0qat.training.methods import Weights, quantized, step_of
 
 Codes = dict[str, tuple[Tensor, Tensor]]  # weight -> codes (channels, the rest) and step (channels, 1)
 
@@ -20,7 +20,7 @@ def nearest(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Cod
 
 
 def learned(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
-    """The same with the steps that methods.lsq learned, at the bits that it was trained for."""
+    """The same with the steps that rounders.lsq learned, at the bits that it was trained for."""
     weights = quantized(dict(model.named_parameters()))
     steps = {name: extra[step_of(name)].detach()[:, None] for name in weights}
     return {

@@ -183,6 +183,10 @@ def unpacked(text: str, net: nn.Module) -> nn.Module:
     return net
 
 
+# What of a network is rounded, and what shares a step: name -> arguments of `laid_out`.
+LAYOUTS = {"channels": {}, "groups": {"group": GROUP}, "everything": {"everything": True}}
+
+
 def laid_out(net: Predictor, group: int | None = None, everything: bool = False) -> Predictor:
     """The same network, its parameters shaped so that those to be rounded are those with two dimensions.
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t0qat.training.methods import View
 from t0qat.training.streams import normals, stream
 from t0qat.training.tasks import TASKS, Data
+from t0qat.training.views import View
 
 CHUNK = 2048  # replicates a batch, at most: hides the cost of a call
 DRAWS = 2**25  # training draws a batch, at most: 128 MiB
@@ -148,7 +148,7 @@ def steps(
 
     start: (d, replicates) float32, not changed. noise: (epochs, d, replicates). Yields the parameters,
     like start, after each epoch; the next epoch overwrites them. Equal to the plain torch loop with
-    methods.training_forward and torch.optim.Adam but for rounding.
+    views.training_forward and torch.optim.Adam but for rounding.
     """
     # numpy, not torch: on small arrays it takes half as long to call.
     a, b = (part.to(start.dtype).contiguous().numpy() for part in (moments.a, moments.b))

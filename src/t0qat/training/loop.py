@@ -11,7 +11,8 @@ from torch.func import functional_call
 from torch.nn.functional import mse_loss
 from torch.optim.lr_scheduler import LambdaLR
 
-from t0qat.training.methods import Objective, View, Weights, elementwise, quantized
+from t0qat.quantization.layers import Weights, quantized
+from t0qat.training.views import Objective, View, elementwise
 
 WARMUP = 0.1  # share of the steps
 # The other forms take square roots from MKL, which rounds some of them by the processor's maker.

@@ -1,6 +1,7 @@
 """Tasks: the data of each replicate. A new one is a function and its line in TASKS or IMAGES."""
 
 import functools
+from collections import ChainMap
 from typing import NamedTuple
 
 import numpy as np
@@ -23,18 +24,23 @@ class Data(NamedTuple):
     test_target: np.ndarray
 
 
+# Coefficients of the synthetic target, from the replicate's draws.
+TARGETS = {
+    "sum": lambda draws: np.ones(FEATURES),
+    "normal": lambda draws: draws.standard_normal(FEATURES),
+}
+
+
 def synthetic(replicate: int, seed: int = 0, target: str = "sum", target_noise: float = 0.1) -> Data:
     """The paper's task: 1000 standard normal samples of 10 features, one part for both uses.
 
-    The paper does not publish the target. "sum": the sum of the features plus Gaussian noise of
-    standard deviation target_noise; "normal": standard normal coefficients, drawn per replicate,
-    in place of the ones.
+    The paper does not publish the target. target: a name in TARGETS, of its coefficients; "sum": the sum
+    of the features, plus Gaussian noise of standard deviation target_noise.
     """
     draws = stream("data", replicate, seed)
     inputs = draws.standard_normal((SAMPLES, FEATURES), np.float32)
     noise = draws.standard_normal(SAMPLES, np.float32)
-    coefficients = np.ones(FEATURES) if target == "sum" else draws.standard_normal(FEATURES)
-    y = (inputs @ coefficients + target_noise * noise).astype(np.float32)
+    y = (inputs @ TARGETS[target](draws) + target_noise * noise).astype(np.float32)
     return Data(inputs, y, inputs, y)
 
 
@@ -91,3 +97,4 @@ def digits(replicate: int, seed: int = 0) -> Data:
 
 TASKS = {"synthetic": synthetic, "diabetes": diabetes}  # regression: for the linear engine
 IMAGES = {"digits": digits}  # classification
+DATASETS = ChainMap(TASKS, IMAGES)

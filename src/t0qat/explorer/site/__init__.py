@@ -21,8 +21,9 @@ from pygments.util import ClassNotFound
 from traitlets.config import Config
 
 from t0qat.exhibits import verdicts
-from t0qat.pipeline import claims, notebooks, parameters, places, readme, receipts, runner, typeset
+from t0qat.pipeline import claims, notebooks, places, readme, receipts, runner, typeset
 from t0qat.pipeline.notebooks import Notebook, NotebookError
+from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
 
 RUN = places.RUNS["paper"]
@@ -34,7 +35,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
 
 
-def build(folder: Path = places.BUILD / "site") -> Path:
+def build(paper: Paper, folder: Path = places.BUILD / "site") -> Path:
     """Write the site into a folder of its own and return its start page.
 
     Nothing is run. Every page appears whole, or none does and the pages before stay. Raises
@@ -46,7 +47,7 @@ def build(folder: Path = places.BUILD / "site") -> Path:
             f"{folder.name}: the folder holds something else than a site; empty it first"
         )
     with runner.alone():
-        files = {folder / name: content for name, content in _Site().files().items()}
+        files = {folder / name: content for name, content in _Site(paper).files().items()}
         places.write_set(files)
         for path in set(folder.iterdir()) - set(files):  # pages of notebooks that are gone
             path.unlink()
@@ -94,8 +95,8 @@ class _Renderer(IPythonRenderer):
 class _Site:
     """The pages, made together because they link one another."""
 
-    def __init__(self):
-        every = notebooks.load()
+    def __init__(self, paper: Paper):
+        self.paper, every = paper, notebooks.load(paper)
         runner.refuse_altered(every, RUN)
         self.run_by_pipeline = {notebook.path: notebook for notebook in every}
         paths = sorted((places.ROOT / "notebooks").glob("*.ipynb"))
@@ -151,7 +152,7 @@ class _Site:
     def _start(self) -> str:
         head, *sections = re.split(r"^(?=## )", README.read_text(), flags=re.M)
         (how,) = [text for text in sections if text.startswith("## Two commands\n")]
-        results = readme.read(RUN.home)
+        results = readme.read(self.paper, RUN.home)
         every = self.run_by_pipeline.values()
         made = {notebook.name: receipts.read(notebook, RUN) for notebook in every}
         body = self.exporter.environment.get_template("start.html.j2").render(
@@ -170,7 +171,7 @@ class _Site:
         return self._page(re.sub("^# ", "", head.splitlines()[0]), body)
 
     def _notebook(self, path: Path) -> str:
-        shown, note = _executed(path, self.run_by_pipeline.get(path))
+        shown, note = _executed(path, self.run_by_pipeline.get(path), self.paper.sample_sizes)
         self.exporter.register_filter("markdown2html", lambda text: self._markdown(text, path))
         body, _ = self.exporter.from_notebook_node(_prepared(shown))
         order = list(self.questions)
@@ -193,11 +194,13 @@ def _question(path: Path) -> str:
         raise NotebookError(f"{path.name} has no title in its first cell: {error}") from None
 
 
-def _executed(path: Path, notebook: Notebook | None, run: Run = RUN) -> tuple[Path, str]:
+def _executed(
+    path: Path, notebook: Notebook | None, sample_sizes: str, run: Run = RUN
+) -> tuple[Path, str]:
     """The copy of a notebook to show, and what to say of it."""
     if notebook is None:
         return path, "Shown as a picture; it is live in JupyterLab: <code>make lab</code>."
-    sizes = parameters.SAMPLE_SIZES
+    sizes = {*sample_sizes.split()}
     receipt, full = receipts.read(notebook, run), runner.executed(notebook, run)
     changed = receipts.outdated(notebook, run)
     here = receipt is not None and full.is_file() and receipts.made_here(notebook, run)

@@ -1,0 +1,271 @@
+"""What this paper holds: every experiment with its results, exhibits and figures, and every column.
+
+A new experiment is an entry in EXPERIMENTS, beside its notebook and its module in `experiments` and in
+`exhibits`.
+"""
+
+from pathlib import Path
+
+from t0qat.pipeline import places
+from t0qat.pipeline.paper import Column, Exhibit, Experiment, Paper, name, number, prose, setting
+
+# Losses are mean squared errors: of the synthetic target in its own units, of the diabetes target
+# in units of its variance. Intervals are 95 %.
+COLUMNS: dict[str, Column] = {
+    "method": name("a name in methods.REGISTRY", "t0qat.training.methods:REGISTRY"),
+    "other": name("the method it is compared with", "t0qat.training.methods:REGISTRY", chosen=True),
+    "dataset": name(
+        "a name in tasks.TASKS or tasks.IMAGES, or what images.load or corpora.load takes; "
+        "with _ and the name of a model: that model's, on images in place of the one with a "
+        "hidden layer",
+        "t0qat.training.tasks:DATASETS",
+    ),
+    "quantity": name("what the row is about"),
+    "range": name("integer codes used: full or narrow", "t0qat.quantization.quantizers:CODES"),
+    "scale": name("rule for the grid's step: absmax or mse", "t0qat.quantization.quantizers:SCALES"),
+    "bits": setting("bit-width of the integer grid, 1 to 16"),
+    "flipped": setting("how many of the lowest bits of every integer code are inverted"),
+    "id": name("of a claim, as in paper/claims.toml"),
+    "claim": prose("in our own words"),
+    "statistic": prose("what decides it"),
+    "verdict": prose("supported, not supported, contradicted, or not testable here"),
+    "value": number("what the estimate is compared with"),
+    "n": number("independent replicates behind the row, or blocks of text"),
+    "reported": number("the paper's number; empty where it has none"),
+    "reported_percentile": number("percentage of single runs below the reported number"),
+    "mean": number("mean over replicates"),
+    "std": number("standard deviation over replicates"),
+    "ci_low": number("lower end of the interval of the mean or estimate"),
+    "ci_high": number("upper end of the interval of the mean or estimate"),
+    "q025": number("2.5 % point of single runs"),
+    "median": number("median of single runs"),
+    "q975": number("97.5 % point of single runs"),
+    "noise_scale": setting(
+        "standard deviation of the weight noise, in units of the weights unless relative",
+    ),
+    "weights": name("whose: those at the start, or those trained by a method"),
+    "exact": number("the same by theory"),
+    "z": number("estimate minus exact, in standard errors"),
+    "reduction": setting("fraction by which the drop of `other` is smaller than that of `method`"),
+    "network": name("a name in theory.NETWORKS"),
+    "schedule": name("of the learning rate, a name in training.SCHEDULES"),
+    "epoch": setting("after how many"),
+    "estimate": number(
+        "mean paired difference, probability, scaling of least mean loss, or Monte Carlo mean",
+    ),
+    "p_holm": number("two-sided p-value after Holm's correction over the file"),
+    "detectable": number("smallest difference that this n sees with 90 % power"),
+    "xi_scaling": setting("the training noise is xi times this"),
+    "scaling": name("a scaling with a name: published (80000) or xi_alone (1)"),
+    "factor": setting("by which the scaling that it is compared with is larger"),
+    "arm": name("how the training noise is set: published, xi_alone, tuned, matched or plain"),
+    "other_arm": name("the arm it is compared with"),
+    "constant": name("a name in constants.CONSTANTS", "t0qat.training.constants:CONSTANTS"),
+    "magnitude": number("of the constant, dimensionless"),
+    "multiplier": number("that makes it the published noise scale"),
+    "largest_difference": number("of a trained parameter from one trained with xi at the same product"),
+    "model": name(
+        "a name in models.MODELS, or what language.plan takes",
+        "t0qat.training.models:MODELS",
+    ),
+    "layout": name(
+        "of the weights that are rounded: channels (a step each), groups (of them, a step each), or"
+        " everything (embeddings and head too)",
+        "t0qat.training.language_models:LAYOUTS",
+    ),
+    "train_bits": setting("bit-width that the method trained for; 0: none in particular"),
+    "eval_bits": setting("bit-width of the weights that are read; 32: not rounded"),
+    "scale_rule": name(
+        "for the grid's step: absmax, mse, learned, own (that the method fixes), or none",
+        "t0qat.experiments.compare:SCALE_RULES",
+    ),
+    "metric": name("as of trained.at_widths"),
+    "against": name("plain, random_bits, best_baseline, or unrounded (plain training, not rounded)"),
+    "other_bits": number("bit-width that `other` trained for; 0: none in particular", chosen=True),
+    "learning_rate": setting("at the start of training"),
+    "strength": setting("the method's own setting that was tuned, see its line in methods.REGISTRY"),
+    "gradients": number("evaluations on one batch, of all the row's replicates"),
+    "chosen": number("1: the candidate with which the arm was trained, 0: another", chosen=True),
+    "sha256": prose("of the text in UTF-8"),
+    "characters": number("of the text"),
+    "python": prose("the version that the default text comes with"),
+    "text": prose("what the model writes after the start of the scored part, as a JSON string"),
+    "target": name("of the synthetic task: sum or normal", "t0qat.training.tasks:TARGETS"),
+    "target_noise": setting("standard deviation of the noise on the target"),
+    "baseline_noise": setting(
+        "standard deviation of Standard QAT's training noise, in units of the weights",
+    ),
+    "evaluation_noise": setting("standard deviation of the evaluation noise, in units of the weights"),
+}
+MEAN = "mean ci_low ci_high n"
+ESTIMATE = "estimate ci_low ci_high n"
+TEST = f"{ESTIMATE} p_holm detectable"
+ARM = "layout method train_bits"
+AGAINST = f"method train_bits against other other_bits {TEST}"
+
+
+def benchmark(file: str, on: str) -> dict[str, str]:
+    """What experiments.benchmark.files gives; on: the columns that say what it is run on."""
+    return {
+        file: f"{on} {ARM} eval_bits scale_rule metric {MEAN}",
+        f"{file}_any": f"{on} {ARM} scale_rule quantity {MEAN}",
+        f"{file}_kept": f"{on} layout eval_bits scale_rule {AGAINST}",
+        f"{file}_paired": f"{on} layout eval_bits scale_rule {AGAINST}",
+        f"{file}_any_paired": f"{on} layout scale_rule quantity {AGAINST}",
+        f"{file}_tuning": f"{on} {ARM} learning_rate strength? mean ci_low? ci_high? n gradients chosen",
+    }
+
+
+IMAGES, TEXT = benchmark("vision", "dataset* model"), benchmark("language", "dataset* model*")
+EXPERIMENTS = {
+    "table1": Experiment(
+        {
+            "table1": "method quantity reported? mean std ci_low ci_high q025 median q975"
+            " reported_percentile? n",
+            "table1_paired": f"quantity {ESTIMATE}",
+            "table1_same_method": f"method {ESTIMATE}",
+        },
+        {
+            "table1": Exhibit(
+                "t0qat.exhibits.published:table1", "table1 table1_paired table1_same_method"
+            ),
+        },
+        "table1",
+    ),
+    "integer_grids": Experiment(
+        {
+            "integer_grids": f"dataset method bits quantity {MEAN}",
+            "integer_grids_conventions": f"dataset method bits range scale quantity {MEAN}",
+            "integer_grids_paired": f"dataset bits range scale quantity method other {TEST}",
+            "integer_grids_overall": f"dataset quantity method other {ESTIMATE} detectable",
+        },
+        {
+            "integer_grids": Exhibit(
+                "t0qat.exhibits.published:integer_grids",
+                "integer_grids integer_grids_conventions integer_grids_paired integer_grids_overall",
+            ),
+        },
+        "integer_grids",
+    ),
+    "theory": Experiment(
+        {
+            "theory": f"target noise_scale weights quantity exact {ESTIMATE} z",
+            "theory_reduction": f"target noise_scale method other reduction exact {ESTIMATE} z",
+            "theory_expansion": f"network noise_scale quantity {MEAN}",
+            "theory_norms": f"network noise_scale quantity {MEAN}",
+            "theory_training": f"method schedule epoch quantity {MEAN}",
+        },
+        {
+            "theory": Exhibit(
+                "t0qat.exhibits.theory:theory",
+                "theory theory_reduction theory_expansion theory_norms theory_training",
+            ),
+        },
+        "theory theory_expansion theory_training",
+    ),
+    "scale": Experiment(
+        {
+            "scale": f"xi_scaling quantity {MEAN}",
+            "scale_best": f"quantity {ESTIMATE}",
+            "scale_excess": f"xi_scaling quantity {TEST}",
+            "scale_neighbours": f"scaling factor quantity {TEST}",
+            "scale_arms": "dataset arm quantity mean std ci_low ci_high q025 median q975 n",
+            "scale_tuning": f"dataset quantity arm other_arm {TEST}",
+            "constants": f"dataset constant quantity {TEST}",
+            "constants_product": "dataset constant magnitude multiplier largest_difference n",
+            "calibration": f"target target_noise baseline_noise evaluation_noise quantity {ESTIMATE}",
+            "calibration_verdicts": "target target_noise baseline_noise evaluation_noise id verdict"
+            " p_holm?",
+        },
+        {
+            "scale": Exhibit(
+                "t0qat.exhibits.scale:scale",
+                "scale scale_best scale_excess scale_neighbours scale_arms scale_tuning",
+            ),
+            "constants": Exhibit("t0qat.exhibits.scale:constants_table", "constants constants_product"),
+            "calibration": Exhibit(
+                "t0qat.exhibits.scale:calibration", "calibration calibration_verdicts"
+            ),
+        },
+        "scale constants calibration",
+    ),
+    "precision": Experiment(
+        {
+            "precision": f"dataset* method bits range scale quantity {MEAN}",
+            "precision_full": f"dataset* method {MEAN}",
+            "precision_knee": f"dataset* method range scale quantity {ESTIMATE}",
+            "precision_flips": f"dataset* bits flipped method other {TEST}",
+            "precision_flips_added": f"dataset* method bits flipped {MEAN}",
+        },
+        {
+            "precision": Exhibit(
+                "t0qat.exhibits.precision:precision", "precision_full precision_knee precision_flips"
+            ),
+        },
+        "precision",
+    ),
+    "vision": Experiment(
+        IMAGES,
+        {
+            "vision": Exhibit("t0qat.exhibits.vision:vision", " ".join(IMAGES)),
+            "vision_differences": Exhibit(
+                "t0qat.exhibits.vision:differences", "vision vision_any_paired"
+            ),
+            "vision_few": Exhibit("t0qat.exhibits.vision:few", "vision"),
+            "vision_rules": Exhibit("t0qat.exhibits.vision:rules", "vision"),
+        },
+        "vision vision_matrix vision_ranks",
+    ),
+    "language": Experiment(
+        TEXT
+        | {
+            "language_blocks": f"dataset* model* {ARM} eval_bits scale_rule {MEAN}",
+            "language_samples": f"dataset* model* {ARM} eval_bits text",
+            "language_text": "dataset* sha256 characters python",
+        },
+        {
+            "language": Exhibit(
+                "t0qat.exhibits.language:language",
+                " ".join([*TEXT, "language_blocks", "language_text"]),
+            ),
+            "language_differences": Exhibit(
+                "t0qat.exhibits.language:differences", "language language_any_paired"
+            ),
+            "language_layouts": Exhibit("t0qat.exhibits.language:layouts", "language language_paired"),
+            "language_samples": Exhibit("t0qat.exhibits.language:samples", "language language_samples"),
+        },
+        "language language_matrix",
+    ),
+    "claims": Experiment(
+        {
+            "claims": "id claim statistic estimate? ci_low? ci_high? n? verdict value? p_holm?"
+            " detectable?"
+        },
+        {"claims": Exhibit("t0qat.exhibits.verdicts:claims_table", "claims")},
+    ),
+}
+PAPER = Paper(
+    experiments=EXPERIMENTS,
+    columns=COLUMNS,
+    check="t0qat.experiments.settings:check",
+    sample_sizes="replicates network_replicates few_replicates calibration_replicates draws networks"
+    " noise_pairs probes",
+    answer="t0qat.exhibits.answers:fill",
+    blocks={"results": "t0qat.exhibits.verdicts:readme"},
+    outside="language_text",
+    adaptive="vision_tuning language_tuning",
+)
+
+
+def publish(experiment: str, tables: dict, figures: dict):
+    """As pipeline.publish.publish, of this paper: what a notebook calls."""
+    from t0qat.pipeline.publish import publish
+
+    return publish(PAPER, experiment, tables, figures)
+
+
+def read(file: str, home: Path = places.ROOT):
+    """As pipeline.results.read, of this paper."""
+    from t0qat.pipeline.results import read
+
+    return read(PAPER, file, home)

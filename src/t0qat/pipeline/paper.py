@@ -1,0 +1,112 @@
+"""What a paper tells the pipeline: which experiment leaves what, and what stands in it.
+
+Functions and registries are named, as "module:name", and imported when they are needed: to say what is
+fresh must not take the seconds that numerical libraries take.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
+
+
+class Column(NamedTuple):
+    """Of results files."""
+
+    meaning: str
+    kind: str  # "number" (measured), "set" (a number that says which row it is), "name" or "prose"
+    among: str = ""  # "module:name" of the names that may stand there
+    chosen: bool = False  # by measuring, so that another machine may choose otherwise
+
+    @property
+    def is_number(self) -> bool:
+        return self.kind in ("number", "set")
+
+    @property
+    def says_which(self) -> bool:
+        return self.kind in ("name", "set")
+
+
+def number(meaning: str, chosen: bool = False) -> Column:
+    return Column(meaning, "number", "", chosen)
+
+
+def setting(meaning: str) -> Column:
+    return Column(meaning, "set")
+
+
+def name(meaning: str, among: str = "", chosen: bool = False) -> Column:
+    return Column(meaning, "name", among, chosen)
+
+
+def prose(meaning: str) -> Column:
+    return Column(meaning, "prose")
+
+
+class Exhibit(NamedTuple):
+    """A table and the macros beside it."""
+
+    make: str  # "module:function" of results tables by name -> LaTeX of the table, macros by name
+    reads: str  # the results files that it is made from, with blanks between
+
+    @property
+    def files(self) -> list[str]:
+        return self.reads.split()
+
+    def __call__(self, tables: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+        return resolve_name(self.make)(tables)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What one notebook leaves.
+
+    results: file -> its columns with blanks between; column? may be empty, column* holds any name.
+    """
+
+    results: Mapping[str, str]
+    exhibits: Mapping[str, Exhibit] = field(default_factory=dict)
+    figures: str = ""  # with blanks between
+    others: tuple[str, ...] = ()  # further files, by their paths below the project
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Every file, by its path below the project."""
+        tables = [f"paper/results/{file}.csv" for file in self.results]
+        shown = [f"paper/{kind}/{made}.tex" for made in self.exhibits for kind in ("tables", "macros")]
+        drawn = [f"figures/{made}.{kind}" for made in self.figures.split() for kind in ("pdf", "png")]
+        return (*tables, *shown, *drawn, *self.others)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Its experiments by the names of their notebooks, numbers left out. Lists are words with blanks."""
+
+    experiments: Mapping[str, Experiment]
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    # "module:function" of a notebook's parameters by name: raises ParameterError.
+    check: str = ""
+    sample_sizes: str = ""  # parameters of which more is the same, more precisely
+    answer: str = ""  # "module:function" of an experiment and its macros -> what it found, in Markdown
+    blocks: Mapping[str, str] = field(default_factory=dict)  # of the README, as `exhibits`: -> Markdown
+    outside: str = ""  # the results file that names a text from outside by its sha256
+    adaptive: str = ""  # results files where what was measured decided n
+
+    @cached_property
+    def results(self) -> dict[str, str]:
+        """Every results file and its columns."""
+        return {file: columns for e in self.experiments.values() for file, columns in e.results.items()}
+
+    @cached_property
+    def exhibits(self) -> dict[str, Exhibit]:
+        return {made: exhibit for e in self.experiments.values() for made, exhibit in e.exhibits.items()}
+
+    def columns_of(self, file: str) -> list[str]:
+        """The names of a results file's columns, in order."""
+        return [column.rstrip("?*") for column in self.results[file].split()]
+
+    def check_parameters(self, values: Mapping[str, Any]) -> None:
+        """Raise ParameterError for the first value that breaks its rule."""
+        if self.check:
+            resolve_name(self.check)(values)

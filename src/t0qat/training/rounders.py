@@ -1,0 +1,127 @@
+"""Methods that round the weights while they train."""
+
+import logging
+import math
+import warnings
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from t0qat.quantization.layers import Weights, by_channel, quantized, step_of
+from t0qat.quantization.quantizers import Grid, absmax_scale
+from t0qat.training.views import Method, Objective
+
+
+def straight_through(value: Tensor, carrier: Tensor) -> Tensor:
+    """The value, to the bit, with the gradient of a finite carrier (Bengio et al. 2013)."""
+    return value.detach() + (carrier - carrier.detach())
+
+
+def straight_rounding(w: Tensor, grid: Grid) -> Tensor:
+    """w on its grid; gradient 1 where the nearest code is one of the grid's, 0 where it is clipped."""
+    scale = absmax_scale(w.detach(), grid)
+    nearest = torch.round(w.detach() / scale)
+    codes = nearest.clamp(*grid.codes)
+    return straight_through(codes * scale, w * (nearest == codes))
+
+
+def ste(bits: int = 4) -> Objective:
+    """Fake quantization with the straight-through estimator: loss(s * clip(round(w / s))).
+
+    s = 2 max|w| / (2**bits - 1), without gradient; the mask is torchao's, after rounding. Source:
+    Jacob et al. (2018), arXiv 1712.05877. bits: 1 to 16.
+    """
+    see = partial(straight_rounding, grid=Grid(bits))
+    return Objective(lambda loss, weights, draws: loss(by_channel(see, weights)))
+
+
+def random_bits(widths: tuple[int, ...] = (8, 4, 3, 2)) -> Objective:
+    """ste at a bit-width drawn in each step, the same for all layers.
+
+    After Jin et al. (2020), "AdaBits", arXiv 1912.09666, with a draw in place of their sum over widths.
+    """
+    steps = [ste(bits) for bits in widths]
+    return Objective(
+        lambda loss, weights, draws: steps[draws.integers(len(steps))].value(loss, weights, draws)
+    )
+
+
+def learned_rounding(w: Tensor, step: Tensor, grid: Grid) -> Tensor:
+    """s * round(clip(w / s)), with the gradients of lsq; step: (channels,)."""
+    low, high = grid.codes
+    scaled = step * (1 / math.sqrt(w.shape[1] * high))
+    s = straight_through(step, scaled)[:, None]
+    clipped = (w / s).clamp(low, high)
+    return straight_through(torch.round(clipped), clipped) * s
+
+
+def lsq(bits: int = 4, step_rate: float = 0.1) -> Objective:
+    """Learned step size: loss(s * round(clip(w / s, -Qn, Qp))), one learned s per output channel.
+
+    Gradient in w: 1 where -Qn < w / s < Qp, else 0; in s: round(w / s) - w / s there, else -Qn or Qp,
+    times 1 / sqrt(N Qp), N weights a channel. s starts at 2 mean|w| / sqrt(Qp); its learning rate is
+    step_rate times the network's. Source: Esser et al. (2020), arXiv 1902.08153, per channel in place
+    of per layer. bits: 2 to 16.
+    """
+    grid = Grid(bits)
+
+    def value(loss, weights, draws):
+        steps = {name: weights[step_of(name)] for name in quantized(weights)}
+        views = ((name, weights[name].flatten(1), step) for name, step in steps.items())
+        seen = {name: learned_rounding(w, step, grid) for name, w, step in views}
+        return loss({name: w.view_as(weights[name]) for name, w in seen.items()})
+
+    return Objective(value, partial(first_steps, grid=grid), step_rate)
+
+
+def first_steps(weights: Weights, grid: Grid) -> Weights:
+    """2 mean|w| / sqrt(Qp) of each output channel: what lsq learns from there."""
+    means = {name: p.detach().flatten(1).abs().mean(1) for name, p in quantized(weights).items()}
+    scale = 2 / math.sqrt(grid.codes[1])
+    return {step_of(name): (scale * mean).requires_grad_() for name, mean in means.items()}
+
+
+def parq(bits: int = 4, steepness: float = 10.0) -> Objective:
+    """The loss, with weights pulled to their grid after each step, ever harder: torchao's PARQ.
+
+    The proximal map of a piecewise-affine regularizer, its inverse slope falling from 1 to 0 along a
+    sigmoid of this steepness; hard rounding in the last tenth of the steps. The grid is torchao's
+    full-range one, fitted anew at each step. What is left after training are the latent weights.
+    Source: Jin et al. (2025), arXiv 2503.15748. bits: 2 to 8.
+    """
+
+    @contextmanager
+    def around(optimizer, steps):
+        tools = torchao_parq()
+        optimizer.param_groups[0]["quant_bits"] = bits
+        pull = tools.ProxPARQ(0, max(1, int(0.9 * steps)), steepness=steepness)
+        grid = tools.UnifTorchaoQuantizer()
+        pulled = tools.QuantOptimizer(optimizer, grid, pull, quant_period=1, quant_per_channel=True)
+        yield pulled
+        pulled.restore_latent_params()
+
+    return Objective(lambda loss, weights, draws: loss({}), around=around)
+
+
+def torchao_parq():
+    """torchao's PARQ, imported when needed (seconds), without its notes on libraries it cannot load."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from torchao.prototype import parq
+    finally:
+        logging.disable(logging.NOTSET)
+    return parq
+
+
+METHODS = {
+    "ste": Method("STE", ste, "rounding", scale="absmax", few=True),
+    "lsq": Method("LSQ", lsq, "rounding", 1, "step_rate", (0.01, 0.1, 0.3, 1.0), "learned", few=True),
+    "parq": Method(
+        "PARQ", parq, "rounding", 1, "steepness", (1.0, 3.0, 10.0, 30.0), scale="absmax", text=False
+    ),
+    "random_bits": Method("Random-bit STE", random_bits, "rounding", scale="absmax", few=True),
+}

@@ -1,0 +1,121 @@
+"""What a training method is: how parameters look in a training forward pass, or what a step minimizes.
+
+The stored parameters W stay clean; a training forward sees `method(W, noise)`, the gradient is taken
+there and flows back through the method to W, which the optimizer updates. A method that needs more than
+one parameter at a time (an output channel, a gradient, a penalty, an optimizer of its own) is an
+Objective, which a View lifts to. Where a docstring of a method writes w, it means one output channel's
+weights.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from t0qat.pipeline.parameters import Rule
+from t0qat.quantization.layers import Weights
+
+# (parameter, standard normal draws like it) -> what is seen. Elementwise: the linear engine hands a view
+# the weights and biases of many replicates at once.
+View = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Weights], Tensor]
+
+
+class Objective(NamedTuple):
+    """What one training step minimizes, and what else the step needs.
+
+    value(loss, weights, draws) is a scalar. weights: the network's parameters by name, with those of
+    `extra`. loss(seen): the batch loss of the network with the tensors of `seen` in place of its own;
+    loss({}) is plain. draws: the replicate's generator of training noise. extra(weights): parameters
+    that the method trains beside the network's, with the learning rate times `rate`. around(optimizer,
+    steps): gives what steps in the optimizer's place, whose first group holds the quantized weights.
+    """
+
+    value: Callable[[Loss, Weights, np.random.Generator], Tensor]
+    extra: Callable[[Weights], Weights] = lambda weights: {}
+    rate: float = 1.0
+    around: Callable[..., AbstractContextManager] = lambda optimizer, steps: nullcontext(optimizer)
+
+
+def unchanged(parameter: Tensor, noise: Tensor) -> Tensor:
+    """The View of plain training."""
+    return parameter
+
+
+def additive_noise(scale: float) -> View:
+    """W + scale * noise: independent Gaussian noise of standard deviation scale, in units of W."""
+    return lambda parameter, noise: parameter + scale * noise
+
+
+def elementwise(view: View) -> Objective:
+    """loss(view(W, noise)) with fresh noise on every parameter, in the order of the names."""
+
+    def value(loss, weights, draws):
+        if view is unchanged:
+            return loss({})
+        noise = noise_from(draws)
+        return loss({name: view(p, noise(p)) for name, p in weights.items()})
+
+    return Objective(value)
+
+
+def noise_from(draws: np.random.Generator) -> Callable[[Tensor], Tensor]:
+    """Standard normal float32 draws from a stream, in the parameter's type; a function stays itself."""
+    if callable(draws):
+        return draws
+    return lambda p: torch.from_numpy(draws.standard_normal(p.shape, np.float32)).to(p)
+
+
+def training_forward(
+    model: nn.Module, view: View, noise: Callable[[Tensor], Tensor], *inputs: Tensor
+) -> Tensor:
+    """The model's output as training sees it: each parameter p replaced by view(p, noise(p)).
+
+    model: any nn.Module; its stored parameters stay as they are, and backward() leaves gradients,
+    taken at the point that was seen, in their .grad. noise: gives standard normal draws of the shape
+    and dtype of the parameter it gets, fresh at each call. Errors are those of the model's forward.
+    Source: the paper's section 5, written for one linear layer there.
+    """
+    seen = {name: view(p, noise(p)) for name, p in model.named_parameters()}
+    return functional_call(model, seen, inputs)
+
+
+FAMILIES = ("none", "noise", "rounding", "regularization", "coupled")
+
+
+class Method(NamedTuple):
+    """A line of a family's METHODS. Only label, build and family are needed."""
+
+    label: str  # as tables and figures show it
+    build: Callable[..., View | Objective]  # keyword settings with defaults -> the method
+    family: str  # of FAMILIES: what its training does beside lessening the loss
+    gradients: int = 1  # gradient evaluations a step
+    strength: str = ""  # the setting that is its own to tune, if it has one
+    values: tuple[float, ...] = ()  # what to tune it over
+    rounding: str = "nearest"  # a name in rounding.ROUNDINGS: what else may round its weights
+    scale: str = "mse"  # the scale rule that it is judged by; "absmax" where training rounds by that
+    studied: bool = False  # a form of the paper's method, and so no rival of it
+    few: bool = False  # whether it runs where not all do
+    loud: bool = False  # noise that leaves image networks at chance at every rate: tuned less there
+    layer: bool = False  # whether every experiment on the paper's linear layer shows it; only for a View
+    text: bool = True  # whether it runs on language models, where each costs most
+    settings: Mapping[str, Rule] = {}  # of `build`, that notebooks may set
+
+    @property
+    def for_bits(self) -> bool:
+        """Whether it trains for one bit-width, its setting `bits`."""
+        return "bits" in inspect.signature(self.build).parameters
+
+    def rule(self, bits: int, train_bits: int | None) -> str:
+        """The scale rule that it is judged by at these bits: steps that it learned for them, if any."""
+        return "learned" if self.rounding == "learned" and bits == train_bits else self.scale
+
+    def objective(self, **settings) -> Objective:
+        """The method with these settings, for training.loop.train."""
+        built = self.build(**settings)
+        return built if isinstance(built, Objective) else elementwise(built)
