@@ -23,7 +23,7 @@ def macros(experiment: str, tables: dict) -> dict[str, str]:
 
 def test_every_notebook_has_an_answer_and_every_answer_a_notebook():
     published = {
-        name for nb in load() for name in re.findall(r"publish\(\\\"(\w+)", nb.path.read_text())
+        name for nb in load(PAPER) for name in re.findall(r"publish\(\\\"(\w+)", nb.path.read_text())
     }
     assert published == set(answers.ANSWERS)
 

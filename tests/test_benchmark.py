@@ -20,7 +20,8 @@ def rows_of(seed: int, replicates: int) -> pd.DataFrame:
     """A value an arm, replicate, width and rule; no two alike."""
     draws = np.random.default_rng(seed)
     return pd.DataFrame(
-        {"dataset": "d", "model": "m", "method": method, "train_bits": bits, "replicate": i}
+        Arm("d", "m", method, bits)._asdict()
+        | {"replicate": i}
         | {"eval_bits": width, "scale_rule": rule, "metric": metric, "value": draws.normal()}
         for method, bits in ARMS
         for i in range(replicates)
@@ -33,7 +34,8 @@ def losses_of(seed: int, replicates: int) -> pd.DataFrame:
     """A loss in tuning of each arm, before rounding and at the widths that it is meant for."""
     draws = np.random.default_rng(seed)
     return pd.DataFrame(
-        {"dataset": "d", "model": "m", "method": method, "train_bits": bits, "replicate": FIRST + i}
+        Arm("d", "m", method, bits)._asdict()
+        | {"replicate": FIRST + i}
         | {"eval_bits": width, "loss": draws.normal()}
         for method, bits in ARMS
         for i in range(replicates)

@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t0qat import exhibits
-from t0qat.exhibits import published, verdicts, words
-from t0qat.experiments import arms, language
+from t0qat.exhibits import precision, published, verdicts, words
+from t0qat.experiments import arms
 from t0qat.experiments.arms import FLOAT
 from t0qat.paper import IMAGES, PAPER
 from t0qat.pipeline import claims, latex
 from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
-from t0qat.training.methods import METHODS, NAMED, REGISTRY
+from t0qat.training.methods import REGISTRY, named, on_layer
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
 HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
@@ -52,7 +51,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
     points = {"std": 1.25, "q025": 0.5, "median": 4.5, "q975": 9.5}
     single = [
         loss(method=method, quantity=quantity) | points | {"reported": 3.3, "reported_percentile": 41.0}
-        for method in METHODS
+        for method in on_layer()
         for quantity in quantities
     ]
     for row in single:
@@ -60,7 +59,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
             row |= {"reported": np.nan, "reported_percentile": np.nan}
     pairs = ("drop_difference", "chance_of_reported_reduction", "chance_t0_worse_quantized")
     grid = {"range": "full", "scale": "absmax"}
-    cells = [(dataset, method) for dataset in DATASETS for method in METHODS]
+    cells = [(dataset, method) for dataset in DATASETS for method in on_layer()]
     tables = {
         "table1": single,
         "table1_paired": [
@@ -202,7 +201,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
         ],
         "theory_training": [
             loss(method=method, schedule=schedule, epoch=epoch, quantity=quantity)
-            for method in METHODS
+            for method in on_layer()
             for schedule in ("constant", "decaying")
             for epoch in (0, 300, 3000)
             for quantity in ("explained", "left", "left_predicted")
@@ -226,28 +225,28 @@ def vision_rows(
     return benchmark_rows("vision", "accuracy", found, loss, difference, bits)
 
 
+TEXT = named(lambda method: method.text)
+
+
 def language_rows(
     loss,
     difference,
     models=("small_gpt2", "small_llama"),
-    endings=("_groups", "_everything"),
+    groups=("no_noise", "t0_qat_tuned", "gptq", "ste", "lsq"),
+    everything=("no_noise", "t0_qat", "ste"),
     bits=(4, 2),
 ):
     """The files of language models, likewise."""
     found = [
-        arms.Arm("pydoc", model + ending, method, width)
-        for ending in ("", *endings)
+        arms.Arm("pydoc", model, method, width, layout)
+        for layout, run in {"channels": TEXT, "groups": groups, "everything": everything}.items()
         for model in models
-        for method in {"": language.METHODS, "_groups": language.ON_GROUPS}.get(
-            ending, language.ON_EVERYTHING
-        )
+        for method in run
         for width in (bits if REGISTRY[method].for_bits else (0,))
     ]
     tables = benchmark_rows("language", "bits_per_character", found, loss, difference, bits)
-    own = [arm for arm in found if not arm.model.endswith(("_groups", "_everything"))]
-    tables["language_tuning"] = [
-        row for row in tables["language_tuning"] if row["model"] in {arm.model for arm in own}
-    ]
+    own = [arm for arm in found if arm.layout == "channels"]
+    tables["language_tuning"] = [row for row in tables["language_tuning"] if row["layout"] == "channels"]
     shown = [(arm, b) for arm in own if arm.method in ("no_noise", "t0_qat") for b in (FLOAT, *bits)]
     return tables | {
         "language_blocks": [
@@ -389,7 +388,7 @@ def test_precision_macros_count_what_the_intervals_and_the_corrected_tests_say()
     tables = frames()
     flips = tables["precision_flips"]
     flips.loc[3, ["estimate", "ci_low", "ci_high", "p_holm"]] = 0.0, 0.0, 0.0, 1.0  # nothing in any pair
-    macros = exhibits.precision.precision(tables)[1]
+    macros = precision.precision(tables)[1]
     near = above = below = 0
     for row in tables["precision_knee"].itertuples():
         near += row.quantity == "distance" and row.ci_high < 1
@@ -627,7 +626,7 @@ def test_every_method_has_its_rows_and_the_reported_numbers_stand_beside_theirs(
     tables = frames()
     body = published.table1(tables)[0]
     rows = [line.split(" & ") for line in body.splitlines() if line.endswith(r"\\")][1:]
-    assert [row[0] for row in rows if row[0]] == [method.label for method in METHODS.values()]
+    assert [row[0] for row in rows if row[0]] == [method.label for method in on_layer().values()]
     assert [row[2] for row in rows] == ["3.3000"] * 6 + ["--"] * 3
     assert [row[-1] for row in rows] == [r"41 \\"] * 6 + [r"-- \\"] * 3
     assert body.count(r"\midrule") == len(METHODS)

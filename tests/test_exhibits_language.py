@@ -11,10 +11,9 @@ from test_exhibits import HOSTILE, frames, language_rows
 from test_exhibits_vision import numbers, only, rows_of
 
 from t0qat.exhibits import language
-from t0qat.experiments import fine_tuning
-from t0qat.experiments import language as language_plan
 from t0qat.paper import PAPER
 from t0qat.pipeline import latex, statistics
+from t0qat.training import language_models
 from t0qat.training.methods import REGISTRY
 
 NAMES = [name for name in PAPER.exhibits if name.startswith("language")]
@@ -181,14 +180,15 @@ def test_the_tuned_scale_stands_beside_plain_fine_tuning_at_the_same_rate(tables
 
 def test_each_layout_stands_with_its_own_models(tables):
     body, macros = language.layouts(tables)
-    table, model, ending, seen = scores(tables["language"]), "", "", 0
+    table, model, layout, seen = scores(tables["language"]), "", "", 0
     labels = {REGISTRY[m].label.replace(",", ""): m for m in table.method.unique()}
     names = {GPT: "small_gpt2", LLAMA: "small_llama"}
-    endings = {"per channel": "", "per group of 32": fine_tuning.GROUPS}
-    endings["with embeddings and head"] = fine_tuning.EVERYTHING
+    layouts = {"per channel": "channels", "per group of 32": "groups"}
+    layouts["with embeddings and head"] = "everything"
     for first, second, label, *cells in rows_of(body):
-        model, ending = names.get(first, model), endings.get(second, ending)
-        mine = table[(table.model == model + ending) & (table.method == labels[label])]
+        model, layout = names.get(first, model), layouts.get(second, layout)
+        mine = table[(table.model == model) & (table.layout == layout)]
+        mine = mine[mine.method == labels[label]]
         for bits, cell in zip((32, 4, 2), cells, strict=True):
             if cell == "--":
                 assert mine[mine.eval_bits == bits].empty
@@ -198,9 +198,9 @@ def test_each_layout_stands_with_its_own_models(tables):
             seen += 1
     # Methods without a width have a column of float.
     cells = lambda methods: sum(2 if REGISTRY[m].for_bits else 3 for m in methods)  # noqa: E731
-    every = [table.method.unique(), language_plan.ON_GROUPS, language_plan.ON_EVERYTHING]
+    every = [table[table.layout == layout].method.unique() for layout in layouts.values()]
     assert seen == 2 * sum(map(cells, every))
-    plain = only(table, model="small_llama_groups", method="no_noise", eval_bits=2)
+    plain = only(table, model="small_llama", layout="groups", method="no_noise", eval_bits=2)
     gpt, llama = macros["LanguageLayoutsPlain"].split("; and ")
     (said,) = re.findall(r"([\d.]+) \[[^]]*\] per group of 32", llama)
     assert float(said) == pytest.approx(plain["mean"], abs=0.006)
@@ -212,8 +212,9 @@ def test_pairs_of_the_other_layouts_are_counted_by_the_corrected_tests(tables):
     mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain")
     mine &= pairs.scale_rule == "own"
     pairs.loc[mine, ["estimate", "p_holm"]] = 0.3, 0.01
-    pairs.loc[mine & (pairs.model == "small_gpt2_groups") & (pairs.eval_bits == 4), "p_holm"] = 0.05
-    pairs.loc[mine & (pairs.model == "small_llama_groups") & (pairs.eval_bits == 4), "estimate"] = -0.3
+    mine &= (pairs.layout == "groups") & (pairs.eval_bits == 4)
+    pairs.loc[mine & (pairs.model == "small_gpt2"), "p_holm"] = 0.05
+    pairs.loc[mine & (pairs.model == "small_llama"), "estimate"] = -0.3
     said = language.layouts(tables)[1]["LanguageLayoutsPairs"]
     assert "T0-QAT tuned lower in 1 and higher in 2 of 4; " in f"{said}; "
 
@@ -254,15 +255,15 @@ def test_nothing_written_is_shown_as_nothing():
     assert language.quoted(json.dumps(" \n ")) == "--"
 
 
-def test_endings_are_those_of_the_models():
-    assert {*language.LAYOUTS} == {fine_tuning.GROUPS, fine_tuning.EVERYTHING, ""}
+def test_every_layout_has_words():
+    assert {*language.LAYOUTS} == {*language_models.LAYOUTS}
 
 
 SUBSETS = {
-    "smoke": {"models": ["small_gpt2"], "endings": ("_groups",)},
-    "one width": {"models": ["small_llama"], "endings": (), "bits": (8,)},
+    "smoke": {"models": ["small_gpt2"], "everything": ()},
+    "one width": {"models": ["small_llama"], "groups": (), "everything": (), "bits": (8,)},
     "all": {"bits": (8, 5, 4, 3, 2)},
-    "a checkpoint": {"models": ["some/Model-1_x", "small_gpt2"], "endings": ("_everything",)},
+    "a checkpoint": {"models": ["some/Model-1_x", "small_gpt2"], "groups": ()},
 }
 
 

@@ -12,7 +12,7 @@ from test_exhibits import HOSTILE, HOSTILE_ESCAPED, frames, vision_rows
 from t0qat.exhibits import benchmark, vision
 from t0qat.paper import PAPER
 from t0qat.pipeline import latex
-from t0qat.training.methods import ON_NETWORKS, REGISTRY, named
+from t0qat.training.methods import REGISTRY, named
 
 NAMES = [name for name in PAPER.exhibits if name.startswith("vision")]
 SMALL, DEEP = "small CNN", "deep CNN"
@@ -224,7 +224,7 @@ def test_counts_are_sums_over_the_rows(tables):
     assert (macros["VisionReplicates"], macros["VisionFewReplicates"]) == ("20", "5")
     assert macros["VisionTrained"] == "INT4 and INT2"
     assert macros["VisionRates"].startswith("0.003, ") and macros["VisionRates"].endswith(" and 0.06")
-    assert macros["VisionMethods"] == str(3 + 1 + len(ON_NETWORKS))
+    assert macros["VisionMethods"] == str(len(REGISTRY))
     rounded = 4 * (20 * (arms - 4) + 5 * 4)  # two widths by two rules
     assert macros["VisionRounded"] == rf"{rounded // 1000}\,{rounded % 1000:03}"
     n = table.n[table.index[table.metric == "differing"][:3]]
@@ -359,7 +359,7 @@ def test_any_part_of_the_benchmark_gives_whole_tables_and_every_macro(subset):
 
 
 def test_hostile_labels_are_escaped_and_leave_the_tables_whole(monkeypatch, tables):
-    monkeypatch.setitem(ON_NETWORKS, "ste", ON_NETWORKS["ste"]._replace(label=HOSTILE))
+    monkeypatch.setitem(REGISTRY, "ste", REGISTRY["ste"]._replace(label=HOSTILE))
     for name in NAMES:
         body, macros = PAPER.exhibits[name](tables)
         assert HOSTILE not in body + latex.macro_lines(macros)

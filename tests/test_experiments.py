@@ -10,6 +10,7 @@ from scipy import stats
 from torch import nn
 
 from t0qat.exhibits import figures, verdicts
+from t0qat.exhibits import published as exhibits
 from t0qat.experiments import published
 from t0qat.experiments.published import Losses
 from t0qat.paper import PAPER
@@ -18,6 +19,9 @@ from t0qat.training import linear, loop, methods, views
 from t0qat.training.constants import REPORTED, REPORTED_REDUCTION
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS, synthetic
+
+
+PUBLISHED = "standard_qat", "t0_qat", "no_noise"
 
 
 def plain_run(data, replicate, prefix, view, shift_scale, epochs, learning_rate=0.005):
@@ -256,9 +260,8 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
     def multiplicative(relative_noise: float = 0.25):
         return lambda parameter, noise: parameter * (1 + relative_noise * noise)
 
-    monkeypatch.setitem(
-        methods.METHODS, "multiplicative", views.Method("Relative noise", multiplicative, "noise")
-    )
+    mine = views.Method("Relative noise", multiplicative, "noise", layer=True)
+    monkeypatch.setitem(methods.REGISTRY, "multiplicative", mine)
     runs = published.published(replicates=4, epochs=50)
     for i in range(4):
         _, losses = plain_run(synthetic(i), i, "", multiplicative(), 0, 50)
@@ -268,8 +271,8 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
 
     cells = published.integer_grids(replicates=4, epochs=20, bits=[4, 2])
     grids, differences = published.grid_losses(cells), published.grid_differences(cells)
-    assert set(grids.method) == set(methods.METHODS)
-    assert set(differences.other) == set(methods.METHODS) - {"t0_qat"}
+    assert set(grids.method) == {"multiplicative", *PUBLISHED}
+    assert set(differences.other) == set(grids.method) - {"t0_qat"}
     assert "multiplicative" not in set(published.grid_differences(cells, "multiplicative").other)
 
     shown = grids[(grids.range == "full") & (grids.scale == "absmax")]
@@ -290,11 +293,11 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
         if name.startswith(("vision", "language"))
     }
     read = published_and_read(frames, tmp_path)
-    for text in (shown.table1(read)[0], shown.integer_grids(read)[0], verdicts.readme(read)):
+    for text in (exhibits.table1(read)[0], exhibits.integer_grids(read)[0], verdicts.readme(read)):
         assert "Relative noise" in text
     for figure in (figures.table1(runs[0]), figures.integer_grids(shown)):
         legend = {label.get_text() for label in figure.axes[0].get_legend().get_texts()}
-        assert legend == {method.label for method in methods.METHODS.values()}
+        assert legend == {method.label for method in methods.on_layer().values()}
 
 
 def published_and_read(frames: dict[str, pd.DataFrame], home) -> dict[str, pd.DataFrame]:
@@ -319,7 +322,7 @@ def test_methods_that_coincide_differ_by_nothing_and_can_be_published(tmp_path):
 def test_two_runs_of_one_method_are_counted_like_two_runs_of_two():
     first, second = published.published(replicates=40, epochs=30)
     table = published.table1_same_method(first, second).set_index("method")
-    for method in methods.METHODS:
+    for method in PUBLISHED:
         pairs = zip(first[method].drop, second[method].drop, strict=True)
         share = np.mean([a > 0 and b / a <= 1 - REPORTED_REDUCTION for a, b in pairs])
         assert table.estimate[method] == share

@@ -284,10 +284,10 @@ def test_the_lowest_panel_of_each_column_says_what_its_places_are():
 
 
 def test_a_new_method_is_in_every_figure(monkeypatch):
-    added = views.Method("Relative noise", plain.no_noise, "noise")
-    for registry in (methods.METHODS, methods.ON_NETWORKS):
+    for layer in (True, False):
+        added = views.Method("Relative noise", plain.no_noise, "noise", layer=layer)
         with monkeypatch.context() as patch:
-            patch.setitem(registry, "relative_noise", added)
+            patch.setitem(methods.REGISTRY, "relative_noise", added)
             table = made_up(["mlp"], [], (4, 2))
             ticks = [
                 [tick.get_text() for tick in draw(table, "mlp").axes[0].get_yticklabels()]
@@ -295,7 +295,7 @@ def test_a_new_method_is_in_every_figure(monkeypatch):
             ]
             assert all("Relative noise" in names for names in ticks)
             shown = "Relative noise" in legend_of(figures.vision(table))
-            assert shown == (registry is methods.METHODS)  # the curves are of a telling few
+            assert shown == layer  # the curves are of a telling few
 
 
 def test_tables_without_plain_training_or_learned_steps_are_drawn(full):
@@ -325,11 +325,11 @@ PARTS = [LANGUAGE, (["small_llama"], (4,)), (["small_gpt2"], (8, 3, 2))]
 
 
 def written(models: list[str], widths: tuple[int, ...]) -> pd.DataFrame:
-    """Rows as of language.tables: bits per character from 1.9 to 25, with one variant of each model."""
+    """Rows as of language.tables: bits per character from 1.9 to 25, in two layouts."""
     table = made_up(["mlp"], [], widths)
     table = table.replace("accuracy", "bits_per_character")
-    names = [name + ending for name in models for ending in ("", "_groups")]
-    table = pd.concat([table.assign(model=name) for name in names], ignore_index=True)
+    places = [{"model": name, "layout": layout} for name in models for layout in ("channels", "groups")]
+    table = pd.concat([table.assign(**place) for place in places], ignore_index=True)
     bits = np.geomspace(1.9, 25, len(table))[np.arange(len(table)) * 7919 % len(table)]
     return table.assign(mean=bits, ci_low=0.98 * bits, ci_high=1.02 * bits)
 
@@ -337,13 +337,14 @@ def written(models: list[str], widths: tuple[int, ...]) -> pd.DataFrame:
 def bits_of(table, model, method, trained, bits) -> list[float]:
     rule = "none" if bits == 32 else "own"
     (row,) = table[
-        (table.model == model) & (table.method == method) & (table.train_bits == trained)
-        & (table.eval_bits == bits) & (table.scale_rule == rule) & (table.metric == "bits_per_character")
+        (table.model == model) & (table.layout == "channels") & (table.method == method)
+        & (table.train_bits == trained) & (table.eval_bits == bits) & (table.scale_rule == rule)
+        & (table.metric == "bits_per_character")
     ].itertuples()  # fmt: skip
     return [row.mean, row.ci_low, row.ci_high]
 
 
-def test_bits_per_character_against_bits_are_those_of_the_models_without_ending():
+def test_bits_per_character_against_bits_are_those_of_a_step_a_channel():
     table = written(*LANGUAGE)
     figure = figures.language(table)
     panels = panels_of(figure)
@@ -364,7 +365,7 @@ def test_bits_per_character_against_bits_are_those_of_the_models_without_ending(
 
 def test_the_language_matrix_prints_every_mean_and_is_darkest_at_the_fewest_bits():
     table = written(*LANGUAGE)
-    for model in ("small_llama", "small_llama_groups"):
+    for model in ("small_llama", "small_gpt2"):
         panel = figures.language_matrix(table, model).axes[0]
         columns = [BITS[tick.label1.get_text()] for tick in panel.xaxis.get_major_ticks()]
         printed = {t.get_position(): t.get_text() for t in panel.texts}
@@ -405,5 +406,5 @@ def test_no_text_of_the_language_figures_is_clipped_or_lies_on_another(part, num
 
 
 def test_a_language_model_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(KeyError, match="no model 'gpt'; there are small_gpt2, small_gpt2_groups"):
-        figures.language_matrix(written(["small_gpt2"], (4,)), "gpt")
+    with pytest.raises(KeyError, match="no model 'gpt'; there are small_gpt2, small_llama"):
+        figures.language_matrix(written(["small_gpt2", "small_llama"], (4,)), "gpt")

@@ -24,7 +24,7 @@ from t0qat.quantization import layers
 from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import ROUNDINGS, rounded
 from t0qat.training import corpora, language_models, methods, rounders
-from t0qat.training.language_models import SMALL, laid_out, library, packed, small, unpacked
+from t0qat.training.language_models import LAYOUTS, SMALL, laid_out, library, packed, small, unpacked
 from t0qat.training.streams import stream
 
 CONTEXT = 16
@@ -59,13 +59,13 @@ def net_of(name, **layout):
 IDS = torch.from_numpy(stream("data", 0).integers(50, size=(8, CONTEXT)))
 
 
-def fine_tuning_of(corpus, model="small_llama", method="no_noise", bits=0, **other):
+def fine_tuning_of(corpus, model="small_llama", method="no_noise", bits=0, layout="channels", **other):
     """A training from an untrained start."""
     replicate, rate = other.pop("replicate", 0), other.pop("rate", 0.002)
     strength = other.pop("strength", math.nan)
     starts = other.pop("starts", None) or untrained(corpus, model, replicate)
     own = SHARED | {"part": "test", "replicate": replicate, "starts": starts} | other
-    return fine_tuning.train(Arm(corpus, model, method, bits), rate, strength, **own)
+    return fine_tuning.train(Arm(corpus, model, method, bits, layout), rate, strength, **own)
 
 
 def compute(corpus, model="small_llama", method="no_noise", bits=0, judged=JUDGED, **other):
@@ -75,11 +75,10 @@ def compute(corpus, model="small_llama", method="no_noise", bits=0, judged=JUDGE
 
 
 def untrained(corpus, model, replicate):
-    name, _ = fine_tuning.layout(model)
-    if name not in SMALL:
+    if model not in SMALL:
         return {}
     size = len(set(corpora.load(corpus).text))
-    return {(name, replicate): packed(small(name, size, CONTEXT, stream("initialization", replicate)))}
+    return {(model, replicate): packed(small(model, size, CONTEXT, stream("initialization", replicate)))}
 
 
 def means(rows, metric="bits_per_character"):
@@ -116,7 +115,7 @@ def test_exactly_the_weights_of_the_blocks_are_quantized(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("layout", [{}, {"group": 32}, {"everything": True}])
+@pytest.mark.parametrize("layout", LAYOUTS.values())
 def test_a_layout_changes_no_prediction_and_shares_what_was_shared(name, layout):
     net = small(name, 50, CONTEXT, stream("initialization", 3))
     before, size = net(IDS), sum(p.numel() for p in net.parameters())
@@ -249,7 +248,7 @@ def test_losses_are_torchs_cross_entropy():
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 @pytest.mark.parametrize("name", SMALL)
 def test_rounded_layers_have_no_more_levels_than_their_bits(name, bits):
-    for layout in ({}, {"group": 32}, {"everything": True}):
+    for layout in LAYOUTS.values():
         net = net_of(name, **layout)
         on = Grid(bits)
         read = rounded(net, ROUNDINGS["nearest"](net, on, {}, None))
@@ -282,7 +281,7 @@ def test_groups_of_32_are_torchaos(bits):
             assert expected.shape == whole.get_submodule(path).weight.shape
 
 
-@pytest.mark.parametrize("layout", [{}, {"group": 32}, {"everything": True}])
+@pytest.mark.parametrize("layout", LAYOUTS.values())
 @pytest.mark.parametrize("name", SMALL)
 def test_ste_trains_what_is_read(name, layout):
     """Its training loss is that of the network that rounding gives."""
@@ -312,7 +311,10 @@ def test_gptq_rounds_the_blocks_only_and_errs_less_than_plain_rounding(model, gr
     assert torch.equal(net(IDS), exact)
 
 
-@pytest.mark.parametrize("method", language.METHODS)
+TEXT = methods.named(lambda method: method.text)
+
+
+@pytest.mark.parametrize("method", TEXT)
 def test_every_method_trains_and_lsq_is_read_at_its_own_step(corpus, method):
     registered = methods.REGISTRY[method]
     bits = 2 if registered.for_bits else 0
@@ -326,6 +328,25 @@ def test_every_method_trains_and_lsq_is_read_at_its_own_step(corpus, method):
     assert (means(rows)[32, "none"] == means(plain)[32, "none"]) == (method in ("no_noise", "gptq"))
 
 
+def test_the_layout_of_an_arm_is_what_its_model_is_trained_and_read_in(corpus):
+    shapes, found = {}, {}
+    for layout, how in LAYOUTS.items():
+        made = fine_tuning_of(corpus, layout=layout)
+        opened = made.opened(made.made(), **made.arguments)
+        seen, expected = (
+            sorted(p.shape for p in layers.quantized(dict(net.named_parameters())).values())
+            for net in (opened.net, laid_out(small("small_llama", opened.begun.tokens.size, CONTEXT,
+                                                   stream("initialization", 0)), **how))
+        )  # fmt: skip
+        assert seen == expected
+        shapes[layout] = seen
+        found[layout] = means(trained.at_widths(opened, method="no_noise", **JUDGED))
+    plain = [found[layout][32, "none"] for layout in LAYOUTS]
+    assert plain == pytest.approx([plain[0]] * 3, rel=1e-4)
+    read = {round(found[layout][2, "absmax"], 6) for layout in LAYOUTS}
+    assert len(read) == 3 and len({*map(str, shapes.values())}) == 3
+
+
 def test_methods_of_a_replicate_share_start_and_windows(corpus, monkeypatch):
     seen = []
 
@@ -333,7 +354,7 @@ def test_methods_of_a_replicate_share_start_and_windows(corpus, monkeypatch):
         first = [packed(net), inputs.sum().item(), target.sum().item()]
         seen.append([*first, order.permutation(len(inputs))[:5].tolist()])
 
-    monkeypatch.setattr(fine_tuning.training, "train", watch)
+    monkeypatch.setattr(fine_tuning.loop, "train", watch)
     for method, bits in (("no_noise", 0), ("ste", 2), ("lsq", 4), ("random_bits", 0)):
         compute(corpus, method=method, bits=bits, strength=0.1)
     assert all(other == seen[0] for other in seen)
@@ -558,7 +579,7 @@ def test_a_cell_follows_its_start_its_text_and_its_checkpoint(tmp_path, monkeypa
     fine_tuning.grid._source.cache_clear()
 
 
-TINY = {"replicates": 3, "models": ["small_gpt2"], "variants": ["groups"], "trained_bits": [4, 2]}
+TINY = {"replicates": 3, "models": ["small_gpt2"], "everything": [], "trained_bits": [4, 2]}
 TINY |= {"bits": [4, 2], "context": CONTEXT, "batch_size": 4, "pretraining_steps": 5, "steps": 3}
 TINY |= {"blocks": 3, "block_windows": 5, "trainings": 4, "tuning_starts": 1, "rates": 2}
 TINY |= {"lowest_rate": 0.0005, "highest_rate": 0.005, "device": "cpu"}
@@ -576,20 +597,21 @@ def run(corpus, tmp_path_factory):
         patch.setattr(language.grid.weights, "FOLDER", tmp_path_factory.mktemp("weights"))
         patch.setattr(language.grid.joblib, "cpu_count", lambda: 1)
         smaller(patch)
-        patch.setattr(language, "METHODS", ("no_noise", "t0_qat", "ste"))
-        return language.benchmark(**TINY | {"corpus": corpus})
+        return language.benchmark(**TINY | {"corpus": corpus, "methods": ["t0_qat", "ste"]})
 
 
-def test_the_smallest_validation_loss_is_chosen_and_variants_take_it(run, corpus):
+def test_the_smallest_validation_loss_is_chosen_and_other_layouts_take_it(run, corpus):
     table = run.tuning
     assert len(table) == 8 and (table.groupby(KEYS).chosen.sum() == 1).all()
     for _, group in table.groupby(KEYS):
         assert group.chosen.idxmax() == group["mean"].idxmin()
         assert (group.ci_low < group["mean"]).all() and (group["mean"] < group.ci_high).all()
-    assert set(run.losses.model) == {"small_gpt2", "small_gpt2_groups"}
+    assert set(table.layout) == {"channels"}
+    ran = run.losses.groupby("layout").method.unique().map(set)
+    assert dict(ran) == {"channels": {"no_noise", "t0_qat", "ste"}, "groups": {"no_noise", "ste"}}
     ste = run.losses[(run.losses.train_bits == 2) & (run.losses.eval_bits == 2)]
     row = table[(table.method == "ste") & (table.train_bits == 2) & (table.chosen == 1)]
-    for _, lost in ste.groupby("model"):
+    for _, lost in ste.groupby("layout"):
         assert row["mean"].item() == pytest.approx(lost.loss.mean()) and len(lost) == 2
 
 
@@ -608,21 +630,14 @@ def test_the_tables_come_back_from_their_files_and_follow_from_the_models(run, t
         low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
         assert [row.mean, row.ci_low, row.ci_high] == pytest.approx([np.mean(values), low, high])
     for row in made["language_paired"].query("scale_rule == 'own'").itertuples():
-        place = row.dataset, row.model
         mine, other = (
-            per[(*place, *arm, row.eval_bits, "absmax" if arm[0] == "ste" else "mse")].to_numpy()
+            per[(row.dataset, row.model, *arm, row.layout, row.eval_bits, "absmax" if arm[0] == "ste" else "mse")].to_numpy()
             for arm in ((row.method, row.train_bits), (row.other, row.other_bits))
         )
         assert row.estimate == pytest.approx(np.mean(mine - other))
         assert row.ci_low < row.estimate < row.ci_high
-    blocks = made["language_blocks"].query(
-        "model == 'small_gpt2' and method == 't0_qat' and eval_bits == 32"
-    )
-    values = (
-        scored.query("model == 'small_gpt2' and method == 't0_qat' and eval_bits == 32")
-        .groupby("block")
-        .value.mean()
-    )
+    one = "layout == 'groups' and method == 'no_noise' and eval_bits == 32"
+    blocks, values = made["language_blocks"].query(one), scored.query(one).groupby("block").value.mean()
     assert blocks["mean"].item() == pytest.approx(values.mean()) and blocks.n.item() == 3
     anywhere = made["language_any"].query("scale_rule == 'mse'").set_index([*KEYS, "quantity"])
     for key, values in per[per.index.get_level_values("scale_rule") == "mse"].groupby(KEYS):
@@ -643,17 +658,17 @@ def test_the_text_is_named_by_its_digest(run, corpus):
 
 
 def test_the_best_baseline_is_the_one_that_needed_fewest_bits_in_tuning(run):
-    known = run.losses.query("model == 'small_gpt2' and eval_bits == 2 and method != 't0_qat'")
+    known = run.losses.query("layout == 'channels' and eval_bits == 2 and method != 't0_qat'")
     best = known.groupby(["method", "train_bits"]).loss.mean().idxmin()
     paired = language.tables(run)["language_paired"].query(
         "eval_bits == 2 and method == 't0_qat' and against == 'best_baseline'"
     )
-    assert {*paired.model} == {"small_gpt2"}  # groups are tried on some methods only
+    assert {*paired.layout} == {"channels"}  # groups are tried on some methods only
     assert (paired.other.item(), paired.other_bits.item()) == best
 
 
 def test_tuning_goes_on_from_a_few_starts_with_windows_of_their_own(corpus, monkeypatch):
-    tiny = TINY | {"corpus": corpus, "trainings": 10, "tuning_starts": 2, "variants": []}
+    tiny = TINY | {"corpus": corpus, "trainings": 10, "tuning_starts": 2, "groups": []}
     planned = language.plan(**tiny)
     first = language.FIRST
     begins = planned.begins()
@@ -669,36 +684,40 @@ def test_every_arm_takes_as_many_trainings_in_tuning():
         before = [0, *(seen for _, seen in rounds)]
         totals[arm] = sum(size * (n - b) for (size, n), b in zip(rounds, before, strict=False))
         assert rounds[0][0] == len(candidates) and rounds[-1][1] >= 8
-    assert {arm.method for arm in totals} == {*language.METHODS} and {*totals.values()} == {28}
+    assert {arm.method for arm in totals} == {*TEXT} and {*totals.values()} == {28}
 
 
 def test_what_ended_is_not_computed_again(run, corpus, tmp_path, monkeypatch):
     """The second run of the same benchmark takes every cell from the store."""
     smaller(monkeypatch)
     monkeypatch.setattr(language.grid.joblib, "cpu_count", lambda: 1)
-    monkeypatch.setattr(language, "METHODS", ("no_noise",))
-    tiny = TINY | {"corpus": corpus, "variants": []}
+    tiny = TINY | {"corpus": corpus, "groups": [], "methods": ["no_noise"]}
     first = language.benchmark(**tiny)
     monkeypatch.setattr(language.grid, "_here", None)
     again = language.benchmark(**tiny)
     assert again.test.equals(first.test) and again.samples.equals(first.samples)
-    once = run.test.query("model == 'small_gpt2' and method == 'no_noise'").reset_index(drop=True)
+    once = run.test.query("layout == 'channels' and method == 'no_noise'").reset_index(drop=True)
     assert first.test.equals(once)
 
 
-def test_named_methods_run_with_plain_fine_tuning_on_models_and_variants(corpus):
+def test_named_methods_run_with_plain_fine_tuning_in_every_layout(corpus):
     named = ["ste", "gptq"]
     planned = language.plan(**TINY | {"corpus": corpus, "methods": named})
     arms = [("no_noise", 0), ("gptq", 0), ("ste", 4), ("ste", 2)]
-    assert [one.arm[2:] for one in planned.jobs.rivals] == arms
-    assert {arm[1:3] for arm in planned.variants} == {
-        ("small_gpt2_groups", "no_noise"), ("small_gpt2_groups", "gptq"), ("small_gpt2_groups", "ste")
-    }  # fmt: skip
-    planned = language.plan(
-        **TINY | {"corpus": corpus, "variants": ["everything", "groups"], "methods": named}
-    )
-    ran = [{arm.method for arm in planned.variants if arm.model.endswith(end)} for end in ("ing", "ups")]
-    assert ran == [{"no_noise", "ste"}, {"no_noise", "ste", "gptq"}]
+    assert [one.arm[2:] for one in planned.jobs.rivals] == [(*arm, "channels") for arm in arms]
+    assert [arm[1:] for arm in planned.laid_out] == [("small_gpt2", *arm, "groups") for arm in arms]
+    for others, groups, everything in (
+        ({"everything": ["t0_qat", "ste"]}, {"no_noise", "ste", "gptq"}, {"no_noise", "ste"}),
+        ({"groups": ["ste"], "everything": ["gptq"]}, {"no_noise", "ste"}, {"no_noise", "gptq"}),
+        ({"groups": ["lsq"]}, {"no_noise"}, set()),
+        ({"groups": []}, set(), set()),
+    ):
+        planned = language.plan(**TINY | {"corpus": corpus, "methods": named} | others)
+        laid_out = [
+            {arm.method for arm in planned.laid_out if arm.layout == layout}
+            for layout in ("groups", "everything")
+        ]
+        assert laid_out == [groups, everything]
 
 
 @pytest.mark.parametrize(
@@ -707,7 +726,9 @@ def test_named_methods_run_with_plain_fine_tuning_on_models_and_variants(corpus)
         ({"bits": [16, 4]}, r"bits = \[16, 4\]"),
         ({"models": ["small_gpt2", "small_gpt2"]}, r"models = .*: allowed is a list, each once"),
         ({"models": ["../elsewhere"]}, r"models = \['../elsewhere'\]: allowed is"),
-        ({"variants": ["rows"]}, r"variants = \['rows'\]"),
+        ({"groups": ["rows"]}, "groups: 'rows' is unknown or twice"),
+        ({"everything": ["sam"]}, "everything: 'sam' is unknown or twice"),
+        ({"everything": ["ste", "ste"]}, r"everything = .*: allowed is a list, each once"),
         ({"methods": ["ste", "sam"]}, "methods: 'sam' is unknown or twice"),
         ({"trainings": 1}, "trainings = 1: fewer than"),
         ({"trained_bits": [3]}, r"trained_bits = \[3\]: allowed are those of bits"),

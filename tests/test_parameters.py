@@ -9,6 +9,7 @@ from t0qat.experiments import published
 from t0qat.experiments.settings import RULES, check
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.training import linear
+from t0qat.training.methods import on_layer
 
 NAN, INF = float("nan"), float("inf")
 
@@ -22,6 +23,7 @@ NOISES = (
     [[], [0.1, 0], [1, 1], [-1], [NAN], [INF], ["a"], [True], "0, 1", 0.1, None],
 )
 NETWORKS = [[], ["mlp", "small_gpt2"]], [["mlp", "mlp"], ["MLP"], ["mlp\n"], [1], "mlp", None]
+METHODS = [[], ["ste"], ["ste", "my2nd"]], [["2nd"], ["ste", "ste"], ["ste\n"], [1], "ste", None]
 CASES = {
     "replicates": ([2, 10_000_000], [1, 0, -5, 10_000_001, 300.0, True, "300", None, NAN]),
     "seed": ([0, 2**32 - 1], [-1, 2**32, 1.0, False, "0", None]),
@@ -80,10 +82,8 @@ CASES = {
     "schedule": (["constant", "cosine", "warmup_cosine", "decaying"], ["Cosine", "", 1, None]),
     "device": (["auto", "cpu", "cuda"], ["gpu", "", "cuda:0", None]),
     "corpus": (["pydoc_topics", "my text.txt", "/data/a.md"], ["", "/etc/passwd", "a\nb.txt", 1, None]),
-    "variants": (
-        [[], ["groups"], ["groups", "everything"]],
-        [["rows"], ["groups", "groups"], "groups", 1, None],
-    ),
+    "groups": METHODS,
+    "everything": METHODS,
     "context": ([2, 64], [1, 0, 1_000_001, 64.0, True, "64", None]),
     "pretraining_steps": ([1, 1000], [0, -1, 10_000_001, 5.0, True, "5", None]),
     "pretraining_batch_size": ([1, 16, 1_000_000], [0, -1, 16.0, True, "16", None]),
@@ -163,8 +163,8 @@ def nothing_computed(monkeypatch):
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_experiments_check_before_they_compute(experiment, name, value):
     settings = {"replicates": 50, name: value}
-    allowed = inspect.signature(experiment).parameters
-    if name in allowed:
+    own = {setting for method in on_layer().values() for setting in method.settings}
+    if name in own | {*inspect.signature(experiment).parameters}:
         with pytest.raises(ParameterError, match=f"^{name} = "):
             experiment(**settings)
     else:

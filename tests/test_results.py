@@ -213,26 +213,27 @@ def test_any_flipped_bit_is_refused_or_leaves_a_well_formed_file(home, name, con
 
 KEPT = (
     ",".join(PAPER.columns_of("vision_kept"))
-    + "\n{},4,own,{},{},unrounded,no_noise,0,0.1,0,0.2,9,1,0.1\n"
+    + "\n{},{},4,own,{},{},unrounded,no_noise,0,0.1,0,0.2,9,1,0.1\n"
 )
 
 
 @pytest.mark.parametrize(
-    ("where", "method", "model_bits", "wrong"),
+    ("where", "layout", "method", "model_bits", "wrong"),
     [
-        ("digits,small_cnn", "sam", "0", None),
-        ("mnist_784,mlp", "ste", "4", None),
-        ("some/file.npz,mlp", "ste", "4", None),
-        (",mlp", "ste", "4", "dataset = ''"),
-        ("digits,vgg", "ste", "4", "model = 'vgg'"),
-        ("digits,mlp", "half_sam", "0", "method = 'half_sam'"),
-        ("digits,mlp", "ste", "four", "train_bits = 'four'"),
+        ("digits,small_cnn", "channels", "sam", "0", None),
+        ("mnist_784,mlp", "groups", "ste", "4", None),
+        ("some/file.npz,mlp", "everything", "ste", "4", None),
+        (",mlp", "channels", "ste", "4", "dataset = ''"),
+        ("digits,vgg", "channels", "ste", "4", "model = 'vgg'"),
+        ("digits,mlp", "rows", "ste", "4", "layout = 'rows'"),
+        ("digits,mlp", "channels", "half_sam", "0", "method = 'half_sam'"),
+        ("digits,mlp", "channels", "ste", "four", "train_bits = 'four'"),
     ],
 )
 def test_files_of_images_hold_registered_methods_and_any_data_set(
-    home, where, method, model_bits, wrong
+    home, where, layout, method, model_bits, wrong
 ):
-    written(home, "vision_kept", KEPT.format(where, method, model_bits))
+    written(home, "vision_kept", KEPT.format(where, layout, method, model_bits))
     if wrong is None:
         assert results.read(PAPER, "vision_kept", home).n.tolist() == [9]
     else:

@@ -63,8 +63,8 @@ def test_a_full_batch_is_the_papers_loop_to_the_bit():
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 
     callable_too = fresh("mlp")
-    noise = views.noise_from(stream("training_noise", 1))
-    loop.train(callable_too, inputs, classes, noise.standard_qat(), noise, epochs=9, loss=cross_entropy)
+    draws = views.noise_from(stream("training_noise", 1))
+    loop.train(callable_too, inputs, classes, noise.standard_qat(), draws, epochs=9, loss=cross_entropy)
     assert same(callable_too, mine)
 
 
