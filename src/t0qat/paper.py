@@ -66,7 +66,7 @@ COLUMNS: dict[str, Column] = {
     "largest_difference": number("of a trained parameter from one trained with xi at the same product"),
     "model": name(
         "a name in models.MODELS, or what language.plan takes",
-        "t0qat.training.models:MODELS",
+        "t0qat.experiments.precision:MODEL_NAMES",
     ),
     "layout": name(
         "of the weights that are rounded: channels (a step each), groups (of them, a step each), or"
@@ -191,11 +191,11 @@ EXPERIMENTS = {
     ),
     "precision": Experiment(
         {
-            "precision": f"dataset* method bits range scale quantity {MEAN}",
-            "precision_full": f"dataset* method {MEAN}",
-            "precision_knee": f"dataset* method range scale quantity {ESTIMATE}",
-            "precision_flips": f"dataset* bits flipped method other {TEST}",
-            "precision_flips_added": f"dataset* method bits flipped {MEAN}",
+            "precision": f"dataset* model method bits range scale quantity {MEAN}",
+            "precision_full": f"dataset* model method {MEAN}",
+            "precision_knee": f"dataset* model method range scale quantity {ESTIMATE}",
+            "precision_flips": f"dataset* model bits flipped method other {TEST}",
+            "precision_flips_added": f"dataset* model method bits flipped {MEAN}",
         },
         {
             "precision": Exhibit(

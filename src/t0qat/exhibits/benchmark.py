@@ -78,6 +78,11 @@ class Benchmark(NamedTuple):
         return max(rows, key=lambda row: self.sign * row["mean"])
 
 
+def models(table: pd.DataFrame) -> list[str]:
+    """Every model, in order."""
+    return [*table.model.unique()]
+
+
 def listed(parts: Iterable[str], comma: str = ", ", last: str = " and ") -> str:
     """`a, b and c`; `--` where there is nothing."""
     parts = list(parts)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, Scala
 from scipy.stats import gaussian_kde
 
 from t0qat.exhibits.theory import NETWORK_LABELS, at_fitted_noise
-from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
+from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS, data_label, rows_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.experiments.compare import own_width
 from t0qat.experiments.published import QUANTITIES, Losses
@@ -26,7 +26,6 @@ from t0qat.training.constants import (
     reported_evaluation_noise,
 )
 from t0qat.training.methods import REGISTRY, named
-from t0qat.training.tasks import IMAGES, TASKS
 
 COLUMN, TEXT = 3.4, 6.2  # inches
 # Line styles and shades differ as well as hues, so that nothing hangs on colour. Hues after Okabe
@@ -240,26 +239,28 @@ def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> 
     equals xi (open), with 95 % intervals.
     """
     with mpl.rc_context(FONT):
-        datasets = curves.dataset.unique()
-        across = 1 if len(datasets) <= 3 else 2
-        down = -(-len(datasets) // across)
+        subjects = curves[["dataset", "model"]].drop_duplicates().to_dict("records")
+        across = 1 if len(subjects) <= 3 else 2
+        down = -(-len(subjects) // across)
         figure, axes = plt.subplots(
             2 * down, across, figsize=(COLUMN if across == 1 else TEXT, 1.85 * down), sharex=True,
             layout="constrained", height_ratios=[1, 2.6] * down, squeeze=False,
         )  # fmt: skip
         pairs = list(zip(axes[::2].flat, axes[1::2].flat, strict=True))
-        for rail, panel in pairs[len(datasets) :]:
+        for rail, panel in pairs[len(subjects) :]:
             rail.set_axis_off()
             panel.set_axis_off()
-        for dataset, (rail, panel) in zip(datasets, pairs, strict=False):
-            part, marks = (table[table.dataset == dataset] for table in (curves, knees))
+        for subject, (rail, panel) in zip(subjects, pairs, strict=False):
+            part, levels, marks = (
+                pd.DataFrame(rows_of(table, **subject)) for table in (curves, full, knees)
+            )
             for i, (method, mine) in enumerate(part.groupby("method", sort=False)):
                 line = style(method)
                 panel.plot(
                     mine.bits, mine["mean"], label=method_label(method),
                     markersize=4, markevery=(i % 2, 2), **line,
                 )  # fmt: skip
-                level = full[(full.dataset == dataset) & (full.method == method)]["mean"].iloc[0]
+                level = levels[levels.method == method]["mean"].iloc[0]
                 panel.axhline(level, color=line["color"], linewidth=0.6, linestyle=(0, (1, 3)))
                 ends = marks[marks.method == method].set_index("quantity")
                 centres = ends.estimate[["knee", "xi_bits"]]
@@ -276,8 +277,8 @@ def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> 
             rail.set(yticks=[], ylim=(-i - 0.7, 0.7))
             rail.spines[["left", "bottom"]].set_visible(False)
             rail.tick_params(bottom=False)
-            rail.set_title(DATASET_LABELS.get(dataset, dataset), loc="left")
-            panel.set(yscale="log", ylabel=_loss(dataset))
+            rail.set_title(data_label(subject), loc="left")
+            panel.set(yscale="log", ylabel=LOSSES[part.quantity.iloc[0]])
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             panel.yaxis.set_minor_formatter("")
@@ -291,11 +292,11 @@ def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> 
     return figure
 
 
-def _loss(dataset: str) -> str:
-    """What precision.curves measures on these data."""
-    if dataset in TASKS:
-        return "Unexplained variance"
-    return "Cross entropy (nats)" if dataset.partition("_")[0] in IMAGES else "Bits per character"
+LOSSES = {  # of precision.Cell.metric
+    "unexplained": "Unexplained variance",
+    "cross_entropy": "Cross entropy (nats)",
+    "bits_per_character": "Bits per character",
+}
 
 
 def scale(table: pd.DataFrame, best: pd.DataFrame) -> Figure:

@@ -37,9 +37,7 @@ LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
 
 
 BITS = Metric("bits_per_character", less_is_better=True)
-MODELS = Benchmark(
-    "language", BITS, 1, margins()["bits_per_character"], lambda table: [*table.model.unique()]
-)
+MODELS = Benchmark("language", BITS, 1, margins()["bits_per_character"], benchmark.models)
 differences = functools.partial(benchmark.differences, MODELS)
 
 

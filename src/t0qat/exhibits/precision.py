@@ -1,8 +1,8 @@
 """Table and macros of the metric against bits."""
 
 from t0qat.exhibits.words import (
-    DATASET_LABELS,
     Results,
+    data_label,
     on_each,
     one,
     plus_minus,
@@ -20,11 +20,14 @@ def precision(results: Results) -> tuple[str, dict[str, str]]:
     conventions = list(dict.fromkeys(zip(knees.range, knees.scale, strict=True)))
     rows, breaks = [], []
     for i, row in enumerate(rows_of(full)):
-        first = i == 0 or row["dataset"] != full.dataset[i - 1]
+        first = i == 0 or data_label(row) != data_label(full.loc[i - 1])
         breaks += [len(rows)] * (first and i > 0)
-        data = DATASET_LABELS.get(row["dataset"], escape(row["dataset"]))
-        lead = [data if first else "", escape(method_label(row["method"])), plus_minus(row)]
-        keys = {"dataset": row["dataset"], "method": row["method"]}
+        lead = [
+            escape(data_label(row)) if first else "",
+            escape(method_label(row["method"])),
+            plus_minus(row),
+        ]
+        keys = {key: row[key] for key in ("dataset", "model", "method")}
         for quantity, label in (("knee", "knee"), ("xi_bits", r"step $=\xi$")):
             cells = [
                 plus_minus(one(knees, range=codes, scale=scale, quantity=quantity, **keys))
@@ -39,7 +42,9 @@ def precision(results: Results) -> tuple[str, dict[str, str]]:
     macros = {
         "Replicates": on_each(
             rows_of(mine, quantity="knee"),
-            lambda row: thin(span(full[full.dataset == row["dataset"]].n)),
+            lambda row: thin(
+                span(full[(full.dataset == row["dataset"]) & (full.model == row["model"])].n)
+            ),
         ),
         "Cells": str((knees.quantity == "knee").sum()),
     }

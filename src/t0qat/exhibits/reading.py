@@ -10,7 +10,6 @@ from IPython.display import HTML
 from t0qat.exhibits.theory import NETWORK_LABELS
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS, in_plain_text, thousands
 from t0qat.experiments.arms import FLOAT, NO_WIDTH, method_label, model_label
-from t0qat.pipeline.results import PROSE
 
 QUANTITIES = QUANTITY_LABELS | {
     "drop_difference": "Expected drop, T0-QAT minus Standard QAT",
@@ -95,7 +94,7 @@ def word(column: str, value) -> str:
     if column == "text":
         return " ".join(json.loads(value).split())
     if isinstance(value, str):
-        return value if column in PROSE else _name(column, value)
+        return _name(column, value) if value.isidentifier() else value
     if column in ("eval_bits", "bits"):
         return "float" if value == FLOAT else f"INT{value}"
     if column in ("train_bits", "other_bits"):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
+from t0qat.experiments.arms import LINEAR, model_label
 from t0qat.pipeline.latex import escape
 
 Results = dict[str, pd.DataFrame]
@@ -17,10 +18,14 @@ QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized",
 
 
 DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes", "digits": "Digits"}
-DATASET_LABELS |= {"digits_small_cnn": "Digits (small CNN)", "digits_deep_cnn": "Digits (deep CNN)"}
-DATASET_LABELS |= {"digits_residual_cnn": "Digits (residual CNN)"}
-DATASET_LABELS |= {"pydoc_topics_small_gpt2": "Text (small GPT-2)"}
-DATASET_LABELS |= {"pydoc_topics_small_llama": "Text (small Llama)"}
+DATASET_LABELS |= {"pydoc_topics": "Text"}
+
+
+def data_label(row: Row) -> str:
+    """What a row is about: its data set and, where that is a network, its model."""
+    label = DATASET_LABELS.get(row["dataset"], row["dataset"])
+    network = row.get("model", LINEAR) != LINEAR
+    return f"{label} ({model_label(row['model'])})" if network else label
 
 
 def estimate(mean: float, low: float, high: float, most: int = 99) -> tuple[str, str, str]:
@@ -132,7 +137,7 @@ def span(counts: Iterable[float]) -> str:
 
 def on_each(rows: list[Row], show: Callable[[Row], str]) -> str:
     """What rows of different data sets show, as `1 on the synthetic and 2 on the digits data`."""
-    labels = [DATASET_LABELS.get(row["dataset"], row["dataset"]) for row in rows]
+    labels = [data_label(row) for row in rows]
     names = (escape(label[:1].lower() + label[1:]) for label in labels)
     shown = [f"{show(row)} on the {name}" for row, name in zip(rows, names, strict=True)]
     return ", ".join(shown[:-1]) + " and " * bool(shown[:-1]) + f"{shown[-1]} data"

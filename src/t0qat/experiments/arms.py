@@ -14,12 +14,12 @@ from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import layers
 from t0qat.training import methods, views
 from t0qat.training.methods import REGISTRY
-from t0qat.training.models import MODELS
 from t0qat.training.views import Method
 
 FLOAT = 32  # bits of weights that are not rounded
 NO_WIDTH = 0  # train_bits of methods that know no bit-width
 LOUD_RATES, LOUD_REPLICATES = 3, 2  # that tune a method which is loud
+LINEAR = "linear"  # the name of the paper's own model among models
 CHANNELS = "channels"  # the layout in which each output channel has a step of its own
 
 
@@ -60,7 +60,7 @@ class Arm(NamedTuple):
         return [(rate, value) for value in self.registered.values or (math.nan,) for rate in tried]
 
     def training(self, learning_rate: float, strength: float) -> dict[str, Any]:
-        """What sets this training of the arm apart: arguments dataset, model, method, settings and rate.
+        """What sets this training of the arm apart, as arguments: where, method, settings and rate.
 
         Methods that train alike have one name here, that of the first in the registry, and all numbers
         and words among its settings.
@@ -71,7 +71,8 @@ class Arm(NamedTuple):
         settings |= {"bits": self.train_bits} if self.train_bits else {}
         settings |= {self.registered.strength: strength} if self.registered.strength else {}
         first = methods.named(lambda method: preset(method)[0] is build)[0]
-        own = {"dataset": self.dataset, "model": self.model, "method": first, "settings": settings}
+        own = {"dataset": self.dataset, "model": self.model, "layout": self.layout}
+        own |= {"method": first, "settings": settings}
         return own | {"learning_rate": learning_rate}
 
 
@@ -79,32 +80,27 @@ KEYS = [*Arm._fields]  # columns that say which arm a row is of
 
 
 def arms(
-    dataset: str,
-    names: Sequence[str],
-    few: Sequence[str],
-    widths: Sequence[int],
-    chosen: Sequence[str] | str = "all",
+    dataset: str, model: str, names: Sequence[str], widths: Sequence[int], layout: str = CHANNELS
 ) -> list[Arm]:
-    """Every method on the models of `names`, the few on the models of `few`.
+    """These methods on one model, once for each width where they train for one."""
+    return [
+        Arm(dataset, model, name, bits, layout)
+        for name in names
+        for bits in (widths if REGISTRY[name].for_bits else (NO_WIDTH,))
+    ]
 
-    chosen: "all", or names of methods: then these and plain training, on all those models. Raises
-    ParameterError for a name that is unknown or stands twice.
+
+def chosen(wanted: Sequence[str] | str, known: Sequence[str]) -> list[str]:
+    """All of the known methods, or plain training and those that are named, in the order of `known`.
+
+    wanted: "all", or names. Raises ParameterError for a name that is unknown or stands twice.
     """
-    everything, some = methods.named(), methods.named(lambda method: method.few)
-    each_known("models", [*names, *few], MODELS)
-    if chosen != "all":
-        wanted = {"no_noise", *each_known("methods", chosen, everything)}
-        everything = some = [name for name in everything if name in wanted]
-        if len(wanted) == 1:
-            raise ParameterError(f"methods = {chosen!r}: name one to compare with plain training")
-    found = []
-    for models, run in ((names, everything), (few, some)):
-        for model in models:
-            for name in run:
-                method = REGISTRY[name]
-                for bits in widths if method.for_bits else (NO_WIDTH,):
-                    found.append(Arm(dataset, model, name, bits))
-    return found
+    if wanted == "all":
+        return [*known]
+    names = {"no_noise", *each_known("methods", wanted, known)}
+    if len(names) == 1:
+        raise ParameterError(f"methods = {wanted!r}: name one to compare with plain training")
+    return [name for name in known if name in names]
 
 
 def each_known(what: str, names: Sequence[str], known: Collection[str]) -> Sequence[str]:

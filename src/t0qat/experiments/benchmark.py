@@ -5,18 +5,20 @@ rules give is reported beside it. Values are compared by the metric that the cal
 less of it is better.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
-from t0qat.experiments import trained, tuning
+from t0qat.experiments import trained, trial, tuning
 from t0qat.experiments.arms import FLOAT, KEYS, NO_WIDTH, Arm
 from t0qat.experiments.compare import OWN, Metric, differences, kept, over_bits, own_width, with_own_rule
-from t0qat.experiments.tuning import Rivals, Setting
+from t0qat.experiments.tuning import Rivals, Setting, rivals_of
 from t0qat.pipeline import grid, statistics
+from t0qat.pipeline.parameters import ParameterError
 
 NUMBERS = ("eval_bits", "scale_rule", "metric", "value")
 
@@ -24,8 +26,8 @@ NUMBERS = ("eval_bits", "scale_rule", "metric", "value")
 class Jobs(NamedTuple):
     """The cells of a benchmark, as far as they are known before it starts."""
 
+    kind: str  # a name in trial.KINDS
     rivals: list[Rivals]  # arms that are tuned
-    train: Callable[..., grid.Training]  # of arm, learning rate, strength; replicate, part and `shared`
     shared: dict[str, Any]  # arguments of every training
     widths: tuple[int, ...]
     replicates: dict[Arm, int]  # on how many each arm is tested
@@ -33,7 +35,7 @@ class Jobs(NamedTuple):
     judged: Mapping[str, int] = MappingProxyType({})  # what trained.at_widths takes beside the widths
 
     def training(self, arm: Arm, setting: Setting, replicate: int, part: str) -> grid.Training:
-        return self.train(arm, *setting, replicate=replicate, part=part, **self.shared)
+        return trial.train(self.kind, arm, *setting, replicate=replicate, part=part, **self.shared)
 
     def question(self, ask: Callable, training: grid.Training, arm: Arm, widths) -> grid.Cell:
         own = {"widths": list(widths)} | dict(self.judged)
@@ -54,6 +56,39 @@ class Jobs(NamedTuple):
                 cell = self.question(trained.at_widths, training, arm, self.widths)
                 found.append((arm._asdict() | {"replicate": i}, cell))
         return found
+
+
+def planned(
+    kind: str,
+    replicates: dict[Arm, int],
+    *,
+    laid_out: Sequence[Arm] = (),
+    bits: Sequence[int],
+    trained_bits: Sequence[int],
+    trainings: int,
+    rates: int,
+    lowest_rate: float,
+    highest_rate: float,
+    loud: bool = False,
+    device: str,
+    code: tuple = (),
+    judged: Mapping[str, int] = MappingProxyType({}),
+    **shared: Any,
+) -> Jobs:
+    """The jobs of these arms. Raises ParameterError, in one line.
+
+    replicates: on how many each arm is tested; laid_out: arms among them that are not tuned. loud: as
+    tuning.rivals_of takes it. shared: the other arguments of every training.
+    """
+    if not {*bits} <= {*range(2, 9)}:
+        raise ParameterError(f"bits = {bits!r}: networks are read at 2 to 8 bits")
+    if not {*trained_bits} <= {*bits}:
+        raise ParameterError(f"trained_bits = {trained_bits!r}: allowed are those of bits = {bits!r}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    tuned = [arm for arm in replicates if arm not in laid_out]
+    rivals = rivals_of(tuned, trainings, rates, lowest_rate, highest_rate, loud)
+    return Jobs(kind, rivals, shared | {"device": device}, tuple(bits), replicates, code, judged)
 
 
 class Run(NamedTuple):

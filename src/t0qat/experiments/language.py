@@ -1,6 +1,6 @@
 """The language benchmark: every training method on causal language models, at every bit-width.
 
-Each small model is trained from nothing, plainly; a training (room `fine_tuning`) goes on from there
+Each small model is trained from nothing, plainly; a training (room `on_text`) goes on from there
 with one method for a fixed number of steps, and no_noise is the control at the same budget. All methods
 of a replicate share start and windows. Learning rate and strength are tuned on replicates of their own,
 on the validation part of the text; these share a few starts, each with windows of its own. Every
@@ -14,20 +14,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
 
-from t0qat.experiments import fine_tuning, trained
-from t0qat.experiments.arms import CHANNELS, KEYS, NO_WIDTH, Arm, each_known
-from t0qat.experiments.benchmark import NUMBERS, Jobs, files, measured, tuned
+from t0qat.experiments import on_text, trained
+from t0qat.experiments.arms import CHANNELS, KEYS, Arm, arms, chosen, each_known
+from t0qat.experiments.benchmark import NUMBERS, Jobs, files, measured, planned, tuned
 from t0qat.experiments.benchmark import Run as Measured
 from t0qat.experiments.compare import Metric
-from t0qat.experiments.fine_tuning import numbered, pretraining_cell
+from t0qat.experiments.on_text import numbered, pretraining_cell
 from t0qat.experiments.settings import checked
-from t0qat.experiments.tuning import FIRST, Setting, rivals_of
+from t0qat.experiments.tuning import FIRST, Setting
 from t0qat.pipeline import grid, statistics
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.training import corpora, language_models
-from t0qat.training.methods import REGISTRY, named
+from t0qat.training.methods import named
 
 METRIC = Metric("bits_per_character", less_is_better=True)
 
@@ -114,49 +113,32 @@ def plan(
     read at; trained_bits: those that methods of one bit-width train for. trainings: that tune an
     arm, from so many tuning_starts.
     """
-    if not {*bits} <= {*range(2, 9)}:
-        raise ParameterError(f"bits = {bits!r}: language models are read at 2 to 8 bits")
-    if not {*trained_bits} <= {*bits}:
-        raise ParameterError(f"trained_bits = {trained_bits!r}: allowed are those of bits = {bits!r}")
     text = corpora.load(corpus)
     for name in models:
         _try(text, name, context, blocks)
     known = named(lambda method: method.text)
-    wanted = {"no_noise", *(known if methods == "all" else each_known("methods", methods, known))}
-    every = [method for method in known if method in wanted]
-    arms = [arm for name in models for arm in _arms(corpus, name, every, trained_bits)]
-    others = [
-        arm._replace(layout=layout)
+    every = chosen(methods, known)
+    ways = {CHANNELS: every}
+    for layout, some in (("groups", groups), ("everything", everything)):
+        wanted = {"no_noise", *each_known(layout, some, known)}
+        ways[layout] = [method for method in every if method in wanted] if some else []
+    found = [
+        arm
+        for layout, run in ways.items()
         for name in models
-        for layout, some in (("groups", groups), ("everything", everything))
-        if some
-        for arm in _arms(corpus, name, _these(layout, some, every), trained_bits)
+        for arm in arms(corpus, name, run, trained_bits, layout)
     ]
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    both = {"context": context, "schedule": schedule, "seed": seed, "device": device}
+    others = [arm for arm in found if arm.layout != CHANNELS]
+    both = {"context": context, "schedule": schedule, "seed": seed}
+    jobs = planned(
+        "text", dict.fromkeys(found, replicates), laid_out=others, bits=bits, trained_bits=trained_bits,
+        trainings=trainings, rates=rates, lowest_rate=lowest_rate, highest_rate=highest_rate,
+        device=device, judged={"blocks": blocks, "block_windows": block_windows}, steps=steps,
+        batch_size=batch_size, **both,
+    )  # fmt: skip
     pretraining = both | {"pretraining_steps": pretraining_steps, "pretraining_rate": pretraining_rate}
-    pretraining["batch_size"] = pretraining_batch_size
-    rivals = rivals_of(arms, trainings, rates, lowest_rate, highest_rate)
-    shared = both | {"steps": steps, "batch_size": batch_size}
-    judged = {"blocks": blocks, "block_windows": block_windows}
-    tested = dict.fromkeys([*arms, *others], replicates)
-    jobs = Jobs(rivals, fine_tuning.train, shared, tuple(bits), tested, (), judged)
+    pretraining |= {"batch_size": pretraining_batch_size, "device": jobs.shared["device"]}
     return Plan(jobs, others, pretraining, tuning_starts)
-
-
-def _these(layout: str, some: Sequence[str], every: list[str]) -> list[str]:
-    """Plain fine-tuning and those that the run has of these, which are methods that run on text."""
-    wanted = {"no_noise", *each_known(layout, some, named(lambda method: method.text))}
-    return [method for method in every if method in wanted]
-
-
-def _arms(corpus: str, model: str, names: list[str], widths: Sequence[int]) -> list[Arm]:
-    return [
-        Arm(corpus, model, name, bits)
-        for name in names
-        for bits in (widths if REGISTRY[name].for_bits else (NO_WIDTH,))
-    ]
 
 
 def _try(text: corpora.Corpus, model: str, context: int, blocks: int) -> None:
@@ -211,7 +193,7 @@ def written(jobs: Jobs, chosen: dict[Arm, Setting]) -> pd.DataFrame:
     arms = [arm for arm in chosen if arm.method in ("no_noise", "t0_qat")]
     cells = [
         trained.asked(
-            fine_tuning.write, jobs.training(arm, chosen[arm], 0, "test"), arm.method, fine_tuning, **how
+            on_text.write, jobs.training(arm, chosen[arm], 0, "test"), arm.method, on_text, **how
         )
         for arm in arms
     ]
@@ -225,7 +207,7 @@ def written(jobs: Jobs, chosen: dict[Arm, Setting]) -> pd.DataFrame:
 def tables(run: Run) -> dict[str, pd.DataFrame]:
     """The results files language..., see benchmark.files, and three more.
 
-    Metrics: trained.at_widths and fine_tuning.opened; a difference is positive where `method` needs more
+    Metrics: trained.at_widths and on_text.begin; a difference is positive where `method` needs more
     bits per character. language_blocks: KEYS, eval_bits, scale_rule, mean, ci_low, ci_high, n:
     bits per character of n blocks of text, each averaged over replicates first. language_samples and
     language_text: as Run has them.

@@ -14,22 +14,19 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from t0qat.experiments import language, trained, tuning, vision
-from t0qat.experiments.arms import each_known
+from t0qat.experiments.arms import LINEAR, each_known
 from t0qat.experiments.benchmark import Jobs, tuned
-from t0qat.experiments.published import Cell
 from t0qat.experiments.settings import checked
-from t0qat.pipeline import grid, pin, statistics
+from t0qat.pipeline import grid, pin
 from t0qat.quantization import quantizers
 from t0qat.quantization.layers import quantized
 from t0qat.quantization.quantizers import CODES, SCALES, Grid, quantize
 from t0qat.quantization.rounding import rounded
 from t0qat.training import constants, corpora, linear, methods, streams, tasks
-from t0qat.training.constants import XI, XI_SCALING
 from t0qat.training.language_models import SMALL
 from t0qat.training.models import MODELS
 from t0qat.training.tasks import TASKS
@@ -42,8 +39,6 @@ CURVES = {  # (range, scale) -> its grids, bits rising
     (r, s): [Grid(b, r, s) for b in BITS if (r, b) != ("narrow", 1)] for r in CODES for s in SCALES
 }
 GRIDS = [grid for curve in CURVES.values() for grid in curve]
-# What rounding may add to the metric and count as nothing: a hundredth of the variance; nats; bits.
-MARGIN, NETWORK_MARGIN = 0.01, 0.02
 FLIPS = {Grid(8): (1, 2, 3), Grid(4): (1, 2)}  # grid -> how many of the lowest bits are flipped
 
 
@@ -54,13 +49,13 @@ class Layers(NamedTuple):
     metric: Callable[[Tensor], np.ndarray]  # of weights like these: (replicates,), float64
 
 
-def linear_layer(dataset: str, replicates: range, views: dict[str, View], settings: dict) -> dict:
+def linear_layer(dataset: str, replicates: range, views: dict[str, View], given: dict) -> dict:
     """The paper's layer of ten weights on a regression task: method -> Layers."""
-    options = {name: settings[name] for name in ("target", "target_noise")}
-    runs = linear.runs(dataset, replicates, settings["seed"], **options)
-    noise, trained = runs.noise(settings["epochs"]), {}
+    options = {name: given[name] for name in ("target", "target_noise")}
+    runs = linear.runs(dataset, replicates, given["seed"], **options)
+    noise, trained = runs.noise(given["epochs"]), {}
     for method, view in views.items():
-        v = linear.train(runs.train, runs.start, view, noise, settings["learning_rate"]).double()
+        v = linear.train(runs.train, runs.start, view, noise, given["learning_rate"]).double()
         weights = v[:-1].T[:, None].contiguous()
         trained[method] = Layers(weights, partial(unexplained, runs.test, v[-1:]))
     return trained
@@ -72,13 +67,27 @@ def unexplained(test: linear.Moments, bias: Tensor, weights: Tensor) -> np.ndarr
 
 
 BATCH = 250  # linear layers that a process trains at once
-METRICS = dict.fromkeys(TASKS, "Unexplained variance")  # dataset -> its metric, as figures call it
-# Networks that can be asked: name -> the data set under which their results stand, plain for the MLP.
-IMAGE_READERS = {model: "digits" if model == "mlp" else f"digits_{model}" for model in MODELS}
-TEXT_READERS = {model: f"{corpora.DEFAULT}_{model}" for model in SMALL}
-READERS = IMAGE_READERS | TEXT_READERS
-METRICS |= dict.fromkeys(IMAGE_READERS.values(), "Cross entropy, nats")
-METRICS |= dict.fromkeys(TEXT_READERS.values(), "Bits per character")
+READERS = (*MODELS, *SMALL)  # networks that can be asked
+MODEL_NAMES = (LINEAR, *READERS)  # in results files
+
+
+class Cell(NamedTuple):
+    """What is measured: models of one kind, trained by a method, rounded to a grid."""
+
+    dataset: str
+    model: str  # LINEAR, or a name in READERS
+    method: str
+    grid: Grid
+
+    @property
+    def metric(self) -> str:
+        if self.model == LINEAR:
+            return "unexplained"
+        return "cross_entropy" if self.model in MODELS else "bits_per_character"
+
+    @property
+    def row(self) -> dict[str, str]:
+        return {"dataset": self.dataset, "model": self.model, "method": self.method}
 
 
 def asked() -> list[str]:
@@ -139,10 +148,12 @@ def every_grid(network: trained.Trained, *, method: str, **judged: int) -> list[
 
 
 @pin.one_thread()
-def measure_batch(dataset: str, replicates: range, views: dict[str, View], settings: dict) -> dict:
+def measure_batch(dataset: str, replicates: range, views: dict[str, View], given: dict) -> dict:
     """Train linear layers of some replicates and measure them on every grid: Cell -> Measured."""
-    trained = linear_layer(dataset, replicates, views, settings)
-    return {Cell(dataset, m, grid): measure(t, grid) for m, t in trained.items() for grid in GRIDS}
+    trained = linear_layer(dataset, replicates, views, given)
+    return {
+        Cell(dataset, LINEAR, m, grid): measure(t, grid) for m, t in trained.items() for grid in GRIDS
+    }
 
 
 @checked
@@ -152,11 +163,11 @@ def curves(
     network_replicates: int,
     few_replicates: int,
     readers: Sequence[str] = ("mlp", "small_cnn", *SMALL),
+    dataset: str = "digits",
+    corpus: str = corpora.DEFAULT,
     seed: int = 0,
     target: str = "sum",
     target_noise: float = 0.1,
-    xi_scaling: float = XI_SCALING,
-    baseline_noise: float = 0.4,
     epochs: int = 300,
     learning_rate: float = 0.005,
     network_epochs: int = 8,
@@ -164,60 +175,60 @@ def curves(
     pretraining_steps: int = 1000,
     steps: int = 64,
     device: str = "auto",
+    **settings: float,
 ) -> dict[Cell, Measured]:
-    """Every subject, method and variant on every grid of 1 to 16 bits, in one process a processor core.
+    """Every model and method on every grid of 1 to 16 bits, in one process a processor core.
 
-    readers: names in READERS. Of networks, image models have network_replicates, or
+    readers: names in READERS; dataset: what image models read; corpus: what language models read; the
+    linear layer is trained on all of tasks.TASKS. Of networks, image models have network_replicates, or
     few_replicates where the noise is loud, and language models have few_replicates; network_epochs,
     trainings, pretraining_steps and steps are what vision.plan and language.plan call epochs and so on.
 
     All methods of a replicate share data, initialization and training draws. A replicate's numbers do
     not depend on the number of processes. Raises ParameterError before computing.
     """
-    settings = dict(locals())
-    images, texts = plans(settings)
-    cells = _linear_layers(settings)
+    given = dict(locals())
+    images, texts = plans(given)
+    cells = _linear_layers(given)
     cells |= _networks(images) if images else {}
     return cells | (_networks(texts.begun()) if texts else {})
 
 
-def plans(settings: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
+def plans(given: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
     """What the benchmarks plan for the networks that these parameters of `curves` name."""
-    names = each_known("readers", settings["readers"], READERS)
-    shared = {name: settings[name] for name in ("trainings", "seed", "device")}
-    few, images, texts = settings["few_replicates"], None, None
+    names = each_known("readers", given["readers"], READERS)
+    shared = {name: given[name] for name in ("trainings", "seed", "device")}
+    few, images, texts = given["few_replicates"], None, None
     others = [method for method in asked() if method != "no_noise"]  # which always runs
-    if models := [name for name in names if name in IMAGE_READERS]:
+    if models := [name for name in names if name in MODELS]:
         images = vision.plan(
-            models=models, few_models=[], methods=others,
-            replicates=settings["network_replicates"], few_replicates=few,
-            epochs=settings["network_epochs"], **shared,
+            dataset=given["dataset"], models=models, few_models=[], methods=others,
+            replicates=given["network_replicates"], few_replicates=few,
+            epochs=given["network_epochs"], **shared,
         )  # fmt: skip
-    if models := [name for name in names if name in TEXT_READERS]:
+    if models := [name for name in names if name in SMALL]:
         others = [method for method in others if methods.REGISTRY[method].text]
         texts = language.plan(
-            models=models, groups=[], everything=[], methods=others, replicates=few,
-            pretraining_steps=settings["pretraining_steps"], steps=settings["steps"], **shared,
+            corpus=given["corpus"], models=models, groups=[], everything=[], methods=others,
+            replicates=few, pretraining_steps=given["pretraining_steps"], steps=given["steps"], **shared,
         )  # fmt: skip
     return images, texts
 
 
-def _linear_layers(settings: dict[str, Any]) -> dict[Cell, Measured]:
-    count = settings["replicates"]
+def _linear_layers(given: dict[str, Any]) -> dict[Cell, Measured]:
+    count = given["replicates"]
     batches = [
         {"dataset": dataset, "first": i, "stop": min(i + BATCH, count)}
         for dataset in TASKS
         for i in range(0, count, BATCH)
     ]
     # More replicates change none of the others.
-    used = ("seed", "target", "target_noise", "xi_scaling", "baseline_noise", "epochs", "learning_rate")
-    settings = {name: settings[name] for name in used}
+    used = ("seed", "target", "target_noise", "settings", "epochs", "learning_rate")
+    shared = {"given": {name: given[name] for name in used}}
     parts = {}
-    for rows in grid.run(
-        [grid.Cell(_batch, b | {"settings": settings}, CODE) for b in batches], "batches"
-    ):
-        for dataset, method, options, measured in rows:
-            parts.setdefault(Cell(dataset, method, Grid(**options)), []).append(measured)
+    for rows in grid.run([grid.Cell(_batch, b | shared, CODE) for b in batches], "batches"):
+        for *names, options, measured in rows:
+            parts.setdefault(Cell(*names, Grid(**options)), []).append(measured)
     joined = {
         cell: [np.concatenate(column, -1) for column in zip(*p, strict=True)]
         for cell, p in parts.items()
@@ -246,7 +257,7 @@ def _networks(jobs: Jobs) -> dict[Cell, Measured]:
     for (arm, _), rows in zip(asked, grid.run([cell for _, cell in asked], "networks"), strict=True):
         found.setdefault(arm, []).append(rows)
     return {
-        Cell(READERS[arm.model], arm.method, on): Measured(
+        Cell(arm.dataset, arm.model, arm.method, on): Measured(
             *(np.array([rows[place][column] for rows in replicates]) for column in range(3)),
             np.array([rows[place][3] for rows in replicates]).T.reshape(-1, len(replicates)),
         )
@@ -255,120 +266,12 @@ def _networks(jobs: Jobs) -> dict[Cell, Measured]:
     }
 
 
-def _batch(dataset: str, first: int, stop: int, settings: dict) -> list[list]:
+def _batch(dataset: str, first: int, stop: int, given: dict) -> list[list]:
     """What measure_batch says of replicates first ... stop - 1, with every method and variant."""
-    noises = {name: settings[name] for name in ("xi_scaling", "baseline_noise")}
-    views = {name: methods.REGISTRY[name].build() for name in on_layer()} | methods.build(**noises)
-    measured = measure_batch(dataset, range(first, stop), views, settings)
+    views = {name: methods.REGISTRY[name].build() for name in on_layer()}
+    views |= methods.build(**given["settings"])
+    measured = measure_batch(dataset, range(first, stop), views, given)
     return [
-        [*cell[:2], vars(cell.grid), [part.tolist() for part in parts]]
+        [*cell[:3], vars(cell.grid), [part.tolist() for part in parts]]
         for cell, parts in measured.items()
     ]
-
-
-def metrics(cells: dict[Cell, Measured]) -> pd.DataFrame:
-    """Columns dataset, method, bits, range, scale, quantity (metric), mean, ci_low, ci_high, n."""
-    rows = [
-        {"dataset": cell.dataset, "method": cell.method, **vars(cell.grid), "quantity": "metric"}
-        | statistics.mean_interval(measured.metric)
-        for cell, measured in cells.items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def full_precision(cells: dict[Cell, Measured]) -> pd.DataFrame:
-    """Mean metric before rounding: columns dataset, method, mean, ci_low, ci_high, n."""
-    rows = [
-        {"dataset": cell.dataset, "method": cell.method}
-        | statistics.mean_interval(measured.full_precision)
-        for cell, measured in cells.items()
-        if cell.grid == Grid(16)
-    ]
-    return pd.DataFrame(rows)
-
-
-def knee(excess: np.ndarray, margin: float = MARGIN) -> np.ndarray:
-    """Fewest bits from which on the metric exceeds full precision by at most the margin: (replicates,).
-
-    excess: (replicates, widths), metric minus that of full precision, bits rising to BITS[-1]. Where the
-    widest grid exceeds it too: BITS[-1] + 1.
-    """
-    from_the_widest = np.cumprod(excess[:, ::-1] <= margin, axis=1)
-    return BITS[-1] + 1 - from_the_widest.sum(1)
-
-
-def bits_of_step(log_step: np.ndarray, step: float) -> np.ndarray:
-    """Bits, as a real number, at which a grid's step equals the given one: (replicates,).
-
-    log_step: (replicates, widths), log2 of the steps, bits rising to BITS[-1]. Linear in bits between
-    neighbouring widths, of which the last with a step as large is taken; continued beyond both ends.
-    """
-    widths, wanted = log_step.shape[1], np.log2(step)
-    larger = np.where(log_step >= wanted, np.arange(widths), 0).max(1, keepdims=True)
-    left = np.minimum(larger, widths - 2)
-    here, there = (np.take_along_axis(log_step, at, 1)[:, 0] for at in (left, left + 1))
-    return BITS[-1] + 1 - widths + left[:, 0] + (wanted - here) / (there - here)
-
-
-def knees(cells: dict[Cell, Measured]) -> pd.DataFrame:
-    """Where accuracy starts to fall, and where the grid's step equals xi, in bits.
-
-    Columns dataset, method, range, scale, quantity, estimate, ci_low, ci_high, n. Quantities, each the
-    mean over replicates: knee; xi_bits (bits_of_step at xi); difference (xi_bits - knee), and distance,
-    its absolute value in each replicate.
-    """
-    rows = []
-    for dataset, method in dict.fromkeys(cell[:2] for cell in cells):
-        for (codes, scale), grids in CURVES.items():
-            curve = [cells[Cell(dataset, method, grid)] for grid in grids]
-            margin = MARGIN if dataset in TASKS else NETWORK_MARGIN
-            excess = np.stack([point.metric - point.full_precision for point in curve], -1)
-            fall = knee(excess, margin)
-            at_xi = bits_of_step(np.stack([point.log_step for point in curve], -1), XI)
-            values = {"knee": fall, "xi_bits": at_xi, "difference": at_xi - fall}
-            values["distance"] = np.abs(values["difference"])
-            rows += [
-                {"dataset": dataset, "method": method, "range": codes, "scale": scale, "quantity": name}
-                | statistics.mean_interval(value)
-                for name, value in values.items()
-            ]
-    return pd.DataFrame(rows).rename(columns={"mean": "estimate"})
-
-
-def added_by_flips(cells: dict[Cell, Measured]) -> dict[tuple[Cell, int], np.ndarray]:
-    """(Cell, flipped bits) -> metric with flips minus metric without: (replicates,)."""
-    return {
-        (cell, k): metric - measured.metric
-        for cell, measured in cells.items()
-        for k, metric in zip(FLIPS.get(cell.grid, ()), measured.flipped, strict=True)
-    }
-
-
-def flips_added(cells: dict[Cell, Measured]) -> pd.DataFrame:
-    """What flips add to the metric: dataset, method, bits, flipped, mean, ci_low, ci_high, n."""
-    rows = [
-        {"dataset": cell.dataset, "method": cell.method, "bits": cell.grid.bits, "flipped": k}
-        | statistics.mean_interval(added)
-        for (cell, k), added in added_by_flips(cells).items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def flips(cells: dict[Cell, Measured], method: str = "t0_qat") -> pd.DataFrame:
-    """What flips add with one method minus what they add with every other, replicate by replicate.
-
-    Columns dataset, bits, flipped, method, other, estimate, ci_low, ci_high, n, p_holm (two-sided paired
-    t-test, Holm's correction over all rows), detectable.
-    """
-    added, rows = added_by_flips(cells), []
-    for (cell, k), theirs in added.items():
-        if cell.method != method:
-            mine = added[cell._replace(method=method), k]
-            n = min(len(mine), len(theirs))  # the first replicates, which both have
-            pair = mine[:n], theirs[:n]
-            rows.append(
-                {"dataset": cell.dataset, "bits": cell.grid.bits, "flipped": k}
-                | {"method": method, "other": cell.method}
-                | statistics.paired_difference(*pair)
-            )
-    return statistics.corrected(rows)

@@ -12,7 +12,7 @@ from t0qat.experiments.settings import checked
 from t0qat.pipeline import pin, statistics
 from t0qat.quantization.quantizers import CODES, SCALES, Grid, fake_quantize
 from t0qat.training import linear, methods
-from t0qat.training.constants import REPORTED, REPORTED_REDUCTION, XI_SCALING, reported_evaluation_noise
+from t0qat.training.constants import REPORTED, REPORTED_REDUCTION, reported_evaluation_noise
 from t0qat.training.linear import Moments
 from t0qat.training.tasks import TASKS
 
@@ -44,11 +44,10 @@ def published(
     seed: int = 0,
     target: str = "sum",
     target_noise: float = 0.1,
-    xi_scaling: float = XI_SCALING,
-    baseline_noise: float = 0.4,
     evaluation_noise: float | str = "reported",
     epochs: int = 300,
     learning_rate: float = 0.005,
+    **settings: float,
 ) -> tuple[dict[str, Losses], dict[str, Losses]]:
     """The paper's experiment, repeated: losses of each method under noise on weights and bias.
 
@@ -59,7 +58,7 @@ def published(
     """
     if evaluation_noise == "reported":
         evaluation_noise = reported_evaluation_noise()
-    views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
+    views = methods.build(**settings)
     found = [{name: [] for name in views} for _ in range(2)]
     for chunk in linear.chunks(replicates, epochs * linear.size("synthetic")):
         runs = linear.runs("synthetic", chunk, seed, target=target, target_noise=target_noise)
@@ -162,10 +161,9 @@ def integer_grids(
     bits: Sequence[int] = (8, 4, 3, 2),
     target: str = "sum",
     target_noise: float = 0.1,
-    xi_scaling: float = XI_SCALING,
-    baseline_noise: float = 0.4,
     epochs: int = 300,
     learning_rate: float = 0.005,
+    **settings: float,
 ) -> dict[Cell, Losses]:
     """Losses before and after the trained weights are rounded to each integer grid.
 
@@ -174,7 +172,7 @@ def integer_grids(
     in full precision, as integer inference keeps it. Loss on the test part: held out for diabetes,
     the training data for the synthetic task, which has no split. Raises ParameterError first.
     """
-    views = methods.build(xi_scaling=xi_scaling, baseline_noise=baseline_noise)
+    views = methods.build(**settings)
     grids = all_grids(bits)
     parts = {}
     for dataset in TASKS:

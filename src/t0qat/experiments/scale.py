@@ -7,7 +7,7 @@ data and draws at every scale, and the bits that it would have alone.
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from t0qat.experiments import published
-from t0qat.experiments.published import AVERAGED, QUANTITIES, Losses, all_grids, disturbed, rounded
+from t0qat.experiments.published import QUANTITIES, Losses, disturbed, rounded
 from t0qat.experiments.settings import checked
 from t0qat.pipeline import grid, statistics
 from t0qat.quantization import quantizers
-from t0qat.quantization.quantizers import Grid, absmax_scale
+from t0qat.quantization.quantizers import Grid
 from t0qat.training import constants as physics
 from t0qat.training import linear, methods, streams, tasks
-from t0qat.training.constants import CONSTANTS, XI, XI_SCALING, reported_evaluation_noise
+from t0qat.training.constants import XI, XI_SCALING, reported_evaluation_noise
 from t0qat.training.linear import Moments
 from t0qat.training.streams import stream
-from t0qat.training.tasks import TASKS, held_out_quarter
+from t0qat.training.tasks import TASKS
 from t0qat.training.views import additive_noise
 
 SCALINGS = {"published": XI_SCALING, "xi_alone": 1.0}  # those with a name
@@ -36,7 +36,6 @@ WIDTH = 8192  # scales x replicates a batch, at most: keeps the work in cache
 SHARE = 250  # replicates a batch, at most: a thousand keep several processes busy
 RESAMPLES = 2000  # of a bootstrap
 TESTED = ("quantized", "full_precision")  # losses whose best scaling is sought
-ARMS = ("published", "xi_alone", "tuned", "matched", "plain")
 
 # What the cells of this module's grids depend on.
 CODE = sys.modules[__name__], published, linear, *methods.CODE, physics, quantizers, streams, tasks
@@ -205,164 +204,3 @@ def neighbours(run: Sweep) -> pd.DataFrame:
             keys = {"scaling": name, "factor": factor, "quantity": quantity}
             rows.append(keys | statistics.paired_difference(*pair))
     return statistics.corrected(rows)
-
-
-class Arm(NamedTuple):
-    """One way to set the noise: its standard deviation, and what it leaves: arrays (replicates,)."""
-
-    noise: np.ndarray
-    unexplained: np.ndarray
-
-
-@checked
-def tuning(
-    *,
-    replicates: int,
-    seed: int = 0,
-    tuning_points: int = 20,
-    bits: Sequence[int] = (8, 4, 3, 2),
-    target: str = "sum",
-    target_noise: float = 0.1,
-    epochs: int = 300,
-    learning_rate: float = 0.005,
-) -> dict[str, dict[str, Arm]]:
-    """What xi leaves unexplained after rounding, beside no noise, tuned noise and the grid's own step.
-
-    By data set and arm. plain: no noise; xi_alone: scaling 1; published: 80000. tuned: each replicate
-    by itself trains every scaling of `scalings(tuning_points)` on three quarters of its training part,
-    takes the one that leaves least on the held-out quarter (ties: the smaller), and trains with it on
-    the whole. matched: Gaussian noise that ignores xi, of standard deviation step / sqrt(12), that of
-    a uniform rounding error, with the step of the INT4 full absmax grid of the plainly trained weights.
-    Rounding and test part as in published.integer_grids. Raises ParameterError before computing.
-    """
-    tried = scalings(tuning_points)
-    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
-    task |= {"epochs": epochs, "bits": list(bits)}
-    parts = in_batches(_tuned, CODE, replicates, (XI * tried).tolist(), **task)
-    joined = np.concatenate(parts, -1)  # (data sets, noise and what is left, arms, replicates)
-    return {
-        dataset: {arm: Arm(*pair) for arm, pair in zip(ARMS, each.swapaxes(0, 1), strict=True)}
-        for dataset, each in zip(TASKS, joined, strict=True)
-    }
-
-
-def _tuned(first, stop, scales, seed, bits, target, target_noise, epochs, rate) -> list[list]:
-    """For each of TASKS: the noise of ARMS and what it leaves unexplained, both (arms, replicates)."""
-    chunk, grids, tried = range(first, stop), all_grids(bits, AVERAGED), column(scales)
-    arms = []
-    for dataset in TASKS:
-        data = [*linear.data(dataset, chunk, seed, target=target, target_noise=target_noise)]
-        runs = linear.Runs.of(data, chunk, seed)
-        noise = runs.noise(epochs)
-        rest, held_out = linear.moments(map(held_out_quarter, data, chunk, itertools.repeat(seed)))
-        score = unexplained(held_out, train_at(rest, runs.start, noise, tried, rate), grids)
-        plain = train_at(runs.train, runs.start, noise, torch.zeros(1, 1), rate)
-        step = absmax_scale(plain[:-1, 0].T.contiguous(), Grid(4))[:, 0]
-        own = {
-            "published": torch.full_like(step, XI * XI_SCALING),
-            "xi_alone": torch.full_like(step, XI),
-            "tuned": tried[score.argmin(0), 0],
-            "matched": step / 12**0.5,
-            "plain": torch.zeros_like(step),
-        }
-        used = torch.stack([own[arm] for arm in ARMS])
-        trained = train_at(runs.train, runs.start, noise, used, rate)
-        arms.append([used.tolist(), unexplained(runs.test, trained, grids).tolist()])
-    return arms
-
-
-def arm_means(arms: dict[str, dict[str, Arm]]) -> pd.DataFrame:
-    """Each arm's noise and what it leaves unexplained, over replicates.
-
-    Columns dataset, arm, quantity, mean, ci_low, ci_high, std, q025, median, q975, n. quantity is
-    "unexplained", a share of the target's variance, or "log_scaling", the decimal logarithm of
-    1 + noise / xi: tuned scalings span decades, and the few largest would make up their mean.
-    """
-    return pd.DataFrame(
-        {"dataset": dataset, "arm": arm, "quantity": quantity}
-        | statistics.mean_interval(values)
-        | statistics.spread(values)
-        for dataset, each in arms.items()
-        for arm, found in each.items()
-        for quantity, values in (
-            ("log_scaling", np.log10(1 + found.noise / XI)),
-            ("unexplained", found.unexplained),
-        )
-    )
-
-
-def arm_differences(arms: dict[str, dict[str, Arm]]) -> pd.DataFrame:
-    """What one arm leaves unexplained minus what another does, paired, all pairs of ARMS.
-
-    Columns dataset, quantity, arm, other_arm, estimate, ci_low, ci_high, n, p_holm, detectable.
-    """
-    return statistics.corrected(
-        {"dataset": dataset, "quantity": "unexplained", "arm": arm, "other_arm": other}
-        | statistics.paired_difference(each[arm].unexplained, each[other].unexplained)
-        for dataset, each in arms.items()
-        for arm, other in itertools.combinations(ARMS, 2)
-    )
-
-
-@checked
-def constants(
-    *,
-    replicates: int,
-    seed: int = 0,
-    bits: Sequence[int] = (8, 4, 3, 2),
-    target: str = "sum",
-    target_noise: float = 0.1,
-    epochs: int = 300,
-    learning_rate: float = 0.005,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every constant of CONSTANTS in xi's place, at scaling 1 and at the published product.
-
-    First table: columns dataset, constant, quantity, estimate, ci_low, ci_high, n, p_holm, detectable;
-    quantity is "unexplained_added", what training at scaling 1 leaves unexplained after rounding (as in
-    `tuning`) minus what training without noise leaves, or "unexplained_added_published", the same with
-    the scaling that makes the product the published one. Second table: columns dataset, constant,
-    magnitude, multiplier (that scaling), largest_difference (largest absolute difference of a trained
-    parameter from the same replicate trained with xi and 80000), n. Raises ParameterError first.
-    """
-    magnitudes = np.array(list(CONSTANTS.values()))
-    multipliers = XI * XI_SCALING / magnitudes
-    products = [XI * XI_SCALING, *(magnitudes * multipliers)]
-    scales = [0.0, *magnitudes, *products]
-    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
-    task |= {"epochs": epochs, "bits": list(bits), "products": len(products)}
-    parts = in_batches(_at_constants, CODE, replicates, scales, **task)
-    added, same = [], []
-    for dataset, batches in zip(TASKS, zip(*parts, strict=True), strict=True):
-        each, differences = zip(*batches, strict=True)
-        left, largest = np.concatenate(each, -1), np.max(differences, 0)
-        plain, alone, product = left[0], left[1 : len(CONSTANTS) + 1], left[len(CONSTANTS) + 2 :]
-        for i, constant in enumerate(CONSTANTS):
-            keys = {"dataset": dataset, "constant": constant}
-            for quantity, arm in (
-                ("unexplained_added", alone[i]),
-                ("unexplained_added_published", product[i]),
-            ):
-                added.append(keys | {"quantity": quantity} | statistics.paired_difference(arm, plain))
-            numbers = {"magnitude": magnitudes[i], "multiplier": multipliers[i]}
-            same.append(keys | numbers | {"largest_difference": largest[i], "n": replicates})
-    return statistics.corrected(added), pd.DataFrame(same)
-
-
-def _at_constants(
-    first, stop, scales, products, seed, bits, target, target_noise, epochs, rate
-) -> list[list]:
-    """For each of TASKS: what is left unexplained, (scales, replicates), and largest differences.
-
-    The differences are those of parameters at the last `products` scales from the first of these.
-    """
-    chunk, grids, at = range(first, stop), all_grids(bits, AVERAGED), column(scales)
-    _, once, back = np.unique(at, return_index=True, return_inverse=True)  # equal scales: rounded once
-    found = []
-    for dataset in TASKS:
-        runs = linear.runs(dataset, chunk, seed, target=target, target_noise=target_noise)
-        trained = train_at(runs.train, runs.start, runs.noise(epochs), at, rate)
-        left = unexplained(runs.test, trained[:, once], grids)[back.ravel()]
-        published, *others = trained[:, -products:].unbind(1)
-        largest = [(other - published).abs().max().item() for other in others]
-        found.append([left.tolist(), largest])
-    return found

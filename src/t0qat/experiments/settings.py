@@ -8,6 +8,7 @@ from t0qat.pipeline import parameters
 from t0qat.pipeline.parameters import ParameterError, choice, either, number, pattern, several, whole
 from t0qat.quantization.quantizers import CODES, SCALES
 from t0qat.training.loop import SCHEDULES
+from t0qat.training.methods import REGISTRY
 from t0qat.training.tasks import TARGETS
 
 WIDTHS = several(whole(1, 16), [8, 4, 3, 2])
@@ -17,12 +18,11 @@ METHOD = pattern(r"[a-zA-Z]\w*", "the name of a training method")
 
 # One line a parameter. A name means the same in every notebook.
 RULES = {
+    **{name: rule for method in REGISTRY.values() for name, rule in method.settings.items()},
     "replicates": whole(2, 10_000_000),
     "seed": whole(0, 2**32 - 1),
     "epochs": whole(1, 1_000_000),
     "learning_rate": number(1e-12, 10),
-    "xi_scaling": number(0, 1e9),
-    "baseline_noise": number(0, 1e6),
     "evaluation_noise": either(number(0, 1e6), choice("reported")),
     "target": choice(*TARGETS),
     "target_noise": number(0, 1e6),

@@ -1,6 +1,6 @@
 """What a trained network is asked: its metrics rounded to any width by any rule, its loss, its integers.
 
-Each question is the function of a cell of the grid that reads a training (rooms `trial`, `fine_tuning`):
+Each question is the function of a cell of the grid that reads a training (room `trial`):
 one added here computes itself, and no network anew.
 """
 
@@ -35,7 +35,7 @@ class Trained(NamedTuple):
     # rounded; keyword arguments say by what it is judged.
     scores: Callable[..., list[list]]
     loss: Callable[..., float]  # of a network of its shape: what tuning lessens, finite
-    begun: Any = None  # what a language model started from: fine_tuning.Setting
+    parts: Any = None  # of a language model: on_text.Parts
 
 
 def packed(net: nn.Module, extra: Weights) -> Weights:

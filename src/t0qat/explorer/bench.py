@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from t0qat.experiments import fine_tuning, language, vision
+from t0qat.experiments import language, on_text, vision
 from t0qat.experiments.arms import FLOAT
 from t0qat.experiments.benchmark import Jobs
 from t0qat.pipeline import costs, grid, notebooks, pin, places
@@ -224,7 +224,7 @@ def plain_steps() -> dict[str, float]:
     inputs, target = map(torch.from_numpy, tasks.digits(0)[:2])
     images = {"loss": F.cross_entropy, "batch_size": BATCH}
     tokens = torch.from_numpy(stream("data", 0).integers(0, 96, (16 * FORWARDS, 65)))
-    text = {"loss": fine_tuning.mean_loss, "batch_size": 16}
+    text = {"loss": on_text.mean_loss, "batch_size": 16}
     networks = {
         "vision": (small_cnn(stream("initialization", 0)), inputs, target, images),
         "language": (

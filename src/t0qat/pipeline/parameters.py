@@ -83,7 +83,7 @@ def checked(check: Callable[[Mapping[str, Any]], None], function: Callable) -> C
         except TypeError as error:
             raise ParameterError(f"{function.__name__}: {error}") from None
         bound.apply_defaults()
-        check(bound.arguments)
-        return function(**bound.arguments)
+        check(bound.kwargs)
+        return function(**bound.kwargs)
 
     return wrapper

@@ -1,0 +1,125 @@
+"""What the linear layer learns when it trains far longer than published, beside a law of diffusion."""
+
+import math
+import sys
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from t0qat.experiments.settings import checked
+from t0qat.pipeline import grid, statistics
+from t0qat.training import constants, linear, loop, methods, streams, tasks
+
+# What the cells of this module's grid depend on.
+CODE = sys.modules[__name__], constants, linear, *methods.CODE, loop, streams, tasks
+
+
+@checked
+def long_training(
+    *,
+    replicates: int,
+    longest: int,
+    seed: int = 0,
+    target: str = "sum",
+    target_noise: float = 0.1,
+    epochs: int = 300,
+    learning_rate: float = 0.005,
+    **settings: float,
+) -> pd.DataFrame:
+    """What each method has learned after 1, 10, ... times the published epochs, up to `longest` times.
+
+    Columns method, schedule (constant learning rate, or falling linearly to zero at the end of each
+    length), epoch, quantity, mean, ci_low, ci_high, n. Quantities: travelled (distance from the
+    start), left (distance to the least-squares solution), both as multiples of the distance between
+    start and solution; explained (fraction of the target's variance); left_predicted (diffusion).
+    """
+    lengths = [epochs * 10**k for k in range(9) if 10**k <= longest]
+    names = list(methods.build(**settings))
+    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
+    task["settings"] = settings
+    task["names"] = names
+    cells = []
+    for chunk in linear.chunks(replicates, max(lengths) * linear.size("synthetic")):
+        whose = task | {"first": chunk.start, "stop": chunk.stop}
+        runs = [("constant", lengths), *(("decaying", [length]) for length in lengths)]
+        for schedule, reached in runs:
+            run = {"schedule": schedule, "lengths": reached}
+            cells.append(grid.Cell(_long_run, whose | run, CODE))
+    found = pd.DataFrame(list(chain(*grid.run(cells, "long trainings"))))
+    keys = ["method", "schedule", "epoch", "quantity"]
+    table = statistics.means(found.explode("value").astype({"value": float}), keys)
+    order = {name: i for i, name in enumerate([*names, *loop.SCHEDULES])}
+    table = table.sort_values(keys[:3], key=lambda c: c.map(order).fillna(c), kind="stable")
+    return table.reset_index(drop=True)
+
+
+def _long_run(
+    first, stop, names, schedule, lengths, settings, seed, target, target_noise, rate
+) -> list[dict]:
+    """Rows of method, schedule, epoch, quantity and value, which lists replicates first ... stop - 1.
+
+    The methods are trained side by side, (d, methods, replicates): arrays of one method's size are so
+    small that the calls would take longer than the sums.
+    """
+    options = {"target": target, "target_noise": target_noise}
+    runs = linear.runs("synthetic", range(first, stop), seed, **options)
+    moments, start = runs.train, runs.start
+    a, b = moments.a.permute(2, 0, 1).numpy(), moments.b.T[..., None].numpy()
+    best = torch.from_numpy(np.linalg.solve(a, b)[..., 0].T)
+    whole = distance(best, start)
+    steps = max(lengths)
+    noise = runs.noise(steps)
+    rates = [rate * loop.SCHEDULES[schedule](step / steps) for step in range(steps)]
+    built = methods.build(**settings)
+    views = {name: built[name] for name in names}
+    seen = set(lengths)
+    if schedule == "constant":
+        seen |= {round(lengths[0] * 10 ** (k / 4)) for k in range(-8, 4 * len(lengths))}
+    rows = []
+
+    def keep(epoch: int, each: Tensor) -> None:
+        for (name, view), v in zip(views.items(), each.unbind(1), strict=True):
+            values = {
+                "travelled": distance(v, start) / whole,
+                "left": distance(v, best) / whole,
+                "explained": 1 - moments.loss(v) / moments.variance,
+            }
+            sigma = view(torch.zeros(1), torch.ones(1)).item()  # of additive noise
+            if schedule == "constant" and sigma:
+                values["left_predicted"] = diffusion(epoch, sigma, rate, len(start), whole)
+            for quantity, value in values.items():
+                row = {"method": name, "schedule": schedule, "epoch": epoch, "quantity": quantity}
+                rows.append(row | {"value": value.tolist()})
+
+    def all_views(v: Tensor, draws: Tensor) -> Tensor:
+        parts = zip(views.values(), v.unbind(1), strict=True)
+        return torch.stack([view(part, draws) for view, part in parts], 1)
+
+    starts = start[:, None].repeat(1, len(views), 1)
+    if schedule == "constant":
+        keep(0, starts)
+    for epoch, each in enumerate(linear.steps(moments.beside, starts, all_views, noise, rates), 1):
+        if epoch in seen:
+            keep(epoch, each)
+    return rows
+
+
+def distance(first: Tensor, second: Tensor) -> Tensor:
+    """2-norm of the difference of parameters (d, replicates): (replicates,), float64."""
+    return torch.from_numpy(np.linalg.norm((first.double() - second.double()).numpy(), axis=0))
+
+
+def diffusion(epoch: int, sigma: float, rate: float, d: int, whole: Tensor) -> Tensor:
+    """What is left of the distance to the solution where noise rules the gradients: like whole.
+
+    For inputs of unit covariance the gradient is 2 (delta + sigma e) in each of the d coordinates.
+    Adam divides it by about 2 sigma, so delta shrinks by the fraction rate / sigma each step, and each
+    step adds variance rate^2: an Ornstein-Uhlenbeck process, whose variance settles at
+    rate * sigma / 2. Root mean square of |delta| after `epoch` steps, over `whole`, its start.
+    """
+    shrunk = math.exp(-2 * epoch * rate / sigma)
+    settled = d * rate * sigma / 2
+    return torch.from_numpy(np.sqrt((shrunk + settled * (1 - shrunk) / whole**2).numpy()))

@@ -1,0 +1,112 @@
+"""What networks of the image benchmark learn and are judged by."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from t0qat.experiments.arms import Arm
+from t0qat.experiments.learning import Examples, Kind, Task
+from t0qat.quantization import export
+from t0qat.quantization.quantizers import Grid
+from t0qat.quantization.rounding import Codes
+from t0qat.training import images, models, tasks
+from t0qat.training.models import MODELS
+from t0qat.training.streams import stream
+
+CALIBRATION = 256  # images of the training part, for roundings that look at inputs
+TOGETHER = 1024  # images a forward pass of evaluation
+
+
+def parts(dataset: str, part: str, replicate: int, seed: int, device: str) -> list[Tensor]:
+    """Inputs and target to train on, then those to judge by.
+
+    part: "test", or "validation", which never sees the test part.
+    """
+    data = images.load(dataset).split(replicate, seed)
+    data = data if part == "test" else tasks.held_out_quarter(data, replicate, seed)
+    return [torch.from_numpy(array).to(device) for array in data]
+
+
+def begin(
+    *,
+    dataset: str,
+    model: str,
+    layout: str,
+    epochs: int,
+    batch_size: int,
+    part: str,
+    replicate: int,
+    seed: int,
+    device: str,
+    **_: Any,
+) -> Task:
+    """A network from this replicate's streams, which learns to name images. layout: only channels.
+
+    Scores: accuracy (share named rightly) and loss (mean cross entropy in nats, at most that of a guess
+    among the classes); of exported integers: differing (images that they name otherwise than the
+    fake-quantized weights) and bytes (of all that is exported).
+    """
+    inputs, classes, others, target = parts(dataset, part, replicate, seed, device)
+    source = images.load(dataset)
+    net = MODELS[model](stream("initialization", replicate, seed), source.shape, source.classes)
+    most = math.log(source.classes)
+
+    def examples() -> Examples:
+        return Examples(inputs, classes, epochs, stream("batch_order", replicate, seed))
+
+    def loss(net: nn.Module) -> float:
+        return at_most(cross_entropy(outputs(net, others), target).item(), most)
+
+    def scores(seen: nn.Module, codes: Codes | None, on: Grid | None) -> list[list]:
+        logits = outputs(seen, others)
+        answers = logits.argmax(1)
+        found = [["accuracy", share(answers == target)]]
+        found += [["loss", at_most(cross_entropy(logits, target).item(), most)]]
+        if codes is None:
+            return [*found, ["bytes", sum(t.nbytes for t in seen.state_dict().values())]]
+        model = export.export(net, codes, on)
+        differing = outputs(export.runnable(model, net), others).argmax(1) != answers
+        return [*found, ["differing", differing.sum().item()], ["bytes", model.total_bytes]]
+
+    steps = training_steps(len(inputs), epochs, batch_size)
+    calibration = lambda: inputs[:CALIBRATION]  # noqa: E731
+    return Task(net.to(device), examples, cross_entropy, steps, calibration, scores, loss)
+
+
+def training_steps(images: int, epochs: int, batch_size: int) -> int:
+    """Of loop.train, with batches of nearly equal size."""
+    return epochs * max(1, round(images / batch_size))
+
+
+@torch.no_grad()
+def outputs(net: nn.Module, inputs: Tensor) -> Tensor:
+    """(images, classes)."""
+    return torch.cat([net(part) for part in inputs.split(TOGETHER)])
+
+
+def at_most(value: float, most: float) -> float:
+    """The value; `most` where it is more, or no number."""
+    return min(value, most) if math.isfinite(value) else most
+
+
+def share(events: Tensor) -> float:
+    return events.double().mean().item()
+
+
+def own(arm: Arm, replicate: int, *, epochs: int, **shared: Any) -> dict[str, Any]:
+    """Epochs are of a method with one gradient evaluation a step; one with two gets half of them."""
+    return shared | {"epochs": max(1, epochs // arm.registered.gradients)}
+
+
+def files(dataset: str, model: str) -> list[Path]:
+    """An .npz file, if it is one."""
+    return [Path(dataset)] if dataset.endswith(".npz") else []
+
+
+CODE = (sys.modules[__name__], export, images, models, tasks)
+KIND = Kind(begin, own, files, CODE)
