@@ -41,10 +41,10 @@ test-portable: setup latex ## Everything that computes, bit for bit on this proc
 	@$(VENV_PYTHON) -m pytest -m portable --numprocesses auto tests/test_portable.py
 
 test-chain: setup latex ## The whole chain in copies: verify, a changed number, the PDF's bytes
-	@$(VENV_PYTHON) -m pytest -m chain --numprocesses auto --dist loadfile $$(grep -l mark.chain tests/*.py)
+	@$(VENV_PYTHON) -m pytest -m chain --numprocesses auto --dist loadfile $$(grep -rl --include=*.py mark.chain tests)
 
 test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written
-	@$(VENV_PYTHON) -m pytest -m faults --numprocesses auto --dist loadfile $$(grep -l mark.faults tests/*.py)
+	@$(VENV_PYTHON) -m pytest -m faults --numprocesses auto --dist loadfile $$(grep -rl --include=*.py mark.faults tests)
 
 test-browser: setup latex ## Every notebook in JupyterLab, the explorer and the site, in Debian's chromium
 	@$(VENV_PYTHON) -m pytest -m browser --numprocesses auto --dist loadfile tests/browser

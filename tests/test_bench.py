@@ -12,7 +12,7 @@ from t0qat.explorer import bench
 from t0qat.paper import PAPER
 from t0qat.pipeline import costs, grid, notebooks
 from t0qat.training import plain
-from t0qat.training.methods import METHODS, REGISTRY
+from t0qat.training.methods import REGISTRY
 from t0qat.training.views import Method
 
 CELLS = """
@@ -66,7 +66,7 @@ def test_the_loop_has_torchs_threads_the_grid_one_each_and_both_compute_every_ti
 def test_every_method_has_its_cost_and_plain_training_costs_one(monkeypatch):
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "BATCH", 2000)  # one step
-    monkeypatch.setitem(METHODS, "mine", Method("Mine", plain.no_noise, "none"))
+    monkeypatch.setitem(REGISTRY, "mine", Method("Mine", plain.no_noise, "none"))
     costs = bench.step_costs()
     assert sorted(costs.index) == sorted(method.label for method in REGISTRY.values())
     assert "Mine" in costs.index
@@ -103,7 +103,7 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
     tiny |= {"trained_bits": [2]}
     monkeypatch.setattr(bench, "LANGUAGE", bench.LANGUAGE | tiny)
     monkeypatch.setattr(bench, "pin_costs", lambda: pd.Series({"linear": 1.0, "language": 1.5}))
-    bench.main()
+    bench.main(PAPER)
     *lines, last = capsys.readouterr().out.splitlines()
     name, *ratios = last.split()
     assert name == "bench:"
@@ -114,7 +114,7 @@ def test_the_last_line_has_all_ratios(monkeypatch, capsys):
     assert any(line.startswith(REGISTRY["sam"].label) for line in lines)
     assert {notebook.name for notebook in notebooks.load(PAPER)} < {line.split(" ")[0] for line in lines}
     assert len(bench.vision_cells()) == 2 * len(
-        arms.arms("digits", ["mlp"], [], (4, 3, 2), ["t0_qat", "random_bits"])
+        arms.arms("digits", "mlp", ["no_noise", "t0_qat", "random_bits"], (4, 3, 2))
     )
     assert len(bench.language_cells()) == 2 * 2  # plain and T0-QAT, two replicates each
 

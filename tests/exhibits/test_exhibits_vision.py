@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from made_up import HOSTILE, HOSTILE_ESCAPED, frames, vision_rows
 from scipy import stats
-from test_exhibits import HOSTILE, HOSTILE_ESCAPED, frames, vision_rows
 
 from t0qat.exhibits import benchmark, vision
 from t0qat.paper import PAPER

@@ -5,13 +5,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from made_up import arms_of
 from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from t0qat.exhibits import figures
-from t0qat.experiments import arms
 from t0qat.pipeline import publish
 from t0qat.training import methods, plain, views
 
@@ -26,7 +26,7 @@ SUBSETS = [(["small_cnn"], [], (4,)), ([], ["mlp"], (8, 3, 2)), (["mlp"], ["deep
 def made_up(models: list[str], few: list[str], widths: tuple[int, ...]) -> pd.DataFrame:
     """Rows as of vision.tables: accuracies from 0.08 to 0.995, no two alike, in no order."""
     rows = []
-    for arm in arms.arms("digits", models, few, widths):
+    for arm in arms_of(models, few, widths):
         measured = [(bits, rule) for bits in widths for rule in ("absmax", "mse", "own")]
         measured += [(32, "none")] + [(arm.train_bits, "learned")] * (arm.method == "lsq")
         for bits, rule in measured:

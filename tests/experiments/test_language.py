@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from t0qat.experiments.fine_tuning import WORST
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from t0qat.experiments import fine_tuning, language, trained
 from t0qat.experiments.arms import KEYS, Arm
-from t0qat.experiments.fine_tuning import WORST
 from t0qat.paper import PAPER
 from t0qat.pipeline import pin, places, results
 from t0qat.pipeline.parameters import ParameterError
@@ -631,7 +631,16 @@ def test_the_tables_come_back_from_their_files_and_follow_from_the_models(run, t
         assert [row.mean, row.ci_low, row.ci_high] == pytest.approx([np.mean(values), low, high])
     for row in made["language_paired"].query("scale_rule == 'own'").itertuples():
         mine, other = (
-            per[(row.dataset, row.model, *arm, row.layout, row.eval_bits, "absmax" if arm[0] == "ste" else "mse")].to_numpy()
+            per[
+                (
+                    row.dataset,
+                    row.model,
+                    *arm,
+                    row.layout,
+                    row.eval_bits,
+                    "absmax" if arm[0] == "ste" else "mse",
+                )
+            ].to_numpy()
             for arm in ((row.method, row.train_bits), (row.other, row.other_bits))
         )
         assert row.estimate == pytest.approx(np.mean(mine - other))

@@ -20,7 +20,6 @@ from t0qat.training.constants import REPORTED, REPORTED_REDUCTION
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS, synthetic
 
-
 PUBLISHED = "standard_qat", "t0_qat", "no_noise"
 
 

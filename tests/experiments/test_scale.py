@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.metrics import r2_score
-from test_experiments import plain_run, rounded
+from test_published import plain_run, rounded
 
 from t0qat import exhibits
 from t0qat.exhibits import figures, words

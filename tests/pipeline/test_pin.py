@@ -5,14 +5,13 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from jupyter_client.kernelspec import KernelSpecManager
 
 from t0qat.pipeline import pin
 
-ROOT = Path(__file__).parents[1]
 FREE = {name: value for name, value in os.environ.items() if name not in pin.KERNELS | pin.ONE_THREAD}
 needs_pin = pytest.mark.skipif(not pin.possible(), reason="this processor cannot be pinned")
 # What the libraries say of themselves.

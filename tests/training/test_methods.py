@@ -12,9 +12,9 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import rounding
 from t0qat.quantization.quantizers import Grid, fake_quantize
-from t0qat.pipeline.parameters import ParameterError
 from t0qat.training import loop, methods, models, noise, plain, regularizers, rounders, views
 from t0qat.training.methods import REGISTRY, on_layer
 from t0qat.training.streams import stream

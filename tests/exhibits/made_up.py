@@ -1,0 +1,321 @@
+"""Results files with made-up numbers, and what is typeset of them."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+
+from t0qat.exhibits import verdicts
+from t0qat.experiments import arms
+from t0qat.experiments.arms import FLOAT
+from t0qat.paper import IMAGES, PAPER
+from t0qat.pipeline import claims, latex
+from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
+from t0qat.training.methods import named, on_layer
+
+HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
+
+
+HOSTILE_ESCAPED = (
+    r"A \& B\_1 50\% \$x\$ \#2 \{y\} \textasciitilde{}z\textasciicircum{} \textbackslash{}input\{w\}"
+)
+
+
+DATASETS = ("synthetic", "diabetes", "digits")
+SUBJECTS = [  # of precision
+    {"dataset": dataset, "model": model}
+    for dataset, model in (
+        ("synthetic", "linear"), ("digits", "small_cnn"), ("pydoc_topics", "small_llama")
+    )
+]  # fmt: skip
+
+
+def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
+    """Every results file of the exhibits, with random but orderly numbers."""
+    draws = np.random.default_rng(seed)
+
+    def interval(center: float) -> dict:
+        half = draws.uniform(0.01, 0.2)
+        return {"ci_low": center - half, "ci_high": center + half, "n": 2000}
+
+    def loss(**keys) -> dict:
+        mean = draws.uniform(1, 9)
+        return keys | {"mean": mean} | interval(mean)
+
+    def difference(**keys) -> dict:
+        estimate = draws.uniform(-1, 1)
+        extra = {"p_holm": draws.uniform(0, 0.1), "detectable": draws.uniform(0.1, 1)}
+        return keys | {"estimate": estimate} | interval(estimate) | extra
+
+    quantities = ("full_precision", "quantized", "drop")
+    points = {"std": 1.25, "q025": 0.5, "median": 4.5, "q975": 9.5}
+    single = [
+        loss(method=method, quantity=quantity) | points | {"reported": 3.3, "reported_percentile": 41.0}
+        for method in on_layer()
+        for quantity in quantities
+    ]
+    for row in single:
+        if row["method"] == "no_noise":
+            row |= {"reported": np.nan, "reported_percentile": np.nan}
+    pairs = ("drop_difference", "chance_of_reported_reduction", "chance_t0_worse_quantized")
+    grid = {"range": "full", "scale": "absmax"}
+    cells = [(dataset, method) for dataset in DATASETS for method in on_layer()]
+    tables = {
+        "table1": single,
+        "table1_paired": [
+            {"quantity": pairs[0], "estimate": 0.5, "ci_low": 0.25, "ci_high": 0.75, "n": 2000},
+            {"quantity": pairs[1], "estimate": 0.36, "ci_low": 0.35, "ci_high": 0.37, "n": 2000},
+            {"quantity": pairs[2], "estimate": 0.9985, "ci_low": 0.9975, "ci_high": 0.9991, "n": 2000},
+        ],
+        "table1_same_method": [
+            {
+                "method": method,
+                "estimate": share,
+                "ci_low": share - 0.01,
+                "ci_high": share + 0.01,
+                "n": 2000,
+            }
+            for method, share in zip(on_layer(), (0.21, 0.38, 0.19), strict=True)
+        ],
+        "integer_grids": [
+            loss(dataset=dataset, method=method, bits=bits, quantity=quantity)
+            for dataset, method in cells
+            for bits in (4, 2)
+            for quantity in quantities
+        ],
+        "integer_grids_paired": [
+            difference(
+                dataset=dataset, method="t0_qat", other=other, bits=bits, quantity=quantity, **grid
+            )
+            for dataset, other in cells
+            if other != "t0_qat"
+            for bits in (4, 2)
+            for quantity in quantities[1:]
+        ],
+        "integer_grids_overall": [
+            difference(dataset=dataset, method="t0_qat", other="standard_qat", quantity=quantity)
+            for dataset in DATASETS
+            for quantity in quantities[1:]
+        ],
+    }
+    asked = (*on_layer(), "xi_alone")
+    tables |= {
+        "precision_full": [loss(**subject, method=method) for subject in SUBJECTS for method in asked],
+        "precision_knee": [
+            difference(**subject, method=method, range=codes, scale=scale, quantity=quantity)
+            for subject in SUBJECTS
+            for method in asked
+            for codes, scale in (("full", "absmax"), ("narrow", "mse"))
+            for quantity in ("knee", "xi_bits", "difference", "distance")
+        ],
+        "precision_flips": [
+            difference(**subject, bits=8, flipped=flipped, method="t0_qat", other=other)
+            for subject in SUBJECTS
+            for flipped in (1, 2)
+            for other in asked
+            if other != "t0_qat"
+        ],
+    }
+    losses = ("full_precision", "quantized")
+    arms = ("published", "xi_alone", "tuned", "matched", "plain")
+    settings = [
+        {"target": target, "target_noise": 0.1, "baseline_noise": 0.4, "evaluation_noise": noise}
+        for target in ("sum", "normal")
+        for noise in (0.3, 0.5)
+    ]
+    agreement = ("acceptance_half", "acceptance", "acceptance_double", "p_value", *pairs)
+    scalings = (0.0, 1.0, 80_000.0)
+    tables |= {
+        "scale": [
+            loss(xi_scaling=scaling, quantity=quantity)
+            for quantity in ("explained_full_precision", *losses)
+            for scaling in scalings
+        ],
+        "scale_best": [
+            {"quantity": q, "estimate": 1.0, "ci_low": 0.0, "ci_high": 2.0, "n": 2000} for q in losses
+        ],
+        "scale_excess": [difference(xi_scaling=s, quantity=q) for q in losses for s in scalings],
+        "scale_neighbours": [
+            difference(scaling=scaling, factor=factor, quantity="quantized")
+            for scaling in ("published", "xi_alone")
+            for factor in (0.5, 2.0)
+        ],
+        "scale_arms": [
+            loss(dataset=dataset, arm=arm, quantity=quantity) | points
+            for dataset in DATASETS
+            for arm in arms
+            for quantity in ("log_scaling", "unexplained")
+        ],
+        "scale_tuning": [
+            difference(dataset=dataset, quantity="unexplained", arm=arm, other_arm=other)
+            for dataset in DATASETS
+            for arm, other in itertools.combinations(arms, 2)
+        ],
+        "constants": [
+            difference(dataset=dataset, constant=constant, quantity=quantity)
+            for dataset in DATASETS
+            for constant in CONSTANTS
+            for quantity in ("unexplained_added", "unexplained_added_published")
+        ],
+        "constants_product": [
+            {"dataset": dataset, "constant": constant, "magnitude": magnitude}
+            | {"multiplier": 32 / 3 / magnitude, "largest_difference": 0.0, "n": 2000}
+            for dataset in DATASETS
+            for constant, magnitude in CONSTANTS.items()
+        ],
+        "calibration": [
+            setting | {"quantity": quantity, "estimate": 0.5} | interval(0.5)
+            for setting in settings
+            for quantity in agreement
+        ],
+        "calibration_verdicts": [
+            setting | {"id": id, "verdict": claims.UNCLEAR, "p_holm": 0.5}
+            for setting in settings
+            for id in ("C1", "C2")
+        ],
+    }
+    networks, sigmas = ("linear", "relu_mlp"), (0.01, 0.1, 32 / 3)
+    chances = {"target": "sum", "noise_scale": 0.4458, "z": 1.5, "exact": 0.3}
+    tables |= {
+        "theory": [
+            difference(target="sum", noise_scale=s, weights="t0_qat", quantity="drop_mean")
+            | {"exact": 2.0, "z": draws.uniform(-3, 3)}
+            for s in sigmas
+        ],
+        "theory_reduction": [
+            chances | difference(method=method, other=other, reduction=REPORTED_REDUCTION)
+            for method, other in itertools.product(("standard_qat", "t0_qat"), repeat=2)
+        ],
+        "theory_expansion": [
+            loss(network=network, noise_scale=s, quantity=quantity)
+            for network in networks
+            for quantity in ("excess", "predicted", "ratio")
+            for s in sigmas
+        ],
+        "theory_norms": [
+            loss(network=network, noise_scale=s, quantity=quantity)
+            for network in networks
+            for s in (0.0, 32 / 3)
+            for quantity in ("loss", "weight_norm", "curvature")
+        ],
+        "theory_training": [
+            loss(method=method, schedule=schedule, epoch=epoch, quantity=quantity)
+            for method in on_layer()
+            for schedule in ("constant", "decaying")
+            for epoch in (0, 300, 3000)
+            for quantity in ("explained", "left", "left_predicted")
+        ],
+    }
+    tables |= vision_rows(loss, difference) | language_rows(loss, difference)
+    made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
+    made["claims"] = claims.decide(made)
+    return {name: table[PAPER.columns_of(name)] for name, table in made.items()}
+
+
+def arms_of(models, few, bits) -> list[arms.Arm]:
+    """Those of the vision benchmark."""
+    where = [(model, named()) for model in models]
+    where += [(model, named(lambda method: method.few)) for model in few]
+    return [arm for model, run in where for arm in arms.arms("digits", model, run, bits)]
+
+
+def vision_rows(
+    loss, difference, models=("small_cnn", "deep_cnn"), few=("mlp", "residual_cnn"), bits=(4, 2)
+):
+    """The files of image networks, orderly but for their numbers; LSQ is the reference everywhere.
+
+    loss, difference: keys -> a row of one mean, or of one paired estimate.
+    """
+    found = arms_of(models, few, bits)
+    return benchmark_rows("vision", "accuracy", found, loss, difference, bits)
+
+
+TEXT = named(lambda method: method.text)
+
+
+def language_rows(
+    loss,
+    difference,
+    models=("small_gpt2", "small_llama"),
+    groups=("no_noise", "t0_qat_tuned", "gptq", "ste", "lsq"),
+    everything=("no_noise", "t0_qat", "ste"),
+    bits=(4, 2),
+):
+    """The files of language models, likewise."""
+    found = [
+        arm
+        for layout, run in {"channels": TEXT, "groups": groups, "everything": everything}.items()
+        for model in models
+        for arm in arms.arms("pydoc", model, run, bits, layout)
+    ]
+    tables = benchmark_rows("language", "bits_per_character", found, loss, difference, bits)
+    own = [arm for arm in found if arm.layout == "channels"]
+    tables["language_tuning"] = [row for row in tables["language_tuning"] if row["layout"] == "channels"]
+    shown = [(arm, b) for arm in own if arm.method in ("no_noise", "t0_qat") for b in (FLOAT, *bits)]
+    return tables | {
+        "language_blocks": [
+            {k: v for k, v in row.items() if k != "metric"}
+            for row in tables["language"]
+            if row["metric"] == "bits_per_character" and row["scale_rule"] != "own"
+        ],
+        "language_text": [
+            {
+                "dataset": "pydoc",
+                "sha256": "0123456789abcdef" * 4,
+                "characters": 465048,
+                "python": "3.11.7",
+            }
+        ],
+        "language_samples": [
+            arm._asdict() | {"eval_bits": b, "text": json.dumps(f"{arm.model} {arm.method} at {b}")}
+            for arm, b in shown
+        ],
+    }
+
+
+def benchmark_rows(file, metric, found, loss, difference, bits):
+    """The files of a benchmark with these arms."""
+    tables = {name.replace("vision", file): [] for name in IMAGES}
+    for arm in found:
+        keys = arm._asdict()
+        tables[file + "_tuning"] += [
+            loss(**keys, learning_rate=rate, strength=strength, gradients=7, chosen=int(i == 0))
+            for i, (rate, strength) in enumerate(arm.candidates(5, 0.003, 0.06))
+        ]
+
+        def pairs(width, keys=keys, **place):
+            named = [("plain", "no_noise", 0), ("random_bits", "random_bits", 0)]
+            named += [("best_baseline", "ste" if keys["method"] == "lsq" else "lsq", width)]
+            return [
+                difference(**keys, **place, against=against, other=other, other_bits=b)
+                for against, other, b in named
+                if (keys["method"], keys["train_bits"]) != (other, b)
+            ]
+
+        for width in (FLOAT, *bits):
+            rules = ["none"] if width == FLOAT else ["absmax", "mse", "own"]
+            rules += ["learned"] * (arm.method == "lsq" and arm.train_bits == width)
+            for rule in rules:
+                at = {"eval_bits": width, "scale_rule": rule}
+                metrics = [metric] + ["bytes", "differing"] * (rule in ("absmax", "mse"))
+                metrics += ["bytes", "weight_norm", "gradients"] * (width == FLOAT)
+                tables[file] += [loss(**keys, **at, metric=m) for m in metrics]
+                if arm.train_bits in (0, width) and rule in ("own", "none"):
+                    tables[file + "_paired"] += pairs(width, **at)
+                    if width != FLOAT:
+                        kept = {"against": "unrounded", "other": "no_noise", "other_bits": 0}
+                        tables[file + "_kept"].append(difference(**keys, **at, **kept))
+        for quantity in ("mean", "worst"):
+            at = {"scale_rule": "own", "quantity": quantity}
+            tables[file + "_any"].append(loss(**keys, **at))
+            tables[file + "_any_paired"] += pairs(bits[-1], **at)
+    return tables
+
+
+def typeset(tables: dict[str, pd.DataFrame], changed: str) -> str:
+    """All that is made from one results file: tables, macros, the README's block."""
+    made = [make(tables) for make in PAPER.exhibits.values() if changed in make.files]
+    readme = verdicts.readme(tables) if changed.startswith("table1") else ""
+    return "\n".join(body + latex.macro_lines(macros) for body, macros in made) + readme

@@ -1,0 +1,73 @@
+"""What is typeset of the published experiment and of integer grids: counts, ranks and rows."""
+
+import re
+
+import pytest
+from made_up import frames, typeset
+
+from t0qat.exhibits import published
+from t0qat.training.methods import on_layer
+
+
+def test_changed_grid_losses_and_counts_change_what_is_typeset():
+    before, name = frames(), "integer_grids"
+    original = typeset(before, name)
+    rows = before[name]
+    # Losses in full precision are the same at every bit-width and are shown once.
+    shown = (rows.quantity == "quantized") | ((rows.quantity == "full_precision") & (rows.bits == 4))
+    for i in rows.index[shown]:
+        for column in ("mean", "ci_low", "ci_high"):
+            table = rows.copy()
+            table.loc[i, column] += 0.5
+            assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
+    for counted in ("table1", "integer_grids"):
+        changed = typeset(before | {counted: before[counted].assign(n=12_345)}, counted)
+        assert r"12\,345" in changed and r"12\,345" not in original
+
+
+def test_grid_macros_count_what_the_corrected_tests_say():
+    tables = frames()
+    rows = tables["integer_grids_paired"]
+    macros = published.integer_grids(tables)[1]
+    for quantity, label in (("quantized", "Quantized"), ("drop", "Drop")):
+        counted = {"Smaller": 0, "Larger": 0, "Unclear": 0}
+        detectable = []
+        for row in rows[(rows.other == "standard_qat") & (rows.quantity == quantity)].itertuples():
+            word = "Unclear" if row.p_holm >= 0.05 else "Larger" if row.estimate > 0 else "Smaller"
+            counted[word] += 1
+            detectable.append(row.detectable)
+        assert {key: int(macros[f"Grids{label}{key}"]) for key in counted} == counted
+    assert int(macros["GridsDropCells"]) == len(detectable)
+    assert float(macros["GridsDropDetectableLeast"]) == pytest.approx(min(detectable), rel=0.05)
+    assert float(macros["GridsDropDetectableMost"]) == pytest.approx(max(detectable), rel=0.05)
+
+
+def test_macros_count_and_rank_the_reported_numbers():
+    tables = frames()
+    table = tables["table1"]
+    table.loc[0, ["reported", "q025", "q975", "reported_percentile"]] = [
+        1.0,
+        1.0,
+        2.0,
+        2.5,
+    ]  # on the edge
+    table.loc[1, ["reported", "q025", "q975", "reported_percentile"]] = [2.1, 1.0, 2.0, 99.0]
+    macros = published.table1(tables)[1]
+    assert macros["TableOneReportedInside"] == "5 of 6"
+    assert (macros["TableOneReportedLowest"], macros["TableOneReportedHighest"]) == ("2", "99")
+    assert macros["TableOneReportedReduction"] == "51.1"
+    table.loc[2, "std"] = 7.894
+    assert published.table1(tables)[1]["TableOneStandardDropSpread"] == "7.89"
+
+
+def test_every_method_has_its_rows_and_the_reported_numbers_stand_beside_theirs():
+    tables = frames()
+    body = published.table1(tables)[0]
+    rows = [line.split(" & ") for line in body.splitlines() if line.endswith(r"\\")][1:]
+    assert [row[0] for row in rows if row[0]] == [method.label for method in on_layer().values()]
+    assert [row[2] for row in rows] == ["3.3000"] * 6 + ["--"] * 3
+    assert [row[-1] for row in rows] == [r"41 \\"] * 6 + [r"-- \\"] * 3
+    assert body.count(r"\midrule") == len(on_layer())
+    for row, source in zip(rows, tables["table1"].itertuples(), strict=True):
+        mean, low, high = map(float, re.findall(r"-?[\d.]+", row[3]))
+        assert (mean, low, high) == pytest.approx((source.mean, source.ci_low, source.ci_high), rel=0.02)
