@@ -9,9 +9,7 @@ the pipeline has stores of its own: `make verify` takes nothing from what `make 
 
 import contextlib
 import functools
-import hashlib
 import importlib
-import inspect
 import json
 import os
 import sys
@@ -20,15 +18,14 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from t0qat.pipeline import pin, places, progress, receipts, tally, weights
+from t0qat.pipeline import pin, places, progress, tally, weights
+from t0qat.pipeline.cells import Cell, GridError, Training, as_json, sha, source_of, versions
 
 STORE = places.BUILD / "cells"
 CLUSTER = "CLUSTER"  # environment variable: the address of a dask scheduler, such as tcp://host:8786
@@ -38,89 +35,6 @@ AGAIN = "the cells that ended are kept, and the same command goes on from there"
 
 Job = dict[str, "Cell"]  # by key; what one process computes in one go
 Done = tuple[str, str | None, str, str]  # key, result as JSON or None, what went wrong, traceback
-
-
-class GridError(RuntimeError):
-    """A cell that failed, or processes that cannot compute cells, in one line."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A function, its arguments, which are JSON values (1 and 1.0 are different ones), and its code."""
-
-    function: Callable[..., Any]  # on the top level of a module
-    arguments: dict[str, Any]
-    code: tuple[ModuleType | Callable | Path, ...]  # what else it depends on; paths: data files
-    before: Callable[[], Any] | None = None  # called first, in the process that computes it
-    kept: bool = True  # False: computed each time, where `code` cannot name all that it depends on
-
-    def __str__(self) -> str:
-        text = json.dumps(self.arguments, default=str)
-        return f"{self.function.__name__}({text if len(text) <= 120 else text[:117] + '...'})"
-
-    @property
-    def key(self) -> str:
-        """The hash under which the result is kept; raises GridError where arguments are not JSON."""
-        name = f"{self.function.__module__}.{self.function.__qualname__}"
-        what = [name, self.arguments, code(self.function, *self.code), versions()]
-        return _sha(_json(what, f"{self}: its arguments", sort_keys=True))
-
-    def made(self, *first: Any) -> Any:
-        """What the function gives of `first` and the arguments, as JSON hands them on."""
-        return self.function(*first, **json.loads(json.dumps(self.arguments)))
-
-
-@dataclass(frozen=True)
-class Training(Call):
-    """A call that gives weights, name -> tensor. opened(weights, **arguments) is what cells get of it.
-
-    `code` names what both depend on. Only with `kept` do the weights outlive the cells that ask at once.
-    """
-
-    opened: Callable[..., Any] = dict
-
-
-@dataclass(frozen=True)
-class Cell(Call):
-    """A call whose result is JSON. With `reads` it gets, unchanged, what that training opens."""
-
-    reads: Training | None = None
-
-    @property
-    def key(self) -> str:
-        return _sha(super().key + self.reads.key) if self.reads else super().key
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """What else the bits of a result hang on: libraries, and whether this process is pinned."""
-    return receipts.versions() | {"pin": "in force" if pin.in_force() else "not in force"}
-
-
-def code(*things: ModuleType | Callable | Path) -> str:
-    """SHA-256 of modules' and functions' sources and of files, as this process saw them first."""
-    return _sha("".join(map(_source, things)))
-
-
-@functools.cache
-def _source(thing: ModuleType | Callable | Path) -> str:
-    match thing:
-        case ModuleType():
-            return _sha(Path(thing.__file__).read_bytes())
-        case Path():
-            return _sha((places.ROOT / thing).read_bytes())
-    return _sha(inspect.getsource(thing))
-
-
-def _json(value: Any, whose: str, **options: bool) -> str:
-    try:
-        return json.dumps(value, allow_nan=False, **options)
-    except (TypeError, ValueError) as error:
-        raise GridError(f"{whose} must be JSON values: {error}") from None
-
-
-def _sha(content: str | bytes) -> str:
-    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
 def run(cells: Sequence[Cell], words: str) -> list[Any]:
@@ -146,9 +60,7 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
                     # The trace as a cause, so that what a notebook shows ends with this one line.
                     raise GridError(f"{missing[key]}: {wrong}") from GridError(f"\n{trace}")
                 if missing[key].kept:
-                    places.write(
-                        _path(key), f'{{"check": "{_sha(key + result)}", "result": {result}}}\n'
-                    )
+                    places.write(_path(key), f'{{"check": "{sha(key + result)}", "result": {result}}}\n')
                 results[key] = result
                 tally.note(computed=[key])
                 step()
@@ -164,7 +76,7 @@ def _stored(key: str) -> str | None:
     try:
         kept = json.loads(_path(key).read_bytes())
         result = json.dumps(kept["result"])
-        return result if kept["check"] == _sha(key + result) else None
+        return result if kept["check"] == sha(key + result) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -196,7 +108,7 @@ def _done(cell: Cell, key: str, opened: Callable[[], Any]) -> Done:
             if cell.before:
                 cell.before()
             result = cell.made(opened()) if cell.reads else cell.made()
-        return key, _json(result, "its result"), "", ""
+        return key, as_json(result, "its result"), "", ""
     except Exception as error:
         said = [type(error).__name__, *str(error).splitlines()[:1]]  # MemoryError often says nothing
         return key, None, ": ".join(said), traceback.format_exc()
@@ -283,7 +195,7 @@ def _on_cluster(address: str, cells: dict[str, Cell]) -> Iterator[Done]:
 
 def _refuse_unequal(client, address: str) -> None:
     """Raise GridError unless every worker has one thread, and versions and sources as here."""
-    modules = sorted(name for name in sys.modules if name.partition(".")[0] == "t0qat")
+    modules = sorted(name for name in sys.modules if name.partition(".")[0] == places.PACKAGE)
     here, threads = _seen(modules), client.nthreads()
     if not threads:
         raise GridError(f"{CLUSTER} = {address}: the scheduler has no workers; start some")
@@ -291,7 +203,7 @@ def _refuse_unequal(client, address: str) -> None:
         if threads[worker] != 1:
             wrong = f"runs {threads[worker]} cells at once; start it with --nthreads 1"
         elif isinstance(seen, Exception):
-            wrong = f"cannot load t0qat ({seen}); install it there"
+            wrong = f"cannot load {places.PACKAGE} ({seen}); install it there"
         elif differing := [
             f"{name} ({seen[name]}, here {here[name]})" for name in here if seen[name] != here[name]
         ]:
@@ -303,4 +215,4 @@ def _refuse_unequal(client, address: str) -> None:
 
 def _seen(modules: list[str]) -> dict[str, str]:
     """Versions, and the first digits of the hash of each module's source, in this process."""
-    return versions() | {name: _source(importlib.import_module(name))[:8] for name in modules}
+    return versions() | {name: source_of(importlib.import_module(name))[:8] for name in modules}

@@ -18,7 +18,7 @@ CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 LOCK_HEADER = "# Exact versions that `make` installs; renewed by `make lock`.\n"
 CONDA_HEADER = f"""\
 # For conda and Binder: the direct dependencies at the versions of requirements.lock; by `make lock`.
-name: t0qat
+name: {places.PACKAGE}
 channels:
   - conda-forge
 dependencies:
@@ -56,7 +56,7 @@ def resolved(report: dict) -> dict[str, str]:
     pins = {}
     for package in report["install"]:
         name = re.sub(r"[-_.]+", "-", package["metadata"]["name"]).lower()
-        if name != "t0qat" and not ONLY_CUDA.match(name):
+        if name != places.PACKAGE and not ONLY_CUDA.match(name):
             pins[name] = package["metadata"]["version"].split("+")[0]
     return pins
 

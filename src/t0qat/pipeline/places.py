@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILD = ROOT / "build"
+PACKAGE = __name__.partition(".")[0]
 PROFILES = ("paper", "smoke")
 STAGE = "T0QAT_STAGE"  # set by the pipeline for a notebook's kernel: where it may write
 RUN = "T0QAT_RUN"  # likewise: a name in RUNS, or that of a run of one notebook

@@ -13,7 +13,6 @@ from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
 
-from t0qat import __version__
 from t0qat.pipeline import pin, places
 from t0qat.pipeline.notebooks import Notebook, source_hash
 from t0qat.pipeline.places import Run
@@ -49,7 +48,7 @@ def versions() -> dict[str, str]:
     """Python's and the numerical libraries' versions."""
     # A torch build may carry a local label (+cpu), which the lock file does not name.
     libraries = {name: version(name).split("+")[0] for name in LIBRARIES}
-    return {"t0qat": __version__, "python": platform.python_version()} | libraries
+    return {places.PACKAGE: version(places.PACKAGE), "python": platform.python_version()} | libraries
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:

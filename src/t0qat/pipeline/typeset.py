@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
-from t0qat import __version__
 from t0qat.pipeline import costs, places, readme, receipts
 from t0qat.pipeline.latex import escape, macro_lines, setting_lines
 from t0qat.pipeline.notebooks import Notebook
@@ -64,7 +64,7 @@ def build_macros(made: dict[str, dict], run: Run) -> str:
     }
     return setting_lines(settings) + macro_lines(
         {
-            "BuildVersion": __version__,
+            "BuildVersion": version(places.PACKAGE),
             "BuildCodeHash": receipts.digest([receipt["code_hash"] for receipt in made.values()]),
             "BuildProfile": escape("; ".join([run.profile, *marks(made)])),
             "BuildMark": "" if run.profile == "paper" else run.profile.upper(),
