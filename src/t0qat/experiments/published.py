@@ -11,8 +11,8 @@ from torch import Tensor
 from t0qat.experiments.settings import checked
 from t0qat.pipeline import pin, statistics
 from t0qat.quantization.quantizers import CODES, SCALES, Grid, fake_quantize
-from t0qat.training import linear, methods
-from t0qat.training.constants import REPORTED, REPORTED_REDUCTION, reported_evaluation_noise
+from t0qat.training import constants, linear, methods
+from t0qat.training.constants import REPORTED, REPORTED_REDUCTION
 from t0qat.training.linear import Moments
 from t0qat.training.tasks import TASKS
 
@@ -56,8 +56,7 @@ def published(
     draws of its own, so a method from one run and a method from the other are as independent as two
     separate trainings on one data set. Raises ParameterError before computing.
     """
-    if evaluation_noise == "reported":
-        evaluation_noise = reported_evaluation_noise()
+    evaluation_noise = constants.evaluation_noise(evaluation_noise)
     views = methods.build(**settings)
     found = [{name: [] for name in views} for _ in range(2)]
     for chunk in linear.chunks(replicates, epochs * linear.size("synthetic")):
@@ -75,10 +74,10 @@ def joined(parts) -> Losses:
     return Losses(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def table1(run: dict[str, Losses]) -> pd.DataFrame:
+def table1(run: dict[str, Losses], evaluation_noise: float | str = "reported") -> pd.DataFrame:
     """Each method's losses over replicates beside the reported ones: one row (method, quantity).
 
-    Columns: method, quantity, reported (nan where the paper has none), mean, std, ci_low, ci_high
+    evaluation_noise: that of the run. Columns: method, quantity, evaluation_noise, reported (nan where the paper has none), mean, std, ci_low, ci_high
     (95 % interval of the mean), q025, median, q975 (points of single runs), reported_percentile
     (of the reported value among single runs, 0 to 100), n. Losses are mean squared errors.
     """
@@ -89,12 +88,12 @@ def table1(run: dict[str, Losses]) -> pd.DataFrame:
             reported = REPORTED.get(method, {}).get(quantity, np.nan)
             rows.append(
                 {"method": method, "quantity": quantity, "reported": reported}
+                | {"evaluation_noise": constants.evaluation_noise(evaluation_noise)}
                 | statistics.mean_interval(values)
                 | statistics.spread(values)
                 | {"reported_percentile": statistics.percentile(values, reported)}
             )
-    order = "method quantity reported mean std ci_low ci_high q025 median q975 reported_percentile n"
-    return pd.DataFrame(rows)[order.split()]
+    return pd.DataFrame(rows)
 
 
 def table1_paired(first: dict[str, Losses], second: dict[str, Losses]) -> pd.DataFrame:

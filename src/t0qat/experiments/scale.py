@@ -23,7 +23,7 @@ from t0qat.quantization import quantizers
 from t0qat.quantization.quantizers import Grid
 from t0qat.training import constants as physics
 from t0qat.training import linear, methods, streams, tasks
-from t0qat.training.constants import XI, XI_SCALING, reported_evaluation_noise
+from t0qat.training.constants import XI, XI_SCALING
 from t0qat.training.linear import Moments
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS
@@ -124,8 +124,7 @@ def sweep(
     At 80000 the losses are those of T0-QAT in the first run of published.published, bit for bit.
     Raises ParameterError before computing.
     """
-    if evaluation_noise == "reported":
-        evaluation_noise = reported_evaluation_noise()
+    evaluation_noise = physics.evaluation_noise(evaluation_noise)
     tried = scalings(points)
     task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
     task |= {"epochs": epochs, "evaluation_noise": evaluation_noise}

@@ -6,6 +6,7 @@ from scipy.constants import physical_constants
 
 XI = 4 / 3 * 1e-4  # dimensionless; not 4/3e-4, which Python reads as 13333.3
 XI_SCALING = 80_000.0  # the published multiplier; the training noise is XI * XI_SCALING = 10.667
+BASELINE_NOISE = 0.4  # of Standard QAT, in units of the weights: the paper does not publish it
 
 # Table 1 of the paper: mean squared error on its synthetic regression task, one run each.
 REPORTED = {
@@ -45,3 +46,8 @@ def reported_evaluation_noise() -> float:
     """
     mean_drop = sum(row["drop"] for row in REPORTED.values()) / len(REPORTED)
     return math.sqrt(mean_drop / (FEATURES + 1))
+
+
+def evaluation_noise(given: float | str) -> float:
+    """The parameter's value as a number: that of the reported drops where it is "reported"."""
+    return reported_evaluation_noise() if given == "reported" else given

@@ -9,11 +9,11 @@ import torch
 from t0qat.pipeline.parameters import number
 from t0qat.quantization.layers import by_channel
 from t0qat.quantization.quantizers import Grid, absmax_scale
-from t0qat.training.constants import XI, XI_SCALING
+from t0qat.training.constants import BASELINE_NOISE, XI, XI_SCALING
 from t0qat.training.views import Method, Objective, View, additive_noise, noise_from
 
 
-def standard_qat(baseline_noise: float = 0.4) -> View:
+def standard_qat(baseline_noise: float = BASELINE_NOISE) -> View:
     """The paper's baseline, "empirical noise injection" (section 3.1); its scale is not published."""
     return additive_noise(baseline_noise)
 
