@@ -120,8 +120,8 @@ IMAGES, TEXT = benchmark("vision", "dataset* model"), benchmark("language", "dat
 EXPERIMENTS = {
     "table1": Experiment(
         {
-            "table1": "method quantity evaluation_noise reported? mean std ci_low ci_high q025 median q975"
-            " reported_percentile? n",
+            "table1": "method quantity evaluation_noise reported? mean std ci_low ci_high q025 median"
+            " q975 reported_percentile? n",
             "table1_paired": f"quantity {ESTIMATE}",
             "table1_same_method": f"method {ESTIMATE}",
         },

@@ -77,9 +77,10 @@ def joined(parts) -> Losses:
 def table1(run: dict[str, Losses], evaluation_noise: float | str = "reported") -> pd.DataFrame:
     """Each method's losses over replicates beside the reported ones: one row (method, quantity).
 
-    evaluation_noise: that of the run. Columns: method, quantity, evaluation_noise, reported (nan where the paper has none), mean, std, ci_low, ci_high
-    (95 % interval of the mean), q025, median, q975 (points of single runs), reported_percentile
-    (of the reported value among single runs, 0 to 100), n. Losses are mean squared errors.
+    evaluation_noise: that of the run. Columns: method, quantity, evaluation_noise, reported (nan where
+    the paper has none), mean, std, ci_low, ci_high (95 % interval of the mean), q025, median, q975
+    (points of single runs), reported_percentile (of the reported value among single runs, 0 to 100), n.
+    Losses are mean squared errors.
     """
     rows = []
     for method, losses in run.items():
