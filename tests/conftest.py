@@ -14,7 +14,8 @@ import nbformat
 import pytest
 
 from t0qat.paper import PAPER
-from t0qat.pipeline import grid, typeset
+from t0qat.pipeline import grid, pin, typeset
+from t0qat.training import corpora
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,6 +33,21 @@ def own_store(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """As cells are computed; more threads only wait for one another."""
+    with pin.one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> str:
+    """A text of real prose, small enough to train on in no time."""
+    path = tmp_path_factory.mktemp("text") / "prose.txt"
+    path.write_text(corpora.load("pydoc_topics").text[:6000])
+    return str(path)
+
+
 def jupyter_server(folder: Path, process: subprocess.Popen, log: Path | None = None) -> dict:
     """What a starting JupyterLab writes of itself there, once it answers: it writes a moment before."""
     end = time.monotonic() + 600
@@ -45,16 +61,8 @@ def jupyter_server(folder: Path, process: subprocess.Popen, log: Path | None = N
     raise AssertionError(log.read_text() if log else "JupyterLab did not start")
 
 
-SLOW = (
-    "test_costs",
-    "test_pipeline",
-    "test_grid",
-    "test_vision",
-    "test_theory",
-    "test_explorer",
-    "test_precision",
-)
-SLOW += ("test_experiments", "test_linear", "test_exhibits", "test_site", "test_nothing_gets_in")
+SLOW = "costs pipeline grid vision on_text language theory explorer precision published linear exhibits"
+SLOW = [f"test_{name}" for name in f"{SLOW} site nothing_gets_in".split()]
 
 
 def pytest_collection_modifyitems(items):

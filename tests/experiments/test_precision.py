@@ -14,12 +14,11 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 from torch import nn
 
-from t0qat.experiments import fine_tuning, language, precision, trained, trial, vision
+from t0qat.experiments import knees, language, precision, trained, trial, vision
 from t0qat.experiments.arms import Arm
-from t0qat.experiments.precision import CURVES, FLIPS, GRIDS, Layers, Measured
-from t0qat.experiments.published import Cell
+from t0qat.experiments.precision import CURVES, FLIPS, GRIDS, LINEAR, Cell, Layers, Measured
 from t0qat.paper import PAPER
-from t0qat.pipeline import claims, notebooks, pin, results
+from t0qat.pipeline import claims, notebooks, results
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import rounding
 from t0qat.quantization.quantizers import Grid, quantize
@@ -28,6 +27,8 @@ from t0qat.training.constants import XI
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS, digits
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
 SETTINGS = {"seed": 3, "target": "sum", "target_noise": 0.1, "epochs": 40, "learning_rate": 0.01}
 NOISE = 0.03
@@ -35,18 +36,12 @@ ON_LAYER = "standard_qat", "t0_qat", "no_noise", "xi_alone"
 VIEWS = {"t0_qat": views.additive_noise(NOISE), "no_noise": plain.no_noise()}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    with pin.one_thread():
-        yield
-
-
 @pytest.fixture(scope="module", params=["mlp", "small_cnn"])
 def network(request) -> trained.Trained:
     """A network that read the digits for two epochs."""
     arm = Arm("digits", request.param, "no_noise", 0)
     shared = {"epochs": 2, "batch_size": 64, "schedule": "constant", "device": "cpu"}
-    made = trial.train(arm, 0.01, math.nan, replicate=1, part="test", seed=0, **shared)
+    made = trial.train("images", arm, 0.01, math.nan, replicate=1, part="test", seed=0, **shared)
     return made.opened(made.made(), **made.arguments)
 
 
@@ -84,7 +79,7 @@ def test_flips_worked_by_hand_and_their_own_inverse():
     ],
 )
 def test_knees_worked_by_hand(excess, expected):
-    assert precision.knee(np.array([excess])).tolist() == [expected]
+    assert knees.knee(np.array([excess])).tolist() == [expected]
 
 
 @PROPERTY
@@ -92,7 +87,7 @@ def test_knees_worked_by_hand(excess, expected):
 def test_the_knee_is_the_first_width_from_which_on_all_are_within(excess):
     widths = range(17 - len(excess), 17)
     fits = [b for i, b in enumerate(widths) if all(e <= 0.01 for e in excess[i:])]
-    assert precision.knee(np.array([excess]))[0] == min(fits, default=17)
+    assert knees.knee(np.array([excess]))[0] == min(fits, default=17)
 
 
 def exact_bits(weights: torch.Tensor, step: float) -> np.ndarray:
@@ -116,16 +111,16 @@ def test_steps_and_their_bits_against_the_closed_form():
     np.testing.assert_allclose(2 ** narrow[:, 0], largest, rtol=1e-12)  # 2 bits: -1, 0, 1
     # Between widths log2(2**b - 1) bends by less than 0.01 from 4 bits on, and by less than 0.1 before.
     for step, error in ((XI, 1e-4), (0.05, 0.01), (0.9, 0.1)):
-        found = precision.bits_of_step(steps, step)
+        found = knees.bits_of_step(steps, step)
         np.testing.assert_allclose(found, exact_bits(weights, step)[:, 0], atol=error)
-        assert np.abs(precision.bits_of_step(narrow, XI) - exact_bits(weights, XI)[:, 0]).max() < 1e-3
+        assert np.abs(knees.bits_of_step(narrow, XI) - exact_bits(weights, XI)[:, 0]).max() < 1e-3
 
 
 def test_bits_of_a_step_are_continued_in_a_straight_line_and_exact_at_whole_widths():
     steps = -2.0 * np.arange(1, 17)[None] + 5  # log2: two a bit
     for bits in (-3.0, 0.5, 1, 7, 7.25, 16, 19.0):
-        assert precision.bits_of_step(steps, 2.0 ** (5 - 2 * bits)) == pytest.approx(bits)
-    assert precision.bits_of_step(steps[:, 1:], 2.0**-9) == pytest.approx(7)  # narrow: from 2 bits
+        assert knees.bits_of_step(steps, 2.0 ** (5 - 2 * bits)) == pytest.approx(bits)
+    assert knees.bits_of_step(steps[:, 1:], 2.0**-9) == pytest.approx(7)  # narrow: from 2 bits
 
 
 def test_several_channels_and_layers_count_each_with_its_geometric_mean():
@@ -146,8 +141,8 @@ def test_doubled_weights_keep_the_knee_and_move_the_bits_of_xi_by_one():
         found = []
         for layers in (plain, doubled):
             points = [precision.measure(layers, grid) for grid in CURVES[curve]]
-            knee = precision.knee(np.stack([p.metric - p.full_precision for p in points], -1))
-            found.append((knee, precision.bits_of_step(log_steps(layers, *curve), XI)))
+            knee = knees.knee(np.stack([p.metric - p.full_precision for p in points], -1))
+            found.append((knee, knees.bits_of_step(log_steps(layers, *curve), XI)))
         assert np.array_equal(found[0][0], found[1][0]) and len(set(found[0][0])) > 1
         np.testing.assert_allclose(found[1][1] - found[0][1], 1, atol=error)
 
@@ -218,6 +213,7 @@ def test_a_replicate_has_the_same_bits_in_another_batch():
 
 TINY = {"replicates": 4, "epochs": 20, "network_epochs": 1, "trainings": 16, "xi_scaling": 500.0}
 TINY |= {"network_replicates": 3, "few_replicates": 2, "readers": ["mlp"], "device": "cpu"}
+READ = {"seed": 0, "dataset": "digits", "corpus": corpora.DEFAULT}
 
 
 @pytest.fixture(scope="module")
@@ -284,9 +280,9 @@ def test_a_language_model_is_asked_on_every_grid(tmp_path):
     start = language_models.packed(
         language_models.small("small_gpt2", size, 16, stream("initialization", 0))
     )
-    made = fine_tuning.train(
-        Arm(str(corpus), "small_gpt2", "no_noise", 0), 0.001, math.nan, part="test", replicate=0,
-        seed=0, starts={("small_gpt2", 0): start}, **shared,
+    made = trial.train(
+        "text", Arm(str(corpus), "small_gpt2", "no_noise", 0), 0.001, math.nan, part="test",
+        replicate=0, seed=0, starts={("small_gpt2", 0): start}, **shared,
     )  # fmt: skip
     opened = made.opened(made.made(), **made.arguments)
     judged = {"blocks": 3, "block_windows": 4}
@@ -300,11 +296,11 @@ def test_a_language_model_is_asked_on_every_grid(tmp_path):
 
 def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
     tables = {
-        "precision": precision.metrics(cells),
-        "precision_full": precision.full_precision(cells),
-        "precision_knee": precision.knees(cells),
-        "precision_flips": precision.flips(cells),
-        "precision_flips_added": precision.flips_added(cells),
+        "precision": knees.metrics(cells),
+        "precision_full": knees.full_precision(cells),
+        "precision_knee": knees.knees(cells),
+        "precision_flips": knees.flips(cells),
+        "precision_flips_added": knees.flips_added(cells),
     }
     for name, table in tables.items():
         path = tmp_path / "paper/results" / f"{name}.csv"
@@ -313,7 +309,7 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
         read = results.read(PAPER, name, tmp_path)
         keys = [c for c in read if PAPER.columns[c].says_which]
         assert not read.duplicated(keys).any()
-    cell = Cell("synthetic", "t0_qat", Grid(8))
+    cell = Cell("synthetic", LINEAR, "t0_qat", Grid(8))
     mine, theirs = cells[cell], cells[cell._replace(method="standard_qat")]
     difference = (mine.flipped[1] - mine.metric) - (theirs.flipped[1] - theirs.metric)
     test = stats.ttest_1samp(difference, 0)
@@ -329,9 +325,10 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
     for rule in next(c for c in claims.declared() if c.id == "C6").tests:
         row = claims._row(tables["precision_knee"], rule.keys)
         grids = CURVES["full", "absmax"]
-        curve = [cells[Cell(rule.keys["dataset"], "t0_qat", grid)] for grid in grids]
+        place = rule.keys["dataset"], rule.keys["model"]
+        curve = [cells[Cell(*place, "t0_qat", grid)] for grid in grids]
         distances = []
-        margin = 0.01 if rule.keys["dataset"] in TASKS else 0.02
+        margin = 0.01 if rule.keys["model"] == LINEAR else 0.02
         n = len(curve[0].metric)
         for i in range(n):
             late = [b for b, p in enumerate(curve, 1) if p.metric[i] > p.full_precision[i] + margin]
@@ -346,9 +343,9 @@ def test_tables_against_scipy_and_can_be_published(cells, tmp_path):
 
 
 def test_readers_are_chosen_by_name(monkeypatch):
-    images, texts = precision.plans(TINY | {"seed": 0, "readers": ["residual_cnn"]})
+    images, texts = precision.plans(TINY | READ | {"readers": ["residual_cnn"]})
     assert {one.arm.model for one in images.rivals} == {"residual_cnn"} and texts is None
-    assert precision.plans(TINY | {"seed": 0, "readers": []}) == (None, None)
+    assert precision.plans(TINY | READ | {"readers": []}) == (None, None)
     monkeypatch.setattr(precision.grid, "run", None)
     with pytest.raises(ParameterError, match="readers: 'cnn' is unknown or twice"):
         precision.curves(**TINY | {"readers": ["mlp", "cnn"]})

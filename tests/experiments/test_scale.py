@@ -11,9 +11,9 @@ from scipy import stats
 from sklearn.metrics import r2_score
 from test_published import plain_run, rounded
 
-from t0qat import exhibits
 from t0qat.exhibits import figures, words
-from t0qat.experiments import calibration, published, scale
+from t0qat.exhibits import scale as typeset
+from t0qat.experiments import calibration, noise_choice, published, scale
 from t0qat.experiments.calibration import Setting
 from t0qat.experiments.published import Losses
 from t0qat.paper import PAPER
@@ -64,10 +64,10 @@ def test_replicates_of_a_sweep_have_the_same_bits_in_any_batch(monkeypatch):
 
 def test_batches_change_nothing_in_the_other_experiments(monkeypatch):
     def tables() -> list[pd.DataFrame]:
-        arms = scale.tuning(replicates=5, tuning_points=2, bits=[4], **SMALL)
+        arms = noise_choice.tuning(replicates=5, tuning_points=2, bits=[4], **SMALL)
         runs = calibration.calibrate(calibration_replicates=5, **GRID, epochs=30)
-        constants = scale.constants(replicates=5, bits=[4], **SMALL)
-        return [scale.arm_means(arms), *constants, calibration.compatibility(runs, 0.25)]
+        constants = noise_choice.constants(replicates=5, bits=[4], **SMALL)
+        return [noise_choice.arm_means(arms), *constants, calibration.compatibility(runs, 0.25)]
 
     whole = tables()
     monkeypatch.setattr(scale, "SHARE", 2)
@@ -153,7 +153,7 @@ def test_tuning_against_choosing_by_hand(monkeypatch):
     monkeypatch.setattr(
         "t0qat.experiments.published.SCALES", {"absmax": None}
     )  # the grids that are listed
-    arms = scale.tuning(replicates=3, tuning_points=2, bits=[4], target_noise=0.5, **SMALL)
+    arms = noise_choice.tuning(replicates=3, tuning_points=2, bits=[4], target_noise=0.5, **SMALL)
     tried = scale.scalings(2)
     picked = []
     for dataset, i in itertools.product(TASKS, range(3)):
@@ -195,11 +195,12 @@ def test_every_pair_of_arms_that_a_claim_reads_is_there_with_its_sign():
     draws = np.random.default_rng(5)
     arms = {
         dataset: {
-            arm: scale.Arm(np.ones(40), draws.normal(i, 1, 40)) for i, arm in enumerate(scale.ARMS)
+            arm: noise_choice.Arm(np.ones(40), draws.normal(i, 1, 40))
+            for i, arm in enumerate(noise_choice.ARMS)
         }
         for dataset in TASKS
     }
-    table = scale.arm_differences(arms)
+    table = noise_choice.arm_differences(arms)
     assert len(table) == 20
     tests = [test for c in claims.declared() for test in c.tests if test.file == "scale_tuning"]
     assert tests
@@ -207,7 +208,7 @@ def test_every_pair_of_arms_that_a_claim_reads_is_there_with_its_sign():
         (row,) = words.rows_of(table, **test.keys)
         first, second = (arms[row["dataset"]][row[key]].unexplained for key in ("arm", "other_arm"))
         assert row["estimate"] == pytest.approx(first.mean() - second.mean())
-    means = scale.arm_means(arms).set_index(["dataset", "arm", "quantity"])
+    means = noise_choice.arm_means(arms).set_index(["dataset", "arm", "quantity"])
     assert len(means) == 2 * 5 * 2
     scaling = means.loc["diabetes", "tuned", "log_scaling"]
     assert scaling["mean"] == pytest.approx(np.log10(7501))  # noise 1, and 1 / xi is 7500
@@ -216,11 +217,11 @@ def test_every_pair_of_arms_that_a_claim_reads_is_there_with_its_sign():
 
 def test_constants_are_noises_and_only_the_product_counts(monkeypatch):
     monkeypatch.setitem(constants.CONSTANTS, "forty_thousand_xi", 40_000 * XI)
-    added, product = scale.constants(replicates=8, bits=[4, 2], **SMALL)
+    added, product = noise_choice.constants(replicates=8, bits=[4, 2], **SMALL)
     assert (product.largest_difference == 0).all()
     np.testing.assert_allclose(product.magnitude * product.multiplier, 32 / 3, rtol=1e-12)
     table = added.set_index(["dataset", "constant", "quantity"]).estimate
-    arms = scale.tuning(replicates=8, tuning_points=2, bits=[4, 2], **SMALL)
+    arms = noise_choice.tuning(replicates=8, tuning_points=2, bits=[4, 2], **SMALL)
     for dataset, each in arms.items():
         plain = each["plain"].unexplained.mean()
         for constant, quantity, arm in (
@@ -231,7 +232,7 @@ def test_constants_are_noises_and_only_the_product_counts(monkeypatch):
             expected = each[arm].unexplained.mean() - plain
             assert table[dataset, constant, quantity] == pytest.approx(expected, rel=1e-9)
     assert set(table.index.get_level_values("constant")) == set(constants.CONSTANTS)
-    body = exhibits.scale.constants_table({"constants": added, "constants_product": product})[0]
+    body = typeset.constants_table({"constants": added, "constants_product": product})[0]
     assert "forty thousand xi" in body
     labels = [t.get_text() for t in figures.constants(added, product).axes[0].get_yticklabels()]
     assert "forty thousand xi  5.333" in labels
@@ -361,8 +362,8 @@ def small(tmp_path_factory) -> dict[str, pd.DataFrame]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid, "STORE", tmp_path_factory.mktemp("cells"))
         sweep = scale.sweep(replicates=6, points=5, **SMALL)
-        arms = scale.tuning(replicates=6, tuning_points=2, bits=[4], **SMALL)
-        added, product = scale.constants(replicates=6, bits=[4], **SMALL)
+        arms = noise_choice.tuning(replicates=6, tuning_points=2, bits=[4], **SMALL)
+        added, product = noise_choice.constants(replicates=6, bits=[4], **SMALL)
         runs = calibration.calibrate(calibration_replicates=170, **GRID)
     agreed = calibration.compatibility(runs, 0.25)
     made = {
@@ -370,8 +371,8 @@ def small(tmp_path_factory) -> dict[str, pd.DataFrame]:
         "scale_best": scale.best(sweep),
         "scale_excess": scale.excess(sweep),
         "scale_neighbours": scale.neighbours(sweep),
-        "scale_arms": scale.arm_means(arms),
-        "scale_tuning": scale.arm_differences(arms),
+        "scale_arms": noise_choice.arm_means(arms),
+        "scale_tuning": noise_choice.arm_differences(arms),
         "constants": added,
         "constants_product": product,
         "calibration": agreed,
@@ -391,18 +392,16 @@ def test_each_row_is_told_apart_by_its_keys(small):
 
 
 def test_the_calibration_rules_settings_out_and_counts_them(small):
-    wide = small["calibration"].pivot(
-        index=exhibits.scale.SETTING, columns="quantity", values="estimate"
-    )
+    wide = small["calibration"].pivot(index=typeset.SETTING, columns="quantity", values="estimate")
     left = wide[wide.p_value >= 0.05]
     assert 0 < len(left) < len(wide)
     assert not len(left.query("baseline_noise == 2"))  # its loss in full precision is far off
-    body, macros = exhibits.scale.calibration(small)
+    body, macros = typeset.calibration(small)
     assert int(macros["CalibrationRuledOut"]) + int(macros["CalibrationLeft"]) == len(wide) == 24
-    verdicts = small["calibration_verdicts"].merge(left.reset_index()[exhibits.scale.SETTING])
+    verdicts = small["calibration_verdicts"].merge(left.reset_index()[typeset.SETTING])
     for name, id in (("Drop", "C1"), ("Quantized", "C2")):
         counts = verdicts[verdicts.id == id].verdict.value_counts()
-        for side, verdict in exhibits.scale.SIDES.items():
+        for side, verdict in typeset.SIDES.items():
             assert int(macros[f"Calibration{name}{side}"]) == counts.get(verdict, 0)
     kept = re.findall(r"& (\d+) of 12 &", body)
     assert int(kept[0]) + int(kept[1]) == len(left)
@@ -411,7 +410,7 @@ def test_the_calibration_rules_settings_out_and_counts_them(small):
 def test_a_calibration_that_rules_everything_out_can_be_typeset(small):
     table = small["calibration"].copy()
     table.loc[table.quantity.isin(["p_value", "acceptance_half", "acceptance"]), "estimate"] = 0.0
-    body, macros = exhibits.scale.calibration(small | {"calibration": table})
+    body, macros = typeset.calibration(small | {"calibration": table})
     assert macros["CalibrationLeft"] == macros["CalibrationMinority"] == "0"
     assert macros["CalibrationWorseRange"] == "--"
     assert "0 of 12 & -- & -- & -- & 0/0/0 & 0/0/0" in body
@@ -428,7 +427,7 @@ def test_tables_have_as_many_cells_in_every_row_and_macros_have_names_of_letters
 
 
 def test_a_changed_number_changes_the_table_of_arms_and_the_words(small):
-    body, _ = exhibits.scale.scale(small)
+    body, _ = typeset.scale(small)
     for name in ("scale_arms", "scale_tuning"):
         table = small[name].copy()
         column = "mean" if name == "scale_arms" else "estimate"
@@ -440,12 +439,12 @@ def test_a_changed_number_changes_the_table_of_arms_and_the_words(small):
         for i in rows:
             changed = table.copy()
             changed.loc[i, column] += 0.37
-            assert exhibits.scale.scale(small | {name: changed})[0] != body, f"{name}, row {i}"
+            assert typeset.scale(small | {name: changed})[0] != body, f"{name}, row {i}"
     near = small["scale_neighbours"].copy()
     at = near.query("scaling == 'published' and factor == 2 and quantity == 'quantized'").index
     for estimate, p, word in ((1.0, 0.01, "larger"), (-1.0, 0.01, "smaller"), (1.0, 0.06, "not detect")):
         near.loc[at, ["estimate", "p_holm"]] = estimate, p
-        words = exhibits.scale.scale(small | {"scale_neighbours": near})[1]
+        words = typeset.scale(small | {"scale_neighbours": near})[1]
         assert words["ScalePublishedTwiceWord"].startswith(word)
 
 

@@ -12,14 +12,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from t0qat.exhibits.theory import holds_up_to
-from t0qat.experiments import published, theory
+from t0qat.experiments import expansion, long_training, published, theory
 from t0qat.experiments.theory import Drop
 from t0qat.pipeline import statistics
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.training import linear, models
 from t0qat.training.constants import FEATURES
 from t0qat.training.streams import stream
-from t0qat.training.tasks import synthetic
+from t0qat.training.tasks import digits, synthetic
 
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -162,13 +162,13 @@ def test_the_trace_is_that_of_the_full_hessian():
     exact = hessian.trace().item()
     # The variance of one probe of signs is twice the sum of the squares off the diagonal.
     spread = 2 * (hessian.square().sum() - hessian.diagonal().square().sum()).item()
-    estimate = theory.trace(loss, center, stream("probe", 0, 0), 3000)
+    estimate = expansion.trace(loss, center, stream("probe", 0, 0), 3000)
     assert abs(estimate - exact) < 4 * math.sqrt(spread / 3000)
     assert math.sqrt(spread / 3000) < 0.1 * exact
 
 
 def test_without_training_noise_the_linear_layers_excess_is_its_quadratic_form_at_every_scale():
-    rows = theory._shaken_networks("linear", 2, [0.0], 0, 20, 0.005, 5, 10)
+    rows = expansion._shaken_networks("linear", 2, [0.0], 0, 20, 0.005, "digits", 5, 10)
     moments, _ = linear.moments([synthetic(2)])
     draws = stream("evaluation_noise", 2, 0)
     e = np.concatenate([draws.standard_normal((5, 1, 10))[:, 0], draws.standard_normal((5, 1))], axis=1)
@@ -182,13 +182,15 @@ def test_without_training_noise_the_linear_layers_excess_is_its_quadratic_form_a
 
 @pytest.mark.parametrize("network", ["softmax", "multiplicative"])
 def test_training_under_noise_is_the_plain_loop(network):
-    kind, under = theory.NETWORKS[network], 0.1
-    rows = theory._shaken_networks(network, 1, [0.3, under], 0, 12, 0.01, 2, 2)
+    kind, under = expansion.NETWORKS[network], 0.1
+    rows = expansion._shaken_networks(network, 1, [0.3, under], 0, 12, 0.01, "digits", 2, 2)
     values = {row["quantity"]: row["value"] for row in rows if row["noise_scale"] == under}
     assert set(values) == {"loss", "weight_norm", "curvature"}
-    inputs, target = map(torch.from_numpy, kind.data(1, 0)[:2])
+    data = digits(1) if network == "softmax" else synthetic(1)
+    inputs, target = (torch.from_numpy(part[:400]) for part in data[:2])
     target = target if network == "softmax" else target[:, None]
-    model = kind.start(stream("initialization", 1, 0))
+    sizes = (64, 10) if network == "softmax" else ()
+    model = kind.start(stream("initialization", 1, 0), *sizes)
     before = sum((p.detach() ** 2).sum() for p in model.parameters()).sqrt()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     draws = stream("training_noise", 1, 0)
@@ -213,18 +215,18 @@ def test_training_under_noise_is_the_plain_loop(network):
 
 def test_tables_of_the_expansion_have_every_network_scale_and_quantity():
     options = {"noise_pairs": 2, "probes": 2, "epochs": 2, "training_noises": [0, 0.1]}
-    ratios, norms = theory.expansion(networks=2, **options)
-    assert len(ratios) == len(theory.NETWORKS) * len(theory.SIGMAS) * 3
-    assert len(norms) == len(theory.NETWORKS) * 2 * 3
-    assert theory.SIGMAS[-1] / theory.SIGMAS[0] == pytest.approx(1e6)
-    assert theory.SIGMAS[-1] == pytest.approx(32 / 3)
-    again, _ = theory.expansion(networks=2, **options)
+    ratios, norms = expansion.expansion(networks=2, **options)
+    assert len(ratios) == len(expansion.NETWORKS) * len(expansion.SIGMAS) * 3
+    assert len(norms) == len(expansion.NETWORKS) * 2 * 3
+    assert expansion.SIGMAS[-1] / expansion.SIGMAS[0] == pytest.approx(1e6)
+    assert expansion.SIGMAS[-1] == pytest.approx(32 / 3)
+    again, _ = expansion.expansion(networks=2, **options)
     assert again.equals(ratios)
 
 
 def test_long_training_passes_through_the_published_experiment():
     """Epoch 300 of a longer run at a constant rate is the published run, to the last bit."""
-    table = theory.long_training(replicates=3, longest=10, epochs=30)
+    table = long_training.long_training(replicates=3, longest=10, epochs=30)
     runs, _ = published.published(replicates=3, epochs=30)
     moments, _ = linear.moments(synthetic(i) for i in range(3))
     variance = (moments.c - moments.b[-1] ** 2).numpy()
@@ -239,7 +241,7 @@ def test_long_training_passes_through_the_published_experiment():
 
 def test_the_decaying_rate_is_torchs_linear_schedule():
     epochs, rate = 25, 0.02
-    table = theory.long_training(replicates=2, longest=1, epochs=epochs, learning_rate=rate)
+    table = long_training.long_training(replicates=2, longest=1, epochs=epochs, learning_rate=rate)
     row = table.query("method == 't0_qat' and schedule == 'decaying' and quantity == 'travelled'")
     ends = []
     for i in range(2):
@@ -272,7 +274,7 @@ def test_diffusion_is_the_limit_of_its_recursion():
     for epoch in range(1, 6001):
         second = (1 - rate / sigma) ** 2 * second + (FEATURES + 1) * rate**2
         if epoch in (10, 700, 6000):
-            left = theory.diffusion(epoch, sigma, rate, FEATURES + 1, whole).item()
+            left = long_training.diffusion(epoch, sigma, rate, FEATURES + 1, whole).item()
             assert left == pytest.approx(math.sqrt(second) / 3, rel=2e-3)
 
 
@@ -295,11 +297,11 @@ def test_the_reach_of_the_expansion_ends_at_the_first_interval_outside():
     [
         (theory.exact_laws, {"draws": 100, "noise_scales": [1, 0.5]}),
         (theory.exact_laws, {"draws": 100, "noise_scales": ["a"]}),
-        (theory.expansion, {"training_noises": [-1]}),
-        (theory.long_training, {"replicates": 2, "longest": 0}),
+        (expansion.expansion, {"training_noises": [-1]}),
+        (long_training.long_training, {"replicates": 2, "longest": 0}),
     ],
 )
 def test_bad_settings_stop_before_computing(function, bad):
-    good = {"networks": 2, "noise_pairs": 1, "probes": 1} if function is theory.expansion else {}
+    good = {"networks": 2, "noise_pairs": 1, "probes": 1} if function is expansion.expansion else {}
     with pytest.raises(ParameterError, match=next(k for k in reversed(bad))):
         function(**good, **bad)

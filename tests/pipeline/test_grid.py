@@ -19,7 +19,7 @@ import psutil
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from t0qat.experiments import theory
+from t0qat.experiments import expansion
 from t0qat.pipeline import grid, pin, places, progress
 from t0qat.pipeline.grid import Cell, GridError
 from t0qat.training.streams import stream
@@ -118,7 +118,7 @@ def calls(toys, name="") -> int:
 
 
 def environment(tmp_path, **more) -> dict[str, str]:
-    path = os.pathsep.join([str(Path(grid.__file__).parents[1]), str(tmp_path)])
+    path = os.pathsep.join([str(Path(grid.__file__).parents[2]), str(tmp_path)])
     # Toys change within the second that tells compiled files from others.
     fresh = {"PYTHONDONTWRITEBYTECODE": "1"}
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | fresh | more
@@ -333,11 +333,11 @@ print(json.dumps(grid.run(cells, "methods")))
 
 def test_worker_processes_that_loaded_other_sources_are_refused(toys, tmp_path):
     code = f"""
-from t0qat.pipeline.grid import Cell
+from t0qat.pipeline.cells import Cell, code
 def cells(start):
     one = {{"folder": {str(toys.notes)!r}}}
     return [Cell(toys.draw, one | {{"replicate": i}}, (toys,)) for i in range(start, start + 2)]
-grid.code(toys.draw, toys)  # as loaded
+code(toys.draw, toys)  # as loaded
 path = pathlib.Path(toys.__file__)
 path.write_text(path.read_text() + "# changed\\n")
 try:
@@ -440,13 +440,13 @@ print(json.dumps(grid.run(cells, "draws")))
             grid.run([Cell(toys.fail, bad | {"replicate": i}, ()) for i in range(3)][::-1], "things")
         assert str(caught.value).endswith('"replicate": 1}): ValueError: no such')
         # Workers that have already loaded other sources.
-        real = grid._source
-        monkeypatch.setattr(grid, "_source", lambda thing: "0" if thing is toys.draw else real(thing))
+        real = grid.source_of
+        monkeypatch.setattr(grid, "source_of", lambda thing: "0" if thing is toys.draw else real(thing))
         with pytest.raises(GridError, match="sources changed since processes started"):
             grid.run(draws(toys, 2), "draws")
     monkeypatch.delenv("CLUSTER")
     monkeypatch.setattr(grid, "STORE", tmp_path / "local")
-    monkeypatch.setattr(grid, "_source", real)
+    monkeypatch.setattr(grid, "source_of", real)
     grid.run(cells, "draws")
     assert {path.name: path.read_bytes() for path in grid.STORE.rglob("*.json")} == stored
 
@@ -486,9 +486,9 @@ def test_a_scheduler_that_dies_is_one_line(toys, tmp_path):
 
 
 def test_workers_with_other_sources_versions_or_threads_are_refused(toys, tmp_path, monkeypatch):
-    source = Path(grid.__file__).parent
+    source = Path(grid.__file__).parents[1]
     other = shutil.copytree(source, tmp_path / "other" / "t0qat")
-    streams = other / "streams.py"
+    streams = other / "training/streams.py"
     streams.write_text(streams.read_text() + "# edited\n")
     path = os.pathsep.join([str(other.parent), str(tmp_path)])
     with cluster(tmp_path, workers=1, threads=2, path=path) as (address, _):
@@ -581,18 +581,18 @@ def test_a_kernel_shows_progress_and_keeps_nothing_of_it(toys, tmp_path, monkeyp
 
 def test_the_tables_of_the_theory_are_those_of_one_process_and_then_come_from_the_store(monkeypatch):
     options = {"noise_pairs": 2, "probes": 2, "epochs": 2, "training_noises": [0], "networks": 2}
-    some = {name: theory.NETWORKS[name] for name in ("linear", "tanh_mlp")}
-    monkeypatch.setattr(theory, "NETWORKS", some)  # processes look theirs up by name
+    some = {name: expansion.NETWORKS[name] for name in ("linear", "tanh_mlp")}
+    monkeypatch.setattr(expansion, "NETWORKS", some)  # processes look theirs up by name
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
-    tables = theory.expansion(**options)
+    tables = expansion.expansion(**options)
     store, number = grid.STORE, 2 * len(some)
     assert len(list(store.rglob("*.json"))) == number
     monkeypatch.setattr(grid, "STORE", store / "alone")
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    for one, two in zip(theory.expansion(**options), tables, strict=True):
+    for one, two in zip(expansion.expansion(**options), tables, strict=True):
         assert one.equals(two)
     monkeypatch.setattr(grid, "STORE", store)
     monkeypatch.setattr(grid, "_compute", None)
     monkeypatch.setattr(grid, "_here", None)
-    for again, two in zip(theory.expansion(**options), tables, strict=True):
+    for again, two in zip(expansion.expansion(**options), tables, strict=True):
         assert again.equals(two)
