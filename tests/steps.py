@@ -15,7 +15,17 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from t0qat.exhibits import figures
-from t0qat.experiments import arms, fine_tuning, precision, published, scale, theory, trial
+from t0qat.experiments import (
+    arms,
+    expansion,
+    long_training,
+    on_text,
+    precision,
+    published,
+    scale,
+    theory,
+    trial,
+)
 from t0qat.experiments import trained as asked
 from t0qat.pipeline import pin, statistics
 from t0qat.quantization import quantizers
@@ -27,7 +37,7 @@ from t0qat.training.models import MODELS
 from t0qat.training.streams import stream
 
 SCHEDULE = {"schedule": "warmup_cosine", "replicate": 0, "seed": 0, "device": "cpu"}
-TEXT = {"corpus": corpora.DEFAULT, "context": 16, "batch_size": 4}
+TEXT = {"dataset": corpora.DEFAULT, "context": 16, "batch_size": 4}
 
 
 def bits(value) -> bytes:
@@ -83,7 +93,7 @@ def opened(model: str, method: str, bits: int) -> asked.Trained:
     """A network of the vision benchmark after one epoch."""
     shared = {"epochs": 1, "batch_size": 64, "schedule": "warmup_cosine", "seed": 0}
     shared |= {"part": "validation", "replicate": 0, "device": "cpu"}
-    made = trial.train(arms.Arm("digits", model, method, bits), 0.01, 0.1, **shared)
+    made = trial.train("images", arms.Arm("digits", model, method, bits), 0.01, 0.1, **shared)
     return made.opened(made.made(), **made.arguments)
 
 
@@ -95,25 +105,25 @@ def cell():
 
 def language(model: str):
     """Two steps from nothing, one of fine-tuning by STE, and its reading at two widths."""
-    start = fine_tuning.pretrain(
-        model=model, pretraining_steps=2, pretraining_rate=0.004, **TEXT, **SCHEDULE
-    )
-    how = {"method": "ste", "settings": {"bits": 4}, "learning_rate": 0.001, "steps": 1}
-    how |= {"model": model, "start": start, "part": "validation"} | TEXT | SCHEDULE
-    opened = fine_tuning.opened(fine_tuning.fit(**how), **how)
+    how = {"model": model} | TEXT | SCHEDULE
+    start = on_text.pretrain(pretraining_steps=2, pretraining_rate=0.004, **how)
+    how |= {"kind": "text", "layout": "channels", "start": start, "part": "validation", "steps": 1}
+    how |= {"method": "ste", "settings": {"bits": 4}, "learning_rate": 0.001}
+    opened = trial.opened(trial.fit(**how), **how)
     return start, asked.at_widths(opened, method="ste", widths=[4, 2], blocks=2, block_windows=2)
 
 
 def shaken(name: str):
     """A small network of the theory: trained, its Hessian probed, its loss under noise."""
     how = {"seed": 0, "epochs": 3, "learning_rate": 0.005, "pairs": 2, "probes": 2}
-    return theory._shaken_networks(name, 0, [0.0], **how)
+    how["dataset"] = "digits"
+    return expansion._shaken_networks(name, 0, [0.0], **how)
 
 
 def long_run():
     settings = {"xi_scaling": 80000.0, "baseline_noise": 0.4}
     how = {"seed": 0, "target": "normal", "target_noise": 0.1, "rate": 0.005, "settings": settings}
-    return theory._long_run(0, 2, ["t0_qat"], "constant", [30], **how)
+    return long_training._long_run(0, 2, ["t0_qat"], "constant", [30], **how)
 
 
 def law():
@@ -172,7 +182,7 @@ STEPS = {
 STEPS |= {f"network {name}": partial(network, name) for name in MODELS}
 STEPS |= {f"method {name}": partial(method, name) for name in REGISTRY}
 STEPS |= {f"rounding {s}, {r}": partial(rounding, s, r) for s in SCALES for r in CODES}
-STEPS |= {f"theory's {name}": partial(shaken, name) for name in theory.NETWORKS}
+STEPS |= {f"theory's {name}": partial(shaken, name) for name in expansion.NETWORKS}
 STEPS |= {f"language {name}": partial(language, name) for name in ("small_gpt2", "small_llama")}
 
 if __name__ == "__main__":
