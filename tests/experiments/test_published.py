@@ -16,7 +16,7 @@ from t0qat.experiments.published import Losses
 from t0qat.paper import PAPER
 from t0qat.pipeline import claims, results
 from t0qat.training import linear, loop, methods, views
-from t0qat.training.constants import REPORTED, REPORTED_REDUCTION
+from t0qat.training.constants import REPORTED, REPORTED_REDUCTION, reported_evaluation_noise
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS, synthetic
 
@@ -107,7 +107,9 @@ def random_run(seed: int, n: int = 400) -> dict[str, Losses]:
 def test_table1_against_pandas_and_scipy():
     run = random_run(1)
     table = published.table1(run).set_index(["method", "quantity"])
-    assert len(table) == 9 and list(table.columns) == PAPER.columns_of("table1")[2:]
+    assert len(table) == 9 and {*table.columns} == {*PAPER.columns_of("table1")[2:]}
+    assert table.evaluation_noise.tolist() == pytest.approx([reported_evaluation_noise()] * 9)
+    assert (published.table1(run, 0.3).evaluation_noise == 0.3).all()
     for method, losses in run.items():
         raw = pd.DataFrame({"full_precision": losses.full_precision, "quantized": losses.quantized})
         raw["drop"] = raw.quantized - raw.full_precision

@@ -150,9 +150,7 @@ def left_unexplained(w: np.ndarray, inputs: np.ndarray, target: np.ndarray) -> f
 
 def test_tuning_against_choosing_by_hand(monkeypatch):
     """Each replicate splits, trains each scaling in a plain loop, rounds, chooses, trains again."""
-    monkeypatch.setattr(
-        "t0qat.experiments.published.SCALES", {"absmax": None}
-    )  # the grids that are listed
+    monkeypatch.setattr(noise_choice, "AVERAGED", ("absmax",))
     arms = noise_choice.tuning(replicates=3, tuning_points=2, bits=[4], target_noise=0.5, **SMALL)
     tried = scale.scalings(2)
     picked = []

@@ -186,10 +186,12 @@ def test_training_under_noise_is_the_plain_loop(network):
     rows = expansion._shaken_networks(network, 1, [0.3, under], 0, 12, 0.01, "digits", 2, 2)
     values = {row["quantity"]: row["value"] for row in rows if row["noise_scale"] == under}
     assert set(values) == {"loss", "weight_norm", "curvature"}
-    data = digits(1) if network == "softmax" else synthetic(1)
-    inputs, target = (torch.from_numpy(part[:400]) for part in data[:2])
-    target = target if network == "softmax" else target[:, None]
-    sizes = (64, 10) if network == "softmax" else ()
+    if network == "softmax":  # on the first images only
+        inputs, target = (torch.from_numpy(part[:400]) for part in digits(1)[:2])
+        sizes = 64, 10
+    else:
+        inputs, target = map(torch.from_numpy, synthetic(1)[:2])
+        target, sizes = target[:, None], ()
     model = kind.start(stream("initialization", 1, 0), *sizes)
     before = sum((p.detach() ** 2).sum() for p in model.parameters()).sqrt()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
