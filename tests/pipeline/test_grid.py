@@ -274,7 +274,7 @@ def test_what_a_notebook_shows_of_a_failing_cell_ends_with_the_one_line(toys, tm
     _, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="2").communicate(timeout=600)
     assert "in fail" in told
     last = told.splitlines()[-1]
-    assert last.startswith("t0qat.pipeline.grid.GridError: fail(")
+    assert last.startswith("t0qat.pipeline.cells.GridError: fail(")
     assert last.endswith("): ValueError: no such")
 
 

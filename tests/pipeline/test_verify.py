@@ -143,10 +143,8 @@ def test_the_tolerance_follows_from_both_standard_errors(
         assert "DIFFERS" in [row.verdict for row in verify.compare(PAPER, run, identical=True)]
 
 
-TUNED = "pydoc,small_gpt2,ste,4,{rate},,{numbers},64,1\n"
-COLUMNS = (
-    "dataset,model,method,train_bits,learning_rate,strength,mean,ci_low,ci_high,n,gradients,chosen\n"
-)
+TUNED = "pydoc,small_gpt2,channels,ste,4,{rate},,{numbers},64,1\n"
+COLUMNS = ",".join(PAPER.columns_of("language_tuning")) + "\n"
 
 
 def test_where_halving_chose_otherwise_n_is_not_held_to_the_digit(tmp_path, monkeypatch):
@@ -173,6 +171,7 @@ text = f"quantity,estimate,ci_low,ci_high,n\\ndrop_difference,{n},{n - 1},{n + 1
 places.write(places.stage() / "paper/results/table1_paired.csv", text)
 """
 READER = """
+from t0qat.paper import PAPER
 from t0qat.pipeline import places, results
 n = results.read(PAPER, "table1_paired", places.current().home).estimate[0]
 text = f"method,estimate,ci_low,ci_high,n\\nt0_qat,{n},{n - 1},{n + 1},9\\n"

@@ -212,6 +212,7 @@ def test_a_replicate_has_the_same_bits_alone_in_any_batch_and_at_any_offset(scal
 RUN = """
 import hashlib, sys, torch
 from t0qat.experiments import published
+from t0qat.paper import PAPER
 from t0qat.pipeline import results
 torch.set_num_threads(int(sys.argv[1]))  # more than the machine has cores, if need be
 threads = torch.get_num_threads()
