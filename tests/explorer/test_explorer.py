@@ -9,26 +9,27 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, strategies
 from torch import nn
 
 from t0qat import explorer
 from t0qat.experiments import published
 from t0qat.experiments.published import Losses
 from t0qat.experiments.settings import RULES, check
-from t0qat.explorer import measure, panel, settings, words
-from t0qat.explorer.measure import Linear, Networks, Setting
+from t0qat.explorer import measure, panel, settings
+from t0qat.explorer.measure import Setting
 from t0qat.explorer.pictures import Drops
 from t0qat.paper import PAPER
 from t0qat.pipeline import notebooks, places, results
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import quantizers
 from t0qat.quantization.quantizers import CODES, SCALES, Grid
-from t0qat.training.constants import CONSTANTS, REPORTED, XI
+from t0qat.training.constants import CONSTANTS, XI
 from t0qat.training.streams import stream
 from t0qat.training.tasks import digits
 
 SMALL = {"replicates": 20}
+
+
 # traitlets says so of ipympl's own toolbar.
 pytestmark = pytest.mark.filterwarnings("ignore:Passing unrecognized arguments:DeprecationWarning")
 
@@ -431,63 +432,6 @@ def test_without_a_front_end_the_output_holds_no_widget(small, monkeypatch):
     monkeypatch.setenv(panel.STATIC, "1")
     assert set(small._repr_mimebundle_()) == {"image/png", "text/plain"}
     assert small.sentences["drop"] in bundle["text/plain"]
-
-
-# Sentences
-
-
-def linear_of(mine, other, before=1.0, **setting) -> Linear:
-    losses = {}
-    for method, drops in (("t0_qat", mine), ("standard_qat", other), ("no_noise", other)):
-        full = np.full(len(drops), before)
-        losses[method] = Losses(full, full + drops)
-    return Linear(Setting(**setting), losses, {})
-
-
-@given(shift=strategies.floats(0.5, 50), n=strategies.integers(5, 60))
-def test_words_turn_with_the_values(shift, n):
-    noise = np.random.Generator(np.random.SFC64(n)).normal(0, 0.05, (2, n))
-    larger = linear_of(noise[0] + shift, noise[1])
-    smaller = linear_of(noise[0], noise[1] + shift)
-    for sentence in (words.drops, words.losses):
-        assert "larger than Standard QAT" in sentence(larger)
-        assert "smaller than Standard QAT" in sentence(smaller)
-        assert "would see" not in sentence(larger)
-    assert "100.00 % of" in words.losses(larger)
-    assert " 0.00 % of" in words.losses(smaller)
-    alike = linear_of(noise[0] - noise[0].mean(), noise[1] - noise[1].mean())
-    assert "not detectably different from" in words.drops(alike)
-    assert "would see" in words.drops(alike)
-
-
-def test_reported_drops_are_counted_where_they_lie_and_only_for_the_synthetic_data():
-    near = {m: np.linspace(row["drop"] - 1, row["drop"] + 1, 100) for m, row in REPORTED.items()}
-    both = linear_of(near["t0_qat"], near["standard_qat"])
-    assert "2 of 2 reported" in words.drops(both)
-    assert "1 of 2 reported" in words.drops(linear_of(near["t0_qat"] + 50, near["standard_qat"]))
-    assert "reported" not in words.drops(both._replace(setting=Setting(dataset="diabetes")))
-    assert "nothing is disturbed" in words.drops(both._replace(setting=Setting(evaluation_noise=0.0)))
-
-
-def test_the_accuracy_sentence_is_of_the_chosen_width():
-    def found(mine, plain):
-        table = np.full((4, 8), 0.5)
-        rows = {"t0_qat": table.copy(), "no_noise": table.copy(), "standard_qat": table}
-        rows["t0_qat"][:, 2], rows["no_noise"][:, 2] = mine, plain
-        return Networks(Setting(bits=3), rows, dict.fromkeys(rows, np.full(4, 0.9075)))
-
-    few = words.accuracy(found([0.1, 0.12, 0.11, 0.1], [0.8, 0.81, 0.8, 0.82]))
-    assert "INT3" in few
-    assert "names 10.8 %" in few
-    assert "80.8 %" in few
-    assert "smaller than" in few
-    assert "costs plain training 10.0 points" in few
-    assert "larger than" in words.accuracy(found([0.9, 0.91, 0.9, 0.9], [0.8, 0.81, 0.8, 0.82]))
-    same = words.accuracy(found([0.8, 0.81, 0.8, 0.82], [0.8, 0.81, 0.8, 0.82]))
-    assert "not detectably different" in same
-    one = found([0.8] * 4, [0.8] * 4)
-    one = one._replace(accuracy={m: rows[:1] for m, rows in one.accuracy.items()})
-    assert "one network each" in words.accuracy(one)
 
 
 # The parameters file

@@ -1,127 +1,39 @@
 """Cells are computed once, kept whole, resumed after kills, and equal wherever they run."""
 
-import contextlib
 import json
 import math
 import os
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
-from joblib.externals.loky import get_reusable_executor
+from toy_cells import (
+    TOYS,
+    calls,
+    draws,
+    environment,
+    expected,
+    imported,
+    prepared,
+    script,
+    wait,
+)
 
 from t0qat.experiments import expansion
-from t0qat.pipeline import grid, pin, places, progress
+from t0qat.pipeline import grid, places, progress
 from t0qat.pipeline.grid import Cell, GridError
-from t0qat.training.streams import stream
-
-# A module of cells as workers import it. Each call leaves a file, by which calls are counted.
-TOYS = '''
-import os, pathlib, time, uuid
-
-import numpy as np
-from t0qat.training.streams import stream
-
-def note(folder, name):
-    path = pathlib.Path(folder, f"{name}-{uuid.uuid4()}")
-    path.write_text(str(os.getpid()))
-
-def draw(folder, replicate, seconds=0.0):
-    """Floats whose last bits a rounded copy would lose."""
-    note(folder, replicate)
-    time.sleep(seconds)
-    values = stream("data", replicate, 7).standard_normal(300)
-    return {"replicate": replicate, "values": values.tolist(), "norm": float(np.linalg.norm(values))}
-
-def plain(x):
-    return x
-
-def doubled(x):
-    return 2 * x
-
-def with_method(folder, method, x):
-    note(folder, method)
-    return globals()[method](x)
-
-def fail(folder, replicate, bad):
-    note(folder, replicate)
-    if replicate == bad:
-        raise ValueError("no such\\nluck")
-    return replicate
-
-def give(what):
-    return {"nan": float("nan"), "inf": [float("inf")], "set": {1}, "int64": np.int64(1)}[what]
-
-def die():
-    os._exit(9)
-
-def die_once(folder, x):
-    path = pathlib.Path(folder, "died")
-    if x == 2 and not path.exists():
-        path.touch()
-        os._exit(9)
-    return x
-
-def exhaust():
-    raise MemoryError
-'''
 
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory):
-    """The module of cells, where worker processes that several tests share find it."""
-    folder = tmp_path_factory.mktemp("toys")
-    (folder / "toys.py").write_text(TOYS)
-    sys.path.insert(0, str(folder))
-    import toys
-
-    yield toys
-    sys.path.remove(str(folder))
-    get_reusable_executor().shutdown(kill_workers=True)
+    yield from imported(tmp_path_factory.mktemp("toys"))
 
 
 @pytest.fixture
 def toys(module, tmp_path, monkeypatch):
-    """It, with an empty folder for the notes of this test, a copy to edit, and two processes."""
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
-    (tmp_path / "toys.py").write_text(TOYS)
-    module.notes = tmp_path / "notes"
-    module.notes.mkdir()
-    return module
-
-
-def draws(toys, number: int, **more) -> list[Cell]:
-    options = {"folder": str(toys.notes)} | more
-    return [Cell(toys.draw, {"replicate": i} | options, ()) for i in range(number)]
-
-
-def expected(number: int) -> list[dict]:
-    """What the cells give, from numpy alone."""
-    values = [stream("data", i, 7).standard_normal(300) for i in range(number)]
-    return [
-        {"replicate": i, "values": v.tolist(), "norm": float(np.linalg.norm(v))}
-        for i, v in enumerate(values)
-    ]
-
-
-def calls(toys, name="") -> int:
-    return len(list(toys.notes.glob(f"{name}*")))
-
-
-def environment(tmp_path, **more) -> dict[str, str]:
-    path = os.pathsep.join([str(Path(grid.__file__).parents[2]), str(tmp_path)])
-    # Toys change within the second that tells compiled files from others.
-    fresh = {"PYTHONDONTWRITEBYTECODE": "1"}
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | fresh | more
+    return prepared(module, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -295,24 +207,6 @@ def test_a_cell_that_is_not_kept_is_computed_each_time_after_what_comes_before_i
     assert [calls(toys, i) for i in range(3)] == [4] * 3
 
 
-SCRIPT = """
-import json, pathlib, sys
-import toys
-from t0qat.pipeline import grid
-grid.STORE = pathlib.Path(sys.argv[1])
-exec(sys.argv[2])
-"""
-
-
-def script(tmp_path, code: str, **more) -> list:
-    """A fresh interpreter that runs code with the toys, and the store of this test."""
-    command = [sys.executable, "-c", SCRIPT, str(grid.STORE), code]
-    return subprocess.Popen(
-        command, env=environment(tmp_path, **more), cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
 def test_a_changed_method_runs_its_own_cells_only(toys, tmp_path):
     code = f"""
 from t0qat.pipeline.grid import Cell
@@ -372,168 +266,6 @@ grid.run(cells, "draws")
     assert 3 <= kept < 12
     assert grid.run(cells, "draws") == expected(12)
     assert calls(toys) - before == 12 - kept
-
-
-def wait(ready, process, seconds: float = 600) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def cluster(tmp_path, workers: int = 2, threads: int = 1, path: str | None = None, **more: str):
-    """A real scheduler on a free port and workers, each a process: (address, workers)."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    env = environment(tmp_path, **more) | ({"PYTHONPATH": path} if path else {})
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
-    scheduler = subprocess.Popen([*dask, "--port", str(port), "--no-dashboard"], env=env, **quiet)
-    one = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-dashboard", "--no-nanny"]
-    started = [
-        subprocess.Popen([*one, "--nthreads", str(threads), "--host", "127.0.0.1"], env=env, **quiet)
-        for _ in range(workers)
-    ]
-    from distributed import Client
-
-    try:
-        with Client(address, timeout=300, set_as_default=False) as client:
-            client.wait_for_workers(workers, timeout=600) if workers else None
-        yield address, started
-    finally:
-        for process in (*started, scheduler):
-            process.kill()
-            process.wait()
-
-
-@pytest.mark.faults
-def test_a_cluster_that_loses_a_worker_gives_the_bits_of_this_machine(toys, tmp_path, monkeypatch):
-    cells = draws(toys, 16, seconds=0.2)
-    with cluster(tmp_path) as (address, workers):
-        code = f"""
-from t0qat.pipeline.grid import Cell
-options = {cells[0].arguments!r}
-cells = [Cell(toys.draw, options | {{"replicate": i}}, ()) for i in range(16)]
-print(json.dumps(grid.run(cells, "draws")))
-"""
-        driver = script(tmp_path, code, CLUSTER=address)
-        pids = lambda: [path.read_text() for path in toys.notes.iterdir()]  # noqa: E731
-        wait(lambda: pids().count(str(workers[0].pid)) >= 2, driver)
-        workers[0].kill()
-        out, told = driver.communicate(timeout=600)
-        assert out, told
-        assert json.loads(out) == expected(16)
-        assert {str(worker.pid) for worker in workers} == set(pids())
-        assert len(list(grid.STORE.rglob("[!.]*.json"))) == 16
-        before = calls(toys)
-        stored = {path.name: path.read_bytes() for path in grid.STORE.rglob("*.json")}
-        assert grid.run(cells, "draws") == expected(16)
-        assert calls(toys) == before
-        # A failing cell, on a cluster.
-        monkeypatch.setenv("CLUSTER", address)
-        bad = {"folder": str(toys.notes), "bad": 1}
-        with pytest.raises(GridError) as caught:
-            grid.run([Cell(toys.fail, bad | {"replicate": i}, ()) for i in range(3)][::-1], "things")
-        assert str(caught.value).endswith('"replicate": 1}): ValueError: no such')
-        # Workers that have already loaded other sources.
-        real = grid.source_of
-        monkeypatch.setattr(grid, "source_of", lambda thing: "0" if thing is toys.draw else real(thing))
-        with pytest.raises(GridError, match="sources changed since processes started"):
-            grid.run(draws(toys, 2), "draws")
-    monkeypatch.delenv("CLUSTER")
-    monkeypatch.setattr(grid, "STORE", tmp_path / "local")
-    monkeypatch.setattr(grid, "source_of", real)
-    grid.run(cells, "draws")
-    assert {path.name: path.read_bytes() for path in grid.STORE.rglob("*.json")} == stored
-
-
-@pytest.mark.faults
-def test_results_that_a_worker_took_with_it_are_computed_again(toys, tmp_path):
-    cells = {cell.key: cell for cell in draws(toys, 8, seconds=0.2)}
-    with (
-        cluster(tmp_path) as (address, workers),
-        contextlib.closing(grid._on_cluster(address, cells)) as work,
-    ):
-        got = [next(work)]
-        # Every cell has ended, each worker holds some, and the first result alone was fetched.
-        wait(lambda: calls(toys) == 8, workers[0])
-        time.sleep(1)
-        workers[0].kill()
-        wait(lambda: calls(toys) > 8, workers[1])
-        got += work
-    assert {key: json.loads(result) for key, result, *_ in got} == dict(
-        zip(cells, expected(8), strict=True)
-    )
-
-
-@pytest.mark.faults
-def test_a_scheduler_that_dies_is_one_line(toys, tmp_path):
-    cells = {cell.key: cell for cell in draws(toys, 8, seconds=0.2)}
-    with cluster(tmp_path) as (address, _), contextlib.closing(grid._on_cluster(address, cells)) as work:
-        next(work)
-        (scheduler,) = (
-            child
-            for child in psutil.Process().children()
-            if "dask_scheduler" in " ".join(child.cmdline())
-        )
-        scheduler.kill()
-        with pytest.raises(GridError, match="scheduler died; the cells that ended are kept"):
-            list(work)
-
-
-def test_workers_with_other_sources_versions_or_threads_are_refused(toys, tmp_path, monkeypatch):
-    source = Path(grid.__file__).parents[1]
-    other = shutil.copytree(source, tmp_path / "other" / "t0qat")
-    streams = other / "training/streams.py"
-    streams.write_text(streams.read_text() + "# edited\n")
-    path = os.pathsep.join([str(other.parent), str(tmp_path)])
-    with cluster(tmp_path, workers=1, threads=2, path=path) as (address, _):
-        monkeypatch.setenv("CLUSTER", address)
-
-        def refused() -> str:
-            with pytest.raises(GridError) as caught:
-                grid.run(draws(toys, 2), "draws")
-            (line,) = str(caught.value).splitlines()
-            assert line.startswith(f"CLUSTER = {address}: worker tcp://127.0.0.1:")
-            return line
-
-        assert "runs 2 cells at once; start it with --nthreads 1" in refused()
-        monkeypatch.setattr("distributed.Client.nthreads", lambda self: dict.fromkeys(_workers(self), 1))
-        line = refused()
-        assert "differs in t0qat.training.streams (" in line
-        assert "restart it" in line
-        here = grid.versions()
-        monkeypatch.setattr(grid, "versions", lambda: here | {"torch": "9.9"})
-        assert f"differs in torch ({here['torch']}, here 9.9)" in refused()
-    assert calls(toys) == 0
-
-
-@pytest.mark.skipif(not pin.possible(), reason="this processor cannot be pinned")
-def test_a_worker_that_is_not_pinned_as_we_are_is_refused(toys, tmp_path, monkeypatch):
-    others = {"MKL_CBWR": "AUTO"} if pin.in_force() else pin.settings()
-    with cluster(tmp_path, workers=1, **others) as (address, _):
-        monkeypatch.setenv("CLUSTER", address)
-        with pytest.raises(GridError, match=r"differs in pin \((not )?in force, here (not )?in force\)"):
-            grid.run(draws(toys, 2), "draws")
-    assert calls(toys) == 0
-
-
-def _workers(client) -> list[str]:
-    return list(client.scheduler_info()["workers"])
-
-
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "not an address"])
-def test_an_address_where_nobody_answers_is_one_line(toys, monkeypatch, address):
-    monkeypatch.setenv("CLUSTER", address)
-    monkeypatch.setattr(grid, "PATIENCE", 1)
-    with pytest.raises(GridError) as caught:
-        grid.run(draws(toys, 2), "draws")
-    assert str(caught.value).startswith(f"CLUSTER = {address}: no dask scheduler answers there")
-    assert "\n" not in str(caught.value)
 
 
 def test_in_the_pipeline_progress_is_a_line_in_the_stage_that_goes_with_the_grid(

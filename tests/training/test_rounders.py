@@ -1,0 +1,200 @@
+"""Methods that round while they train, against torch's, torchao's and counted levels."""
+
+import numpy as np
+import pytest
+import torch
+from formulas import BITS, HIGH, Problem, of_lsq, step
+from scipy import stats
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from t0qat.quantization.quantizers import Grid, fake_quantize
+from t0qat.training import loop, models, rounders
+from t0qat.training.methods import REGISTRY
+from t0qat.training.streams import stream
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.5, -0.5])
+def test_learned_steps_that_clip_many_weights_have_the_papers_gradient_too(factor):
+    """Also where a weight lies beyond the last level by less than half a step: its gradient is 0."""
+    problem, objective = Problem(), rounders.lsq(BITS)
+    stored = {key: p.detach().clone() for key, p in problem.weights.items()}
+    extra = {
+        key: (factor * p.detach()).requires_grad_()
+        for key, p in objective.extra(problem.weights).items()
+    }
+    ratio = stored["3.weight"] / extra["3.weight.step"].detach()[:, None]
+    assert (ratio > HIGH).any() and ((ratio > HIGH) & (ratio < HIGH + 0.5)).any()
+    found = problem.gradient(objective, None, extra)
+    for key, value in of_lsq(problem.slope, stored, None, factor).items():
+        torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+def test_straight_through_and_learned_rounding_agree_with_torch_where_no_weight_is_on_a_tie(bits):
+    """Forward and gradient of torch's own operators, on steps that put no weight halfway."""
+    grid = Grid(bits)
+    generator = torch.Generator().manual_seed(bits)
+    w = torch.randn(7, 40, generator=generator)
+    g = torch.randn(7, 40, generator=generator)
+    largest = w.abs() == w.abs().amax(1, keepdim=True)  # by construction halfway between two codes
+
+    mine, other = w.clone().requires_grad_(), w.clone().requires_grad_()
+    scale, zero = step(w)[:, 0] * 7 / (2**bits - 1), torch.zeros(7, dtype=torch.int32)
+    ours = rounders.straight_rounding(mine, grid)
+    theirs = torch.fake_quantize_per_channel_affine(other, scale, zero, 0, *grid.codes)
+    ours.backward(g), theirs.backward(g)
+    assert largest.sum() == 7
+    torch.testing.assert_close(ours[~largest], theirs[~largest], rtol=1e-6, atol=0)
+    torch.testing.assert_close(mine.grad[~largest], other.grad[~largest], rtol=1e-6, atol=0)
+    positive = largest & (w > 0)
+    if bits == 2:  # where 2 max|w| / 3 puts it on the tie to the last bit: rounded up, then clipped
+        assert positive.any() and not mine.grad[positive].any()
+
+    s = 2 * w.abs().mean(1) / grid.codes[1] ** 0.5
+    low, high = grid.codes
+    ratio = w / s[:, None]
+    between = ((ratio < low) & (ratio > low - 0.5)) | ((ratio > high) & (ratio < high + 0.5))
+    g = g * ~between  # clipped by the paper's mask, before rounding, and not by torch's, after it
+    mine, other = w.clone().requires_grad_(), w.clone().requires_grad_()
+    own, their = s.clone().requires_grad_(), s.clone().requires_grad_()
+    factor = 1 / (40 * grid.codes[1]) ** 0.5
+    ours = rounders.learned_rounding(mine, own, grid)
+    theirs = torch._fake_quantize_learnable_per_channel_affine(
+        other, their, torch.zeros(7), 0, *grid.codes, factor
+    )
+    ours.backward(g), theirs.backward(g)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(own.grad, their.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mine.grad, other.grad, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+def test_straight_through_agrees_with_torchao_but_for_the_tie_of_each_channels_largest_weight(bits):
+    rounders.torchao_parq()  # imports torchao quietly
+    from torchao.quantization.granularity import PerAxis
+    from torchao.quantization.qat import IntxFakeQuantizeConfig, IntxFakeQuantizer
+
+    config = IntxFakeQuantizeConfig(getattr(torch, f"int{bits}"), PerAxis(0))
+    generator = torch.Generator().manual_seed(bits)
+    w = torch.randn(50, 27, generator=generator)
+    g = torch.randn(50, 27, generator=generator)
+    mine, other = w.clone().requires_grad_(), w.clone().requires_grad_()
+    ours = rounders.straight_rounding(mine, Grid(bits))
+    theirs = IntxFakeQuantizer(config)(other)
+    ours.backward(g), theirs.backward(g)
+    free = w.abs() < w.abs().amax(1, keepdim=True)
+    torch.testing.assert_close(ours[free], theirs[free], rtol=1e-6, atol=0)
+    torch.testing.assert_close(mine.grad[free], other.grad[free], rtol=1e-6, atol=0)
+    apart = (ours - theirs).abs() / (step(w) * 7 / (2**bits - 1))
+    assert (apart < 1 + 1e-4).all()
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+@pytest.mark.parametrize("name", ["ste", "lsq", "random_bits", "parq"])
+def test_a_network_trained_for_a_bit_width_shows_that_many_levels_in_every_layer(name, bits):
+    """Levels counted in units of the channel's smallest gap, on big enough layers."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 5), nn.Flatten(), nn.Linear(2048, 4))
+    models.start(net, stream("initialization", bits))
+    weights = dict(net.named_parameters())
+    if name == "parq":
+        shown = dict(hardened(net, bits, steps=11))
+    else:
+        method = REGISTRY[name]
+        settings = {"bits": bits} if method.for_bits else {"widths": (bits,)}
+        objective = method.objective(**settings)
+        shown = {}
+        objective.value(
+            lambda seen: shown.update(seen) or sum(p.sum() for p in seen.values()),
+            weights | objective.extra(weights),
+            np.random.default_rng(0),
+        )
+    assert {key for key in shown if weights[key].ndim > 1} == {"0.weight", "2.weight"}
+    for key in ("0.weight", "2.weight"):
+        rows = shown[key].detach().flatten(1).numpy()
+        counts = [len(np.unique(row)) for row in rows]
+        assert max(counts) <= 2**bits
+        for row in rows:
+            levels = np.unique(row)
+            codes = levels / np.diff(levels).min()
+            np.testing.assert_allclose(codes, np.rint(codes), atol=0.05)
+            assert -(2 ** (bits - 1)) <= np.rint(codes).min() <= np.rint(codes).max() < 2 ** (bits - 1)
+        if key == "2.weight":  # 2048 weights a channel: a level stays empty only at the ends
+            # Uniform weights reach 2 mean|w|, that is sqrt(Qp) of the steps that LSQ starts from.
+            of_lsq = 2 * round((2 ** (bits - 1) - 1) ** 0.5) + 1
+            assert min(counts) >= (of_lsq if name == "lsq" else 2**bits - (2 if bits < 8 else 20))
+
+
+def hardened(net, bits, steps):
+    """The weights that torchao's optimizer shows after its last step."""
+    objective = REGISTRY["parq"].objective(bits=bits)
+    rounded = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim == 1]
+    optimizer = torch.optim.Adam([{"params": rounded}, {"params": others}], lr=1e-3)
+    with objective.around(optimizer, steps) as stepping:
+        for _ in range(steps):
+            sum((p - 0.01).square().sum() for p in net.parameters()).backward()
+            stepping.step()
+            optimizer.zero_grad()
+        shown = {name: p.detach().clone() for name, p in net.named_parameters()}
+    for name, p in net.named_parameters():  # what is left are the latent weights of these levels
+        if p.ndim > 1:
+            rows, seen = p.detach().flatten(1), shown[name].flatten(1)
+            assert not torch.equal(rows, seen)
+            free = rows.abs() < rows.abs().amax(1, keepdim=True)
+            again = fake_quantize(rows, Grid(bits))
+            torch.testing.assert_close(again[free], seen[free], rtol=1e-5, atol=1e-7)
+    return shown
+
+
+def test_parq_is_torchaos_optimizer_on_the_networks_own_loss():
+    """Against a plain loop around torchao's classes: annealed values and gradients at them."""
+    tools = rounders.torchao_parq()
+    mine, other = Problem(torch.float32), Problem(torch.float32)
+    steps = 30
+    loop.train(
+        mine.model,
+        mine.inputs,
+        mine.classes,
+        REGISTRY["parq"].objective(bits=2, steepness=7.0),
+        np.random.default_rng(0),
+        epochs=steps,
+        loss=cross_entropy,
+    )
+    groups = [
+        {"params": [other.model[0].weight, other.model[3].weight], "quant_bits": 2},
+        {"params": [other.model[0].bias, other.model[3].bias]},
+    ]
+    optimizer = tools.QuantOptimizer(
+        loop.ADAM(groups, lr=0.005),
+        tools.UnifTorchaoQuantizer(),
+        tools.ProxPARQ(0, 27, steepness=7.0),
+        quant_period=1,
+        quant_per_channel=True,
+    )
+    for _ in range(steps):
+        optimizer.zero_grad()
+        cross_entropy(other.model(other.inputs), other.classes).backward()
+        optimizer.step()
+    assert all(len(row.unique()) <= 4 for row in other.model[0].weight.detach().flatten(1))
+    optimizer.restore_latent_params()
+    for p, q in zip(mine.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_random_bits_shows_each_width_as_often_and_the_same_in_all_layers():
+    objective, draws = REGISTRY["random_bits"].objective(), np.random.default_rng(4)
+    problem = Problem()
+    widths = {
+        bits: fake_quantize(problem.weights["3.weight"].detach(), Grid(bits)) for bits in (8, 4, 3, 2)
+    }
+    counts = dict.fromkeys(widths, 0)
+    for _ in range(800):
+        problem.shown.clear()
+        objective.value(problem.loss, problem.weights, draws)
+        (bits,) = [b for b, w in widths.items() if torch.equal(w, problem.shown[0]["3.weight"])]
+        counts[bits] += 1
+        first = problem.weights["0.weight"].detach()
+        expected = fake_quantize(first.flatten(1), Grid(bits)).view_as(first)
+        assert torch.equal(problem.shown[0]["0.weight"], expected)
+    assert stats.chisquare(list(counts.values())).pvalue > 1e-3
