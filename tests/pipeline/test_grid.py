@@ -70,7 +70,7 @@ def test_the_key_follows_function_arguments_code_and_versions(toys, monkeypatch,
     assert Cell(toys.draw, {"b": (2, None), "a": 1}, (toys.plain,)).key == base.key
     for name in ("python", "numpy", "torch"):
         changed = grid.versions() | {name: "0"}
-        monkeypatch.setattr(grid, "versions", lambda changed=changed: changed)
+        monkeypatch.setattr("t0qat.pipeline.cells.versions", lambda changed=changed: changed)
         assert base.key not in keys
         monkeypatch.undo()
 

@@ -18,9 +18,9 @@ from t0qat.pipeline.results import ResultsError
 from t0qat.training.methods import named
 
 TABLE1 = (
-    "method,quantity,reported,mean,std,ci_low,ci_high,q025,median,q975,reported_percentile,n\n"
-    "t0_qat,drop,1.435758,2.2007,2.69e-05,2.148,2.253,-2.52,2.1,8.03,37.26,10000\n"
-    "no_noise,drop,,2.18,1.0,2.16,2.2,0.65,2.05,4.58,,10000\n"
+    "method,quantity,evaluation_noise,reported,mean,std,ci_low,ci_high,q025,median,q975,reported_percentile,n\n"
+    "t0_qat,drop,0.4458,1.435758,2.2007,2.69e-05,2.148,2.253,-2.52,2.1,8.03,37.26,10000\n"
+    "no_noise,drop,0.4458,,2.18,1.0,2.16,2.2,0.65,2.05,4.58,,10000\n"
 )
 CLAIMS = (
     "id,claim,statistic,estimate,ci_low,ci_high,n,verdict,value,p_holm,detectable\n"
@@ -133,9 +133,9 @@ COLUMNS_ERROR = "line 1: the columns must be method,quantity"
         ("0.65", "-inf", "line 3: q025 = '-inf'"),
         ("0.65", "1e999", "line 3: q025 = '1e999'"),
         ("8.03", "8_03", "line 2: q975 = '8_03'"),
-        ("0.65", "0,65", "line 3: 12 fields"),
-        ("37.26,", "", "line 2: 12 fields"),
-        ("no_noise", "\n", "line 3: 12 fields"),
+        ("0.65", "0,65", "line 3: 13 fields"),
+        ("37.26,", "", "line 2: 13 fields"),
+        ("no_noise", "\n", "line 3: 13 fields"),
         ("no_noise", "", "line 3: method = ''"),
         ("no_noise", "no noise", "line 3: method = 'no noise'"),
         ("t0_qat", "t1_qat", "line 2: method = 't1_qat'"),
