@@ -73,7 +73,9 @@ def pytest_collection_modifyitems(items):
 TOY_PAPER = f"""from t0qat.pipeline.paper import Column, Experiment, Paper
 
 EXPERIMENTS = {{}}
-PAPER = Paper(EXPERIMENTS, {PAPER.columns!r}, "t0qat.experiments.settings:check")
+PAPER = Paper(
+    EXPERIMENTS, {PAPER.columns!r}, "t0qat.experiments.settings:check", {PAPER.sample_sizes!r}
+)
 """
 
 

@@ -20,6 +20,7 @@ from toy_cells import (
     wait,
 )
 
+from t0qat.pipeline import cells as cells_
 from t0qat.pipeline import grid, pin
 from t0qat.pipeline.grid import Cell, GridError
 
@@ -64,13 +65,13 @@ print(json.dumps(grid.run(cells, "draws")))
             grid.run([Cell(toys.fail, bad | {"replicate": i}, ()) for i in range(3)][::-1], "things")
         assert str(caught.value).endswith('"replicate": 1}): ValueError: no such')
         # Workers that have already loaded other sources.
-        real = grid.source_of
-        monkeypatch.setattr(grid, "source_of", lambda thing: "0" if thing is toys.draw else real(thing))
+        real, name = cells_.source_of, "source_of"
+        monkeypatch.setattr(cells_, name, lambda thing: "0" if thing is toys.draw else real(thing))
         with pytest.raises(GridError, match="sources changed since processes started"):
             grid.run(draws(toys, 2), "draws")
     monkeypatch.delenv("CLUSTER")
     monkeypatch.setattr(grid, "STORE", tmp_path / "local")
-    monkeypatch.setattr(grid, "source_of", real)
+    monkeypatch.setattr(cells_, name, real)
     grid.run(cells, "draws")
     assert {path.name: path.read_bytes() for path in grid.STORE.rglob("*.json")} == stored
 
