@@ -135,7 +135,7 @@ def check_losses(panel: Panel, shown: dict):
         " panel._figures['losses'].axes[0].lines if len(line.get_xdata()) == 1}"
     )
     for method, losses in run.items():
-        drawn = means[methods.METHODS[method].label]
+        drawn = means[methods.REGISTRY[method].label]
         assert drawn == pytest.approx([losses.full_precision.mean(), losses.quantized.mean()])
 
 
@@ -197,7 +197,7 @@ def test_bits_range_and_scale_rule_move_the_weights_on_their_grid(panel):
     )
     for method, accuracy in shown["accuracy"].items():
         each = [*np.mean(accuracy, axis=0), np.mean(shown["unrounded"][method])]
-        assert rows[methods.METHODS[method].label] == pytest.approx(each)
+        assert rows[methods.REGISTRY[method].label] == pytest.approx(each)
 
 
 def test_impossible_values_cannot_be_chosen(panel):

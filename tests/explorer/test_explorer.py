@@ -15,12 +15,13 @@ from torch import nn
 from t0qat import explorer
 from t0qat.experiments import published
 from t0qat.experiments.published import Losses
+from t0qat.experiments.settings import RULES, check
 from t0qat.explorer import measure, panel, settings, words
 from t0qat.explorer.measure import Linear, Networks, Setting
 from t0qat.explorer.pictures import Drops
 from t0qat.paper import PAPER
 from t0qat.pipeline import notebooks, places, results
-from t0qat.pipeline.parameters import ParameterError, check, limits
+from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import quantizers
 from t0qat.quantization.quantizers import CODES, SCALES, Grid
 from t0qat.training.constants import CONSTANTS, REPORTED, XI
@@ -228,7 +229,7 @@ def test_every_offered_value_is_a_parameter_that_the_notebooks_accept(small, con
         check({"xi_scaling": small.wanted._replace(scaling=scaling).xi_scaling})
     assert small.controls["scaling"].value in offered
     left = [value for value in small._scalings if value not in offered]
-    assert all(CONSTANTS[constant] / XI * value > limits("xi_scaling")[1] for value in left)
+    assert all(CONSTANTS[constant] / XI * value > RULES["xi_scaling"].limits[1] for value in left)
     for name in ("baseline_noise", "evaluation_noise", "replicates"):
         for option in small.controls[name].options:
             check({name: option[1]})
