@@ -8,7 +8,7 @@ computes only what that slider changes. Losses are those of published.published,
 import inspect
 from collections.abc import Callable, Generator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,15 +34,12 @@ NETWORKS = 4  # of each method
 BITS = range(1, 9)
 
 
-def defaults(function) -> dict[str, Any]:
-    """What a function takes where nothing is given."""
-    parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
-
-
-# Of the experiment and of the methods that it compares.
-PUBLISHED = defaults(experiment.published) | {
-    name: value for method in on_layer().values() for name, value in defaults(method.build).items()
+# What the experiment, and each method that it compares, takes where nothing is given.
+PUBLISHED = {
+    parameter.name: parameter.default
+    for function in (*(method.build for method in on_layer().values()), experiment.published)
+    for parameter in inspect.signature(function).parameters.values()
+    if parameter.default is not parameter.empty
 }
 NETWORK = {"epochs": 40, "learning_rate": 0.02}  # few and long steps: pictures are to follow the slider
 
@@ -134,6 +131,11 @@ class Networks(NamedTuple):
     setting: Setting
     accuracy: dict[str, np.ndarray]
     unrounded: dict[str, np.ndarray]
+
+    @property
+    def number(self) -> int:
+        """How many of each method."""
+        return len(next(iter(self.accuracy.values())))
 
 
 @lru_cache(48)
