@@ -62,7 +62,7 @@ outputs: setup ## Run every notebook at its own defaults and keep the outputs in
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 
 bench: setup ## Speed and cost as ratios, both sides of each in one run
-	@$(VENV_PYTHON) -m t0qat bench
+	@$(VENV_PYTHON) bench/bench.py
 
 verify: setup ## Re-run everything from zero, away from paper/, and compare every number [PROFILE=smoke]
 	@$(VENV_PYTHON) -m t0qat verify $(if $(PROFILE),--profile "$(PROFILE)")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from joblib.externals.loky import get_reusable_executor
 
+import bench
 from t0qat.experiments import arms
-from t0qat.explorer import bench
 from t0qat.paper import PAPER
 from t0qat.pipeline import costs, grid, notebooks
 from t0qat.training import plain

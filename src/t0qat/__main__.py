@@ -1,4 +1,4 @@
-"""What `make` calls: python -m t0qat run | one | status | verify | keep | site | bench | lock | pin."""
+"""What `make` calls: python -m t0qat run | one | status | verify | keep | site | lock | pin."""
 
 import argparse
 import logging
@@ -29,7 +29,6 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("notebook")
     one.add_argument("--params", type=Path, help="a file of changed parameters")
     commands.add_parser("site", help="a static site in build/site")
-    commands.add_parser("bench", help="speed and cost as ratios")
     commands.add_parser("lock", help="renew requirements.lock")
     commands.add_parser("pin", help='lines for a shell: eval "$(python -m t0qat pin)"')
     given = parser.parse_args(arguments)
@@ -81,10 +80,6 @@ def _call(given: argparse.Namespace) -> int:
         from t0qat.pipeline import receipts
 
         print(f"open {receipts.shown(site.build(PAPER))}")
-    elif given.command == "bench":
-        from t0qat.explorer import bench
-
-        bench.main(PAPER)
     elif given.command == "lock":
         from t0qat.pipeline import lock
 

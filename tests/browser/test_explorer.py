@@ -177,7 +177,7 @@ def test_bits_range_and_scale_rule_move_the_weights_on_their_grid(panel):
         panel.press("bits", *keys)
         panel.settled(bits=bits)
         panel.choose("range", codes)
-        panel.choose("scale-rule", rule)
+        panel.choose("scale", rule)
         shown = panel.settled(bits=bits, grid_range=codes, grid_scale=rule)
         low, high = -(2 ** (bits - 1)) + (codes == "narrow"), 2 ** (bits - 1) - 1
         for mine in shown["weights"].values():

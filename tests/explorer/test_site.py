@@ -213,7 +213,7 @@ def test_what_cannot_be_shown_is_refused_by_name(tmp_path):
             whole._markdown(text, places.ROOT / "notebooks/01_toy.ipynb")
         return str(error.value)
 
-    whole = site._Site()
+    whole = site._Site(PAPER)
     assert refused(r"$\nosuchcommand{x}$").startswith("01_toy.ipynb: the formula")
     assert refused("[more](02_nothing.ipynb)") == (
         "01_toy.ipynb names 02_nothing.ipynb, which is not in the project"
@@ -229,7 +229,7 @@ def test_what_cannot_be_shown_is_refused_by_name(tmp_path):
 
 
 def test_markdown_becomes_html_that_stays_inside():
-    whole = site._Site()
+    whole = site._Site(PAPER)
     show = lambda text: whole._markdown(text, places.ROOT / "README.md")  # noqa: E731
     assert 'href="01_table1.html#a-b"' in show("[one](notebooks/01_table1.ipynb#A,-b)")
     assert 'href="https://example.org/x.ipynb"' in show("[there](https://example.org/x.ipynb)")
@@ -252,7 +252,7 @@ def test_a_widget_becomes_its_picture_or_nothing(tmp_path):
     cell = nbformat.v4.new_code_cell("show()", outputs=[display(**text), display(**picture)])
     path = tmp_path / "toy.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
-    body, _ = site._Site().exporter.from_notebook_node(site._prepared(path))
+    body, _ = site._Site(PAPER).exporter.from_notebook_node(site._prepared(path))
     shown = BeautifulSoup(body, "html.parser")
     assert [(i["alt"], i["src"][-20:]) for i in shown.select("img")] == [
         (picture["text/plain"], PIXEL[-20:])
@@ -277,7 +277,7 @@ def test_the_last_full_run_is_shown_until_its_notebook_changes(tmp_path, monkeyp
         places.write(tmp_path / notebook.receipt, json.dumps(receipt | {"inputs": inputs}))
         if made_here:
             receipts.stamp(notebook, run)
-        path, note = site._executed(notebook.path, notebook, run)
+        path, note = site._executed(notebook.path, notebook, PAPER.sample_sizes, run)
         assert path in (full, notebook.path)
         return path == full, note
 

@@ -6,9 +6,9 @@ computes only what that slider changes. Losses are those of published.published,
 """
 
 import inspect
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from t0qat.experiments import published
+from t0qat.experiments import published as experiment
 from t0qat.experiments.published import Losses
 from t0qat.pipeline import pin
 from t0qat.quantization.layers import quantized
@@ -34,13 +34,13 @@ NETWORKS = 4  # of each method
 BITS = range(1, 9)
 
 
-def defaults(function) -> dict[str, Any]:
-    """What a function takes where nothing is given."""
-    parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
-
-
-PUBLISHED = defaults(published.published)
+# What the experiment, and each method that it compares, takes where nothing is given.
+PUBLISHED = {
+    parameter.name: parameter.default
+    for function in (*(method.build for method in on_layer().values()), experiment.published)
+    for parameter in inspect.signature(function).parameters.values()
+    if parameter.default is not parameter.empty
+}
 NETWORK = {"epochs": 40, "learning_rate": 0.02}  # few and long steps: pictures are to follow the slider
 
 
@@ -132,6 +132,11 @@ class Networks(NamedTuple):
     accuracy: dict[str, np.ndarray]
     unrounded: dict[str, np.ndarray]
 
+    @property
+    def number(self) -> int:
+        """How many of each method."""
+        return len(next(iter(self.accuracy.values())))
+
 
 @lru_cache(48)
 @pin.one_thread()
@@ -150,8 +155,8 @@ def _draws(d: int, first: int, stop: int) -> tuple[Tensor, Tensor]:
 
 @lru_cache(500)
 @pin.one_thread()
-def _trained(method: Method, strengths: tuple, *where) -> Tensor:
-    runs, view = _runs(*where), method.build(**dict(strengths))
+def _trained(build: Callable, strengths: tuple, *where) -> Tensor:
+    runs, view = _runs(*where), build(**dict(strengths))
     noise, _ = _draws(len(runs.start), *where[-2:])
     return linear.train(runs.train, runs.start, view, noise, PUBLISHED["learning_rate"])
 
@@ -164,34 +169,34 @@ def published(setting: Setting) -> Generator[tuple[int, int], None, Linear]:
         where = setting.dataset, setting.target, block.start, block.stop
         for name, method in on_layer().items():
             test = _runs(*where).test
-            v = _trained(method, setting.strengths(method), *where)
+            v = _trained(method.build, setting.strengths(method), *where)
             _, shift = _draws(len(v), block.start, block.stop)
-            losses = published.disturbed(test, v, setting.disturbance * shift)
+            losses = experiment.disturbed(test, v, setting.disturbance * shift)
             parts.setdefault(name, []).append(losses)
             if block.start == 0:
                 rounded[name] = _rounded(test, v, setting.grid)
             done += 1
             yield done, len(blocks) * len(on_layer())
-    return Linear(setting, {name: published.joined(each) for name, each in parts.items()}, rounded)
+    return Linear(setting, {name: experiment.joined(each) for name, each in parts.items()}, rounded)
 
 
 def _rounded(test: linear.Moments, trained: Tensor, grid: Grid) -> Rounded:
     first = trained[:, :1].double()
     codes, step = quantize(first[:-1, 0], grid)
     one = linear.Moments(*(part[..., :1] for part in test))
-    before, after = (one.loss(v).item() for v in (first, published.rounded(first, grid)))
+    before, after = (one.loss(v).item() for v in (first, experiment.rounded(first, grid)))
     return Rounded(first[:-1, 0].numpy(), codes.numpy(), step.item(), before, after)
 
 
 @lru_cache(256)
-def _network(method: Method, strengths: tuple, replicate: int) -> nn.Module:
+def _network(build: Callable, strengths: tuple, replicate: int) -> nn.Module:
     """An MLP that read the digits, all training images in each step."""
     data, seed = digits(replicate, PUBLISHED["seed"]), PUBLISHED["seed"]
     return loop.train(
         MODELS["mlp"](stream("initialization", replicate, seed)),
         torch.from_numpy(data.inputs),
         torch.from_numpy(data.target),
-        method.build(**dict(strengths)),
+        build(**dict(strengths)),
         stream("training_noise", replicate, seed),
         loss=cross_entropy,
         **NETWORK,
@@ -200,8 +205,8 @@ def _network(method: Method, strengths: tuple, replicate: int) -> nn.Module:
 
 @lru_cache(2048)
 @pin.one_thread()
-def _shares_right(method: Method, strengths: tuple, replicate: int, grids: tuple) -> list[float]:
-    net, data = _network(method, strengths, replicate), digits(replicate, PUBLISHED["seed"])
+def _shares_right(build: Callable, strengths: tuple, replicate: int, grids: tuple) -> list[float]:
+    net, data = _network(build, strengths, replicate), digits(replicate, PUBLISHED["seed"])
     weights = quantized(dict(net.named_parameters()))
     seen = [{name: fake_quantize(w.detach(), on) for name, w in weights.items()} for on in grids]
     inputs, truth = torch.from_numpy(data.test_inputs), torch.from_numpy(data.test_target)
@@ -216,7 +221,7 @@ def networks(setting: Setting, number: int = NETWORKS) -> Generator[tuple[int, i
     for replicate in range(number):
         for i, (name, method) in enumerate(on_layer().items()):
             strengths = setting.strengths(method)
-            rows[name].append(_shares_right(method, strengths, replicate, tuple(setting.grids())))
+            rows[name].append(_shares_right(method.build, strengths, replicate, tuple(setting.grids())))
             yield replicate * len(on_layer()) + i + 1, number * len(on_layer())
     shares = {name: np.array(row) for name, row in rows.items()}
     return Networks(

@@ -81,6 +81,11 @@ def _points(method: str) -> dict:
     return {"linestyle": "", "color": look["color"], "marker": look["marker"]}
 
 
+def _upright(at, start, end) -> np.ndarray:
+    """Vertical segments, as a LineCollection takes them."""
+    return np.stack([np.column_stack([at, start]), np.column_stack([at, end])], axis=1)
+
+
 class Drops(Picture):
     """Distribution of the drop in single runs, peak 1, and the reported drops."""
 
@@ -171,8 +176,7 @@ class Accuracy(Picture):
         for method, accuracy in found.accuracy.items():
             each = np.column_stack([accuracy, found.unrounded[method]])
             self.lines[method].set_data(at, each.mean(0))
-            ends = zip(at, each.min(0), each.max(0), strict=True)
-            self.whiskers[method].set_segments([[(x, low), (x, high)] for x, low, high in ends])
+            self.whiskers[method].set_segments(_upright(at, each.min(0), each.max(0)))
         self.limit((min(BITS) - 0.5, self.FLOAT + 0.5), (0, 1.02))
 
 
@@ -185,7 +189,7 @@ class OnGrid(Picture):
         self.codes = axes.add_collection(LineCollection([], colors="0.85", linewidths=0.8, zorder=0))
         self.grid = None
         self.before, self.after, self.moves = {}, {}, {}
-        for m in _compared():
+        for m in REPORTED:
             look = _points(m)
             self.moves[m] = axes.add_collection(LineCollection([], colors=look["color"], zorder=1))
             (self.before[m],) = axes.plot([], [], markerfacecolor="white", markersize=5, **look)
@@ -202,8 +206,7 @@ class OnGrid(Picture):
             at, exact = np.arange(1, len(mine.codes) + 1) + offset, mine.weights / mine.step
             self.before[method].set_data(at, exact)
             self.after[method].set_data(at, mine.codes)
-            ends = zip(at, exact, mine.codes, strict=True)
-            self.moves[method].set_segments([[(x, a), (x, b)] for x, a, b in ends])
+            self.moves[method].set_segments(_upright(at, exact, mine.codes))
         if self.grid != found.setting.grid:
             self.grid = found.setting.grid
             codes = range(low, high + 1) if high - low < LINES else (low, high)
@@ -211,7 +214,3 @@ class OnGrid(Picture):
         farthest = max(np.max(np.abs(m.weights / m.step)) for m in found.rounded.values())
         reach = max(-low, np.rint(farthest)) + max(0.6, 0.04 * (high - low))
         self.limit((0.4, 10.6), (-reach, reach))
-
-
-def _compared() -> tuple[str, ...]:
-    return tuple(REPORTED)

@@ -52,8 +52,7 @@ def losses(found: Linear) -> str:
     worse = statistics.chance(mine.quantized > other.quantized)["estimate"]
     before = " and ".join(
         f"{losses.full_precision.mean():.3g} ({_label(name)})"
-        for name, losses in found.losses.items()
-        if name in (MINE, OTHER)
+        for name, losses in ((OTHER, other), (MINE, mine))
     )
     return (
         f"After the disturbance {_label(MINE)}'s expected loss is {words} {_label(OTHER)}'s: difference"
@@ -67,19 +66,18 @@ def accuracy(found: Networks) -> str:
     at = [grid.bits for grid in setting.grids()].index(setting.bits)
     mine, plain = (found.accuracy[name][:, at] for name in (MINE, "no_noise"))
     lost = found.unrounded["no_noise"].mean() - plain.mean()
-    n = len(mine)
     text = (
         f"A network of one hidden layer reads digits. Rounded to INT{setting.bits}, {_label(MINE)}"
         f" with noise {setting.noise:.3g} names {percent(mine.mean())} % of the test images rightly,"
         f" training without noise {percent(plain.mean())} %"
     )
-    if n < 2:
+    if found.number < 2:
         return f"{text} (one network each; more are being trained)."
     words, numbers = _difference(100 * mine, 100 * plain)
     moves = "costs" if lost > 0 else "gains"
     return (
-        f"{text}: the accuracy is {words} without, difference {numbers} points ({n} paired networks)."
-        f" Rounding as such {moves} plain training {abs(100 * lost):.1f} points."
+        f"{text}: the accuracy is {words} without, difference {numbers} points ({found.number} paired"
+        f" networks). Rounding as such {moves} plain training {abs(100 * lost):.1f} points."
     )
 
 
@@ -89,8 +87,7 @@ def weights(found: Linear) -> str:
     each = "; ".join(
         f"{_label(name)}: step {mine.step:.3g}, {len(np.unique(mine.codes))} codes used,"
         f" loss {mine.before:.3g} before and {mine.after:.3g} after"
-        for name, mine in found.rounded.items()
-        if name in (MINE, OTHER)
+        for name, mine in ((name, found.rounded[name]) for name in (OTHER, MINE))
     )
     return (
         f"One run's ten weights, rounded to INT{grid.bits}: {thousands(high - low + 1)} codes from {low}"

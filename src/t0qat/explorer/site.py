@@ -1,26 +1,20 @@
 """Executed notebooks and published results as pages that open from disk: no script, no request."""
 
-import base64
-import itertools
-import mimetypes
 import re
-from collections import Counter
-from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
-from latex2mathml.converter import convert
+import pandas as pd
 from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_for_filename
-from pygments.util import ClassNotFound
+from pygments.lexers import TextLexer, find_lexer_class_for_filename
 from traitlets.config import Config
 
 from t0qat.exhibits import verdicts
+from t0qat.explorer import markdown
 from t0qat.pipeline import claims, notebooks, places, readme, receipts, runner, typeset
 from t0qat.pipeline.notebooks import Notebook, NotebookError
 from t0qat.pipeline.paper import Paper
@@ -29,7 +23,7 @@ from t0qat.pipeline.places import Run
 RUN = places.RUNS["paper"]
 README = places.ROOT / "README.md"
 PDF = RUN.home / "paper" / "main.pdf"
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parent / "templates"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # No widgets and no scripts: they need a kernel, or another host.
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
@@ -54,44 +48,6 @@ def build(paper: Paper, folder: Path = places.BUILD / "site") -> Path:
     return folder / "index.html"
 
 
-class _Renderer(IPythonRenderer):
-    """Markdown to HTML, with formulas in MathML, links to pages of the site, and pictures inside."""
-
-    def __init__(self, site: "_Site", path: Path):
-        super().__init__(escape=False)
-        self.site, self.source = site, path
-
-    def inline_math(self, body: str, display: str = "inline") -> str:
-        mathml = convert(body, display=display)
-        if "\\" in mathml:  # a command that latex2mathml does not know stays as it is
-            raise NotebookError(f"{self.source.name}: the formula {body!r} has no form in MathML")
-        return mathml
-
-    def block_math(self, body: str) -> str:
-        return f'<div class="scroll" tabindex="0">{self.inline_math(body, "block")}</div>'
-
-    def latex_environment(self, name: str, body: str) -> str:
-        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
-
-    def heading(self, text: str, level: int, **_) -> str:
-        return f'<h{level} id="{_slug(re.sub("<.*?>", "", text))}">{text}</h{level}>\n'
-
-    def table(self, text: str) -> str:
-        return f'<div class="scroll" tabindex="0"><table>\n{text}</table></div>\n'
-
-    def link(self, text: str, url: str, title: str | None = None) -> str:
-        address = self.site.address(url, self.source)
-        return super().link(text, address, title) if address and text else text
-
-    def image(self, text: str, url: str, title: str | None = None) -> str:
-        path = None if urlsplit(url).netloc else _find(url, self.source)
-        # No badges: reading must not ask another host for anything.
-        return super().image(text, _picture(path), title) if path else ""
-
-    def paragraph(self, text: str) -> str:
-        return super().paragraph(text) if text.strip() else ""
-
-
 class _Site:
     """The pages, made together because they link one another."""
 
@@ -106,7 +62,7 @@ class _Site:
         self.sources: dict[Path, str] = {}  # what pages link besides notebooks, and its page's name
         self.exporter = HTMLExporter(
             config=Config({"NbConvertBase": {"display_data_priority": SHOWN}}),
-            template_file=str(HERE / "notebook.html.j2"),
+            template_file=str(TEMPLATES / "notebook.html.j2"),
             exclude_input_prompt=True,
             exclude_output_prompt=True,
         )
@@ -128,10 +84,10 @@ class _Site:
         parts = urlsplit(url)
         if parts.scheme or parts.netloc:
             return url
-        fragment = f"#{_slug(unquote(parts.fragment))}" if parts.fragment else ""
+        fragment = f"#{markdown.slug(unquote(parts.fragment))}" if parts.fragment else ""
         if not parts.path:
             return fragment
-        path = _find(parts.path, source)
+        path = markdown.find(parts.path, source, later=PDF)
         if path in self.names:
             return self.names[path] + fragment
         if path is None or not path.is_file():
@@ -140,12 +96,12 @@ class _Site:
         return self.sources[path]
 
     def _markdown(self, text: str, source: Path) -> str:
-        return MarkdownWithMath(renderer=_Renderer(self, source)).render(text)
+        return markdown.html(text, source, self.address)
 
     def _page(self, title: str, body: str, **more) -> str:
         template = self.exporter.environment.get_template("page.html.j2")
         light, dark = (HtmlFormatter(style=name) for name in ("default", "github-dark"))
-        styles = (HERE / "style.css").read_text() + light.get_style_defs(".highlight")
+        styles = (TEMPLATES / "style.css").read_text() + light.get_style_defs(".highlight")
         styles += f"@media (prefers-color-scheme: dark) {{ {dark.get_style_defs('.highlight')} }}"
         return template.render(title=title, body=body, styles=styles, **more)
 
@@ -153,14 +109,18 @@ class _Site:
         head, *sections = re.split(r"^(?=## )", README.read_text(), flags=re.M)
         (how,) = [text for text in sections if text.startswith("## Two commands\n")]
         results = readme.read(self.paper, RUN.home)
+        table = results["claims"].assign(cells=verdicts.claim_cells(results))
         every = self.run_by_pipeline.values()
         made = {notebook.name: receipts.read(notebook, RUN) for notebook in every}
         body = self.exporter.environment.get_template("start.html.j2").render(
             head=self._markdown(head, README),
             marks=typeset.marks({name: receipt for name, receipt in made.items() if receipt}),
             result=self._markdown(verdicts.result(results), README),
-            claims=_claims(verdicts.claim_cells(results), results["claims"].verdict),
-            counts=_counts(results["claims"].verdict),
+            claims=[
+                (" ".join(key), _counts(rows.verdict), [cells[1:] for cells in rows.cells])
+                for key, rows in table.groupby(["id", "claim"], sort=False)
+            ],
+            counts=_counts(table.verdict),
             pdf=PDF in self.names,
             notebooks=[
                 (self.names[path], question, _first_figure(path, self.run_by_pipeline.get(path)))
@@ -174,13 +134,12 @@ class _Site:
         shown, note = _executed(path, self.run_by_pipeline.get(path), self.paper.sample_sizes)
         self.exporter.register_filter("markdown2html", lambda text: self._markdown(text, path))
         body, _ = self.exporter.from_notebook_node(_prepared(shown))
-        order = list(self.questions)
+        order = [None, *self.questions, None]
         at = order.index(path)
-        before, after = ([order[i]] if 0 <= i < len(order) else [] for i in (at - 1, at + 1))
         around = {
             word: (self.names[other], self.questions[other])
-            for word, others in (("Previous", before), ("Next", after))
-            for other in others
+            for word, other in (("Previous", order[at - 1]), ("Next", order[at + 1]))
+            if other
         }
         return self._page(self.questions[path], body, note=note, around=around)
 
@@ -247,56 +206,22 @@ def _prepared(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def _claims(rows: Iterable[tuple[str, ...]], words: Iterable[str]) -> list[tuple]:
-    """Each claim, its verdicts counted, and its rows."""
-    pairs = itertools.groupby(zip(rows, words, strict=True), lambda pair: pair[0][0])
-    grouped = [(claim, [*group]) for claim, group in pairs]
-    return [
-        (claim, _counts(word for _, word in group), [row[1:] for row, _ in group])
-        for claim, group in grouped
-    ]
-
-
-def _counts(words: Iterable[str]) -> dict[str, int]:
+def _counts(words: pd.Series) -> dict[str, int]:
     """How often each verdict stands there."""
-    counts = Counter(words)
     order = (claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE)
-    return {word: counts[word] for word in order if counts[word]}
+    return {word: count for word in order if (count := (words == word).sum())}
 
 
 def _first_figure(path: Path, notebook: Notebook | None) -> str:
     """The first figure that a notebook publishes, or else shows, as an address; "" without one."""
     if notebook:
         names = [name for name in notebook.outputs if name.endswith(".png")]
-        return _picture(RUN.home / names[0]) if names else ""
+        return markdown.picture(RUN.home / names[0]) if names else ""
     outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
     pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     return f"data:image/png;base64,{pictures[0].strip()}" if pictures else ""
 
 
 def _listing(path: Path) -> str:
-    try:
-        lexer = get_lexer_for_filename(path.name)
-    except ClassNotFound:
-        return f"<pre>{escape(path.read_text())}</pre>"
-    return highlight(path.read_text(), lexer, HtmlFormatter())
-
-
-def _find(url: str, source: Path) -> Path | None:
-    """The file of the project that a link or a picture of `source` names; None for one outside."""
-    path = (source.parent / unquote(url)).resolve()
-    if not path.is_relative_to(places.ROOT):  # such as the host's page of this project
-        return None
-    if path != PDF and not path.exists():
-        raise NotebookError(f"{source.name} names {url}, which is not in the project")
-    return path
-
-
-def _picture(path: Path) -> str:
-    kind, _ = mimetypes.guess_type(path.name)
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def _slug(text: str) -> str:
-    """A heading's address, the same from JupyterLab's and from GitHub's."""
-    return re.sub(r"[^\w-]", "", text.strip().lower().replace(" ", "-"))
+    lexer = find_lexer_class_for_filename(path.name) or TextLexer
+    return highlight(path.read_text(), lexer(), HtmlFormatter())

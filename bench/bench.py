@@ -1,4 +1,4 @@
-"""Speed and cost as ratios, both sides of each measured in one run.
+"""Speed and cost as ratios, both sides of each measured in one run: what `make bench` prints.
 
 The engine against the paper's own loop, one thread each. Cells of the vision and of the language
 benchmark by the grid, in processes of one thread, against a plain loop with torch's default threads. A
@@ -29,6 +29,7 @@ from torch import nn
 from t0qat.experiments import language, on_text, vision
 from t0qat.experiments.arms import FLOAT
 from t0qat.experiments.benchmark import Jobs
+from t0qat.paper import PAPER
 from t0qat.pipeline import costs, grid, notebooks, pin, places
 from t0qat.pipeline.paper import Paper
 from t0qat.quantization import export
@@ -54,6 +55,7 @@ LANGUAGE = {"replicates": 2, "tuning_starts": 1, "groups": [], "everything": []}
 LANGUAGE |= {"methods": ["t0_qat", "random_bits"], "pretraining_steps": 1, "device": "cpu"}
 BATCH = 64  # images a training step
 FORWARDS = 20  # of each timed model
+STEPS = "plain_steps"  # an argument: print these alone
 
 
 def papers_loop(generator: torch.Generator) -> tuple[float, float]:
@@ -251,10 +253,8 @@ def pin_costs() -> pd.Series:
     """How many times as long each of plain_steps takes with the pin: median ratio of processes."""
 
     def measured(environment: dict[str, str]) -> pd.Series:
-        code = "import json; from t0qat.explorer import bench; print(json.dumps(bench.plain_steps()))"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.PIPE
-        )
+        command = [sys.executable, __file__, STEPS]
+        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
         return pd.Series(json.loads(done.stdout))
 
     free = {name: value for name, value in os.environ.items() if name not in pin.KERNELS}
@@ -288,3 +288,10 @@ def main(paper: Paper) -> None:
     print(core_minutes(paper).to_string(float_format="%.1f", na_rep="–"))
     faster = f"vision={vision_faster:.2f} language={language_faster:.2f} pin={pinned.max():.2f}"
     print(f"\nbench: unique={unique:.0f} shared={shared:.0f} floor={fraction:.2f} {faster}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == [STEPS]:
+        print(json.dumps(plain_steps()))
+    else:
+        main(PAPER)

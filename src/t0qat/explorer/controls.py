@@ -1,0 +1,189 @@
+"""What a reader may choose: the controls, what each offers at a setting, and presets."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import ipywidgets as widgets
+from traitlets import HasTraits, Instance, TraitError, observe, validate
+
+from t0qat.experiments.settings import RULES
+from t0qat.explorer.measure import BITS, Setting, fits
+from t0qat.pipeline import results
+from t0qat.pipeline.paper import Paper
+from t0qat.quantization.quantizers import CODES, SCALES
+from t0qat.training.constants import CONSTANTS, XI, XI_SCALING
+from t0qat.training.tasks import TARGETS, TASKS
+
+NOISES = [round(0.05 * i, 2) for i in range(41)]  # 0 to 2, in units of the weights
+REPLICATES = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
+
+
+class Control(NamedTuple):
+    """A field of Setting as a reader sees it."""
+
+    label: str
+    help: str
+    offers: Callable[[Setting], list]  # its values, where the other fields are those of the setting
+    shows: Callable[[Any], str] | None = None  # a value in words; None: the value is a word
+    kind: type[widgets.Widget] = widgets.SelectionSlider
+    matters: Callable[[Setting], bool] = lambda setting: True
+
+    def options(self, setting: Setting) -> list:
+        """What it offers, as its widget takes it."""
+        offered = self.offers(setting)
+        return [(self.shows(value), value) for value in offered] if self.shows else offered
+
+
+Named = partial(Control, kind=widgets.Dropdown)
+
+
+def controls(scalings: list[float]) -> dict[str, Control]:
+    """Each by its field, in the panel's order; of these scalings one offers those that are allowed."""
+    least, most = RULES["xi_scaling"].limits
+    disturbances = sorted(
+        [*NOISES, "reported"], key=lambda value: Setting(evaluation_noise=value).disturbance
+    )
+    return {
+        "constant": Named(
+            "Constant",
+            "T0-QAT's training noise is this constant times the scaling",
+            lambda _: [*CONSTANTS],
+            lambda name: f"{'ξ' if name == 'xi' else name.replace('_', ' ')} ({CONSTANTS[name]:.3g})",
+        ),
+        "scaling": Control(
+            "Scaling",
+            f"of the constant; published: {XI_SCALING:g}",
+            lambda s: [v for v in scalings if least <= s._replace(scaling=v).xi_scaling <= most],
+            "{:.6g}".format,
+        ),
+        "baseline_noise": Control(
+            "Baseline noise",
+            "standard deviation of Standard QAT's training noise",
+            lambda _: NOISES,
+            "{:g}".format,
+        ),
+        "evaluation_noise": Control(
+            "Evaluation noise",
+            "standard deviation of the disturbance that stands for quantization",
+            lambda _: disturbances,
+            lambda value: value if value == "reported" else f"{value:g}",
+        ),
+        "bits": Control(
+            "Bits",
+            "of every weight on the integer grid",
+            lambda s: [bits for bits in reversed(BITS) if fits(bits, s.grid_range)],
+            "INT{}".format,
+        ),
+        "grid_range": Named(
+            "Range",
+            "all integer codes, or only symmetric ones",
+            lambda s: [codes for codes in CODES if fits(s.bits, codes)],
+        ),
+        "grid_scale": Named(
+            "Scale rule", "the step spans the largest weight, or errs least", lambda _: [*SCALES]
+        ),
+        "target": Named(
+            "Target",
+            "of the synthetic task: sum of the features, or random coefficients",
+            lambda _: [*TARGETS],
+            matters=lambda s: s.dataset == "synthetic",
+        ),
+        "dataset": Named(
+            "Data set", "of the linear layer; the network below reads digits", lambda _: [*TASKS]
+        ),
+        "replicates": Control(
+            "Replicates", "independent runs of the linear layer", lambda _: REPLICATES, "{:,}".format
+        ),
+    }
+
+
+class Controls(HasTraits):
+    """Widgets by their field, and the setting that they show; each follows the other.
+
+    A setting that holds what a control does not offer raises TraitError, and changes nothing.
+    """
+
+    setting = Instance(Setting, ())
+
+    def __init__(self, scalings: list[float]):
+        super().__init__()
+        self._controls = controls(scalings)
+        self._following = False
+        self.widgets = {}
+        for name, control in self._controls.items():
+            self.widgets[name] = widget = control.kind(
+                options=control.options(self.setting),
+                value=getattr(self.setting, name),
+                description=control.label,
+                tooltip=control.help,
+                style={"description_width": "9em"},
+                layout={"width": "27em", "max_width": "100%"},
+            )
+            widget.add_class(f"explore-{name.removeprefix('grid_').replace('_', '-')}")
+            widget.observe(self._moved, "value")
+
+    @validate("setting")
+    def _offered(self, proposal) -> Setting:
+        for name, control in self._controls.items():
+            value = getattr(proposal.value, name)
+            if value not in control.offers(proposal.value):
+                raise TraitError(f"{name} = {value!r} is not offered")
+        return proposal.value
+
+    @observe("setting")
+    def _follow(self, _) -> None:
+        self._following = True
+        try:
+            for name, control in self._controls.items():
+                widget, options = self.widgets[name], control.options(self.setting)
+                if list(widget.options) != options:
+                    # One message each: a slider told both at once answers with its old range's end.
+                    widget.index = 0
+                    widget.options = options
+                widget.value = getattr(self.setting, name)
+                widget.disabled = not control.matters(self.setting)
+        finally:
+            self._following = False
+
+    def _moved(self, _) -> None:
+        """Take what the reader chose; a control that no longer offers its value gets its last one."""
+        if self._following:
+            return
+        setting = Setting(**{name: widget.value for name, widget in self.widgets.items()})
+        for name, control in self._controls.items():
+            offered = control.offers(setting)
+            if getattr(setting, name) not in offered:
+                setting = setting._replace(**{name: offered[-1]})
+        self.setting = setting
+
+
+class Preset(NamedTuple):
+    """A scaling with a name: what its button says, and what it means."""
+
+    label: str
+    scaling: float
+    means: str
+
+    def setting(self, now: Setting) -> Setting:
+        """The published experiment at this scaling; the grid and the number of replicates stay."""
+        kept = {name: getattr(now, name) for name in ("bits", "grid_range", "grid_scale", "replicates")}
+        return Setting(scaling=self.scaling, **kept)
+
+
+def presets(paper: Paper) -> dict[str, Preset]:
+    """By name. Raises ResultsError where the paper has no best scaling."""
+    best = results.read(paper, "scale_best").set_index("quantity").estimate["quantized"]
+    noise = Setting().baseline_noise
+    return {
+        "as-published": Preset("As published", XI_SCALING, f"xi times {XI_SCALING:g}"),
+        "no-tuning": Preset("No tuning", 1.0, "xi itself: scaling 1"),
+        "tuned": Preset(
+            "Tuned", float(best), "the scaling of least mean quantized loss that 03_scale found"
+        ),
+        "baseline": Preset(
+            "Baseline",
+            noise / XI,
+            f"the scaling that makes T0-QAT's noise {noise:g}, that of Standard QAT",
+        ),
+    }
