@@ -21,9 +21,13 @@ DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes", "digits": "D
 DATASET_LABELS |= {"pydoc_topics": "Text"}
 
 
+def dataset_label(dataset: str) -> str:
+    return DATASET_LABELS.get(dataset, dataset)
+
+
 def data_label(row: Row) -> str:
     """What a row is about: its data set and, where that is a network, its model."""
-    label = DATASET_LABELS.get(row["dataset"], row["dataset"])
+    label = dataset_label(row["dataset"])
     network = row.get("model", LINEAR) != LINEAR
     return f"{label} ({model_label(row['model'])})" if network else label
 

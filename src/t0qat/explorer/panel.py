@@ -17,7 +17,7 @@ from ipympl.backend_nbagg import Canvas, FigureManager
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from t0qat.exhibits.figures import FONT
+from t0qat.exhibits.figures.style import FONT
 from t0qat.experiments.published import QUANTITIES
 from t0qat.experiments.scale import scalings
 from t0qat.experiments.settings import RULES
