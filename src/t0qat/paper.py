@@ -126,9 +126,7 @@ EXPERIMENTS = {
             "table1_same_method": f"method {ESTIMATE}",
         },
         {
-            "table1": Exhibit(
-                "t0qat.exhibits.published:table1", "table1 table1_paired table1_same_method"
-            ),
+            "table1": Exhibit("t0qat.exhibits.table1:table1", "table1 table1_paired table1_same_method"),
         },
         "table1",
     ),
@@ -141,7 +139,7 @@ EXPERIMENTS = {
         },
         {
             "integer_grids": Exhibit(
-                "t0qat.exhibits.published:integer_grids",
+                "t0qat.exhibits.grids:integer_grids",
                 "integer_grids integer_grids_conventions integer_grids_paired integer_grids_overall",
             ),
         },
@@ -184,7 +182,7 @@ EXPERIMENTS = {
             ),
             "constants": Exhibit("t0qat.exhibits.scale:constants_table", "constants constants_product"),
             "calibration": Exhibit(
-                "t0qat.exhibits.scale:calibration", "calibration calibration_verdicts"
+                "t0qat.exhibits.calibration:calibration", "calibration calibration_verdicts"
             ),
         },
         "scale constants calibration",

@@ -5,7 +5,7 @@ import re
 import pytest
 from made_up import frames, typeset
 
-from t0qat.exhibits import published
+from t0qat.exhibits import grids, table1
 from t0qat.training.methods import on_layer
 
 
@@ -28,7 +28,7 @@ def test_changed_grid_losses_and_counts_change_what_is_typeset():
 def test_grid_macros_count_what_the_corrected_tests_say():
     tables = frames()
     rows = tables["integer_grids_paired"]
-    macros = published.integer_grids(tables)[1]
+    macros = grids.integer_grids(tables)[1]
     for quantity, label in (("quantized", "Quantized"), ("drop", "Drop")):
         counted = {"Smaller": 0, "Larger": 0, "Unclear": 0}
         detectable = []
@@ -52,17 +52,17 @@ def test_macros_count_and_rank_the_reported_numbers():
         2.5,
     ]  # on the edge
     table.loc[1, ["reported", "q025", "q975", "reported_percentile"]] = [2.1, 1.0, 2.0, 99.0]
-    macros = published.table1(tables)[1]
+    macros = table1.table1(tables)[1]
     assert macros["TableOneReportedInside"] == "5 of 6"
     assert (macros["TableOneReportedLowest"], macros["TableOneReportedHighest"]) == ("2", "99")
     assert macros["TableOneReportedReduction"] == "51.1"
     table.loc[2, "std"] = 7.894
-    assert published.table1(tables)[1]["TableOneStandardDropSpread"] == "7.89"
+    assert table1.table1(tables)[1]["TableOneStandardDropSpread"] == "7.89"
 
 
 def test_every_method_has_its_rows_and_the_reported_numbers_stand_beside_theirs():
     tables = frames()
-    body = published.table1(tables)[0]
+    body = table1.table1(tables)[0]
     rows = [line.split(" & ") for line in body.splitlines() if line.endswith(r"\\")][1:]
     assert [row[0] for row in rows if row[0]] == [method.label for method in on_layer().values()]
     assert [row[2] for row in rows] == ["3.3000"] * 6 + ["--"] * 3

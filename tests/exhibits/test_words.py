@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import frames
 
-from t0qat.exhibits import published, verdicts, words
+from t0qat.exhibits import table1, verdicts, words
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
 
@@ -32,7 +32,7 @@ def test_direction_words_follow_the_interval(low, high, said):
     if not math.isnan(low):
         tables = frames()
         tables["table1_paired"].loc[0, ["estimate", "ci_low", "ci_high"]] = [(low + high) / 2, low, high]
-        assert published.table1(tables)[1]["TableOneDropWord"] == said
+        assert table1.table1(tables)[1]["TableOneDropWord"] == said
         assert f"expected drop is {said} Standard QAT's" in verdicts.readme(tables)
 
 

@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 from torch import nn
 
-from t0qat.exhibits import figures, verdicts
-from t0qat.exhibits import published as exhibits
+from t0qat.exhibits import figures, table1, verdicts
+from t0qat.exhibits.grids import integer_grids
 from t0qat.experiments import published
 from t0qat.experiments.published import Losses
 from t0qat.paper import PAPER
@@ -294,7 +294,7 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
         if name.startswith(("vision", "language"))
     }
     read = published_and_read(frames, tmp_path)
-    for text in (exhibits.table1(read)[0], exhibits.integer_grids(read)[0], verdicts.readme(read)):
+    for text in (table1.table1(read)[0], integer_grids(read)[0], verdicts.readme(read)):
         assert "Relative noise" in text
     for figure in (figures.table1(runs[0]), figures.integer_grids(shown)):
         legend = {label.get_text() for label in figure.axes[0].get_legend().get_texts()}

@@ -11,8 +11,9 @@ from scipy import stats
 from sklearn.metrics import r2_score
 from test_published import plain_run, rounded
 
+from t0qat.exhibits import calibration as calibrated
 from t0qat.exhibits import figures, words
-from t0qat.exhibits import scale as typeset
+from t0qat.exhibits import scale as scales
 from t0qat.experiments import calibration, noise_choice, published, scale
 from t0qat.experiments.calibration import Setting
 from t0qat.experiments.published import Losses
@@ -230,7 +231,7 @@ def test_constants_are_noises_and_only_the_product_counts(monkeypatch):
             expected = each[arm].unexplained.mean() - plain
             assert table[dataset, constant, quantity] == pytest.approx(expected, rel=1e-9)
     assert set(table.index.get_level_values("constant")) == set(constants.CONSTANTS)
-    body = typeset.constants_table({"constants": added, "constants_product": product})[0]
+    body = scales.constants_table({"constants": added, "constants_product": product})[0]
     assert "forty thousand xi" in body
     labels = [t.get_text() for t in figures.constants(added, product).axes[0].get_yticklabels()]
     assert "forty thousand xi  5.333" in labels
@@ -390,16 +391,16 @@ def test_each_row_is_told_apart_by_its_keys(small):
 
 
 def test_the_calibration_rules_settings_out_and_counts_them(small):
-    wide = small["calibration"].pivot(index=typeset.SETTING, columns="quantity", values="estimate")
+    wide = small["calibration"].pivot(index=calibrated.SETTING, columns="quantity", values="estimate")
     left = wide[wide.p_value >= 0.05]
     assert 0 < len(left) < len(wide)
     assert not len(left.query("baseline_noise == 2"))  # its loss in full precision is far off
-    body, macros = typeset.calibration(small)
+    body, macros = calibrated.calibration(small)
     assert int(macros["CalibrationRuledOut"]) + int(macros["CalibrationLeft"]) == len(wide) == 24
-    verdicts = small["calibration_verdicts"].merge(left.reset_index()[typeset.SETTING])
+    verdicts = small["calibration_verdicts"].merge(left.reset_index()[calibrated.SETTING])
     for name, id in (("Drop", "C1"), ("Quantized", "C2")):
         counts = verdicts[verdicts.id == id].verdict.value_counts()
-        for side, verdict in typeset.SIDES.items():
+        for side, verdict in calibrated.SIDES.items():
             assert int(macros[f"Calibration{name}{side}"]) == counts.get(verdict, 0)
     kept = re.findall(r"& (\d+) of 12 &", body)
     assert int(kept[0]) + int(kept[1]) == len(left)
@@ -408,7 +409,7 @@ def test_the_calibration_rules_settings_out_and_counts_them(small):
 def test_a_calibration_that_rules_everything_out_can_be_typeset(small):
     table = small["calibration"].copy()
     table.loc[table.quantity.isin(["p_value", "acceptance_half", "acceptance"]), "estimate"] = 0.0
-    body, macros = typeset.calibration(small | {"calibration": table})
+    body, macros = calibrated.calibration(small | {"calibration": table})
     assert macros["CalibrationLeft"] == macros["CalibrationMinority"] == "0"
     assert macros["CalibrationWorseRange"] == "--"
     assert "0 of 12 & -- & -- & -- & 0/0/0 & 0/0/0" in body
@@ -425,7 +426,7 @@ def test_tables_have_as_many_cells_in_every_row_and_macros_have_names_of_letters
 
 
 def test_a_changed_number_changes_the_table_of_arms_and_the_words(small):
-    body, _ = typeset.scale(small)
+    body, _ = scales.scale(small)
     for name in ("scale_arms", "scale_tuning"):
         table = small[name].copy()
         column = "mean" if name == "scale_arms" else "estimate"
@@ -437,12 +438,12 @@ def test_a_changed_number_changes_the_table_of_arms_and_the_words(small):
         for i in rows:
             changed = table.copy()
             changed.loc[i, column] += 0.37
-            assert typeset.scale(small | {name: changed})[0] != body, f"{name}, row {i}"
+            assert scales.scale(small | {name: changed})[0] != body, f"{name}, row {i}"
     near = small["scale_neighbours"].copy()
     at = near.query("scaling == 'published' and factor == 2 and quantity == 'quantized'").index
     for estimate, p, word in ((1.0, 0.01, "larger"), (-1.0, 0.01, "smaller"), (1.0, 0.06, "not detect")):
         near.loc[at, ["estimate", "p_holm"]] = estimate, p
-        words = typeset.scale(small | {"scale_neighbours": near})[1]
+        words = scales.scale(small | {"scale_neighbours": near})[1]
         assert words["ScalePublishedTwiceWord"].startswith(word)
 
 

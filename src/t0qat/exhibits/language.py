@@ -6,24 +6,13 @@ import re
 
 import pandas as pd
 
-from t0qat.exhibits import benchmark
-from t0qat.exhibits.benchmark import (
-    NOTHING,
-    Benchmark,
-    count,
-    grouped,
-    listed,
-    name,
-    network,
-    on_networks,
-    width,
-    widths_of,
-)
-from t0qat.exhibits.words import Results, corrected_direction, one, rows_of
+from t0qat.exhibits import benchmark, phrases
+from t0qat.exhibits.benchmark import Benchmark, name, network, on_networks, together, width, widths_of
+from t0qat.exhibits.words import NOTHING, Results, corrected_direction, count, listed, one, rows_of
 from t0qat.experiments.arms import CHANNELS, FLOAT
 from t0qat.experiments.compare import Metric
 from t0qat.pipeline.claims import margins
-from t0qat.pipeline.latex import escape, scientific, tabular
+from t0qat.pipeline.latex import escape, grouped, scientific
 from t0qat.training.language_models import GROUP, HEADS, LAYERS, WIDTH
 
 # In words: the weights that are rounded, and those that share a step.
@@ -34,8 +23,6 @@ LAYOUTS = {
 }
 SHOWN = 64  # characters of a sample
 LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
-
-
 BITS = Metric("bits_per_character", less_is_better=True)
 MODELS = Benchmark("language", BITS, 1, margins()["bits_per_character"], benchmark.models)
 differences = functools.partial(benchmark.differences, MODELS)
@@ -45,7 +32,7 @@ def language(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, each output channel with a step of its own."""
     macros = {"Layers": str(LAYERS), "Width": str(WIDTH), "Heads": str(HEADS)}
     macros |= _text(results) | _rates(results["language_tuning"])
-    for words in (benchmark.size, benchmark.ranking, benchmark.keeping, benchmark.noise):
+    for words in (phrases.size, phrases.ranking, phrases.keeping, phrases.noise):
         macros |= words(MODELS, results)
     return benchmark.main_table(MODELS, results), {f"Language{key}": v for key, v in macros.items()}
 
@@ -108,7 +95,7 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
         "SameRate": on_networks(tried.model.unique(), same_rate),
         "PublishedRates": scores("t0_qat"),
         "PlainRates": scores("no_noise"),
-        "PublishedChosen": grouped(tried.model.unique(), chosen),
+        "PublishedChosen": together(tried.model.unique(), chosen),
     }
 
 
@@ -116,23 +103,16 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
     """A step an output channel, a step a group, and embeddings and head rounded too."""
     table, pairs = MODELS.values(results["language"]), results["language_paired"]
     widths, models = widths_of(table), table.model.unique()
-    shown = [layout for layout in LAYOUTS if layout in {*table.layout}]
-    rows, breaks = [], []
-    for model in models:
-        breaks.append(len(rows))
-        for layout in shown:
-            here = table[(table.model == model) & (table.layout == layout)]
-            first = len(rows)
-            for method in here.method.unique():
-                cells = [
-                    MODELS.cell(rows_of(here, method=method, eval_bits=bits))
-                    for bits in (FLOAT, *widths)
-                ]
-                lead = [network(model) if len(rows) == breaks[-1] else ""]
-                lead += [LAYOUTS[layout] if len(rows) == first else ""]
-                rows.append([*lead, name(method), *cells])
+
+    def rows(model, layout):
+        here = table[(table.model == model) & (table.layout == layout)]
+        for method in here.method.unique():
+            at = [rows_of(here, method=method, eval_bits=bits) for bits in (FLOAT, *widths)]
+            yield [network(model), LAYOUTS[layout], name(method), *map(MODELS.cell, at)]
+
+    groups = [[row for layout in LAYOUTS for row in rows(model, layout)] for model in models]
     header = ["Model", "Steps", "Method", "Float", *map(width, widths)]
-    body = tabular(rows, header, "@{}lll" + "r" * (1 + len(widths)) + "@{}", breaks[1:])
+    body = grouped(groups, header, "lll", leads=2)
 
     def plain(model):
         rows = rows_of(table, model=model, method="no_noise", eval_bits=min(widths))
@@ -168,24 +148,19 @@ def samples(results: Results) -> tuple[str, dict[str, str]]:
     """What models write, beside their bits per character on text that they did not see."""
     scores = MODELS.table(results)
     scores = scores[(scores.metric == BITS.name) & scores.scale_rule.isin(["mse", "none"])]
-    rows, breaks, last = [], [], {"model": None, "method": None}
-    for row in results["language_samples"].to_dict("records"):
-        arm = {key: row[key] for key in ("model", "method", "train_bits")}
-        new = row["model"] != last["model"]
-        breaks += [len(rows)] * new
-        lead = [
-            network(row["model"]) * new,
-            name(row["method"]) * (new or row["method"] != last["method"]),
-        ]
-        lead += ["float" if row["eval_bits"] == FLOAT else width(row["eval_bits"])]
-        score = MODELS.cell(rows_of(scores, **arm, eval_bits=row["eval_bits"]))
-        rows.append([*lead, score, quoted(row["text"])])
-        last = row
+    written = results["language_samples"]
+
+    def row(sample):
+        bits = sample["eval_bits"]
+        key = {key: sample[key] for key in ("model", "method", "train_bits", "eval_bits")}
+        lead = [network(sample["model"]), name(sample["method"])]
+        lead += ["float" if bits == FLOAT else width(bits)]
+        return [*lead, MODELS.cell(rows_of(scores, **key)), quoted(sample["text"])]
+
+    groups = [[*map(row, rows_of(mine))] for _, mine in written.groupby("model", sort=False)]
     header = ["Model", "Method", "Weights", "Bits", "What it writes"]
-    body = tabular(rows, header, "@{}lllrl@{}", breaks[1:])
-    written = results["language_samples"].method.unique()
-    macros = {"LanguageSamplesMethods": listed(map(name, written))}
-    return body, macros
+    macros = {"LanguageSamplesMethods": listed(map(name, written.method.unique()))}
+    return grouped(groups, header, "lllrl", leads=2), macros
 
 
 def quoted(text: str) -> str:

@@ -1,21 +1,24 @@
-"""Tables and macros of the scale of the noise, the constants and the calibration."""
+"""Tables and macros of the scale of the noise and of the constants."""
 
 import pandas as pd
 
 from t0qat.exhibits.words import (
-    DATASET_LABELS,
+    NOTHING,
     Results,
     corrected_direction,
+    count,
+    dataset_label,
+    numbers,
     one,
     percent,
     plus_minus,
     plus_minus_power,
     rows_of,
-    thousands,
+    tally,
+    three,
     with_power,
 )
-from t0qat.pipeline import claims
-from t0qat.pipeline.latex import escape, scientific, tabular, thin
+from t0qat.pipeline.latex import escape, grouped, scientific, spanning, tabular
 from t0qat.training.constants import XI, XI_SCALING
 
 ARM_LABELS = {
@@ -27,52 +30,45 @@ ARM_LABELS = {
 }
 
 
-def _arm_minus(table: pd.DataFrame, dataset: str, arm: str, other: str) -> str:
+def _arm_minus(pairs: pd.DataFrame, dataset: str, arm: str, other: str) -> str:
     """One arm minus another, in whichever order the file has the pair."""
     if arm == other:
-        return "--"
-    found = rows_of(table, dataset=dataset, arm=arm, other_arm=other)
+        return NOTHING
+    found = rows_of(pairs, dataset=dataset, arm=arm, other_arm=other)
     if found:
         return plus_minus_power(found[0])
-    row = one(table, dataset=dataset, arm=other, other_arm=arm)
-    swapped = {"estimate": row["estimate"], "ci_low": row["ci_high"], "ci_high": row["ci_low"]}
-    return plus_minus_power({key: -value for key, value in swapped.items()})
+    mean, low, high = numbers(one(pairs, dataset=dataset, arm=other, other_arm=arm))
+    return plus_minus_power({"mean": -mean, "ci_low": -high, "ci_high": -low})
 
 
 def scale(results: Results) -> tuple[str, dict[str, str]]:
+    """What each way to set the noise leaves unexplained, and what the sweep says."""
     arms, pairs = results["scale_arms"], results["scale_tuning"]
-    rows = []
-    for dataset in arms.dataset.unique():
-        for arm, label in ARM_LABELS.items():
-            scaling = one(arms, dataset=dataset, arm=arm, quantity="log_scaling")
-            noises = [XI * (10 ** scaling[key] - 1) for key in ("q025", "median", "q975")]
-            points = [f"{noise:.2g}" for noise in noises]
-            varies = noises[0] < noises[-1]
-            rows.append(
-                [
-                    DATASET_LABELS.get(dataset, escape(dataset)) if arm == "plain" else "",
-                    label,
-                    " / ".join(points) if varies else points[1],
-                    plus_minus(one(arms, dataset=dataset, arm=arm, quantity="unexplained")),
-                    _arm_minus(pairs, dataset, arm, "plain"),
-                    _arm_minus(pairs, dataset, arm, "tuned"),
-                ]
-            )
+
+    def row(dataset, arm):
+        scaling = one(arms, dataset=dataset, arm=arm, quantity="log_scaling")
+        noises = [XI * (10 ** scaling[key] - 1) for key in ("q025", "median", "q975")]
+        shown = [f"{noise:.2g}" for noise in noises]
+        return [
+            escape(dataset_label(dataset)),
+            ARM_LABELS[arm],
+            " / ".join(shown) if noises[0] < noises[-1] else shown[1],
+            plus_minus(one(arms, dataset=dataset, arm=arm, quantity="unexplained")),
+            _arm_minus(pairs, dataset, arm, "plain"),
+            _arm_minus(pairs, dataset, arm, "tuned"),
+        ]
+
+    groups = [[row(dataset, arm) for arm in ARM_LABELS] for dataset in arms.dataset.unique()]
     header = ["Data", "Training noise", "Its SD", "Left unexplained", "Minus no noise", "Minus tuned"]
-    body = tabular(rows, header, "@{}llrrrr@{}", range(len(ARM_LABELS), len(rows), len(ARM_LABELS)))
+    body = grouped(groups, header, "ll", leads=1)
 
     sweep, worse = results["scale"], results["scale_excess"]
-    macros = {
-        "Replicates": thin(thousands(sweep.n.iloc[0])),
-        "Points": str(sweep.xi_scaling.nunique()),
-    }
+    macros = {"Replicates": count(sweep.n.iloc[0]), "Points": str(sweep.xi_scaling.nunique())}
     for quantity, name in (("quantized", "Best"), ("full_precision", "BestFull")):
         found = one(results["scale_best"], quantity=quantity)
         equal = worse[(worse.quantity == quantity) & (worse.p_holm >= 0.05)].xi_scaling
+        macros |= three(name, map("{:g}".format, numbers(found)))
         macros |= {
-            name: f"{found['estimate']:g}",
-            f"{name}Low": f"{found['ci_low']:g}",
-            f"{name}High": f"{found['ci_high']:g}",
             f"{name}EqualCount": str(len(equal)),
             f"{name}EqualLow": f"{equal.min():g}",
             f"{name}EqualHigh": f"{equal.max():.4g}",
@@ -92,129 +88,37 @@ def scale(results: Results) -> tuple[str, dict[str, str]]:
 
 
 def constants_table(results: Results) -> tuple[str, dict[str, str]]:
+    """What noise of each constant's size adds, alone and times what makes it the published noise."""
     added, same = results["constants"], results["constants_product"]
     datasets = added.dataset.unique()
     rows = []
-    for constant in same.sort_values("magnitude", kind="stable").constant.unique():
-        mine = same[same.constant == constant]
+    for constant, mine in same.sort_values("magnitude", kind="stable").groupby("constant", sort=False):
         cells = [
             plus_minus_power(one(added, dataset=dataset, constant=constant, quantity=quantity))
             for quantity in ("unexplained_added", "unexplained_added_published")
             for dataset in datasets
         ]
-        rows.append(
-            [
-                r"$\xi$" if constant == "xi" else escape(constant.replace("_", " ")),
-                scientific(mine.magnitude.iloc[0], 4),
-                scientific(mine.multiplier.iloc[0], 5),
-                *cells,
-            ]
-        )
-    names = [DATASET_LABELS.get(dataset, escape(dataset)) for dataset in datasets]
-    header = ["Constant", "$c$", r"$\sigma/c$", *2 * names]
-    span = len(datasets)
-    over = rf"\multicolumn{{{span}}}{{c}}{{noise $c$}} & \multicolumn{{{span}}}{{c}}{{noise $\sigma$}}"
-    header[0] = rf"& & & {over} \\" + "\n" + header[0]
-    body = tabular(rows, header, "@{}lrr" + "r" * (2 * span) + "@{}")
+        lead = [r"$\xi$" if constant == "xi" else escape(constant.replace("_", " "))]
+        lead += [scientific(mine.magnitude.iloc[0], 4), scientific(mine.multiplier.iloc[0], 5)]
+        rows.append(lead + cells)
+    header = ["Constant", "$c$", r"$\sigma/c$", *2 * [escape(dataset_label(d)) for d in datasets]]
+    over = [spanning(len(datasets), f"noise {noise}") for noise in ("$c$", r"$\sigma$")]
+    body = tabular(rows, header, over=f"& & & {' & '.join(over)}")
 
     others = same[same.constant != "xi"].drop_duplicates("constant")
     xi = one(same[same.constant == "xi"].head(1))["magnitude"]
     nearest = others.iloc[(others.magnitude / xi - 1).abs().argmin()]
     alone = added[added.quantity == "unexplained_added"]
-    clear = alone.p_holm < 0.05
+    told = tally(alone)
     macros = {
-        "Replicates": thin(thousands(added.n.iloc[0])),
+        "Replicates": count(added.n.iloc[0]),
         "Count": str(added.constant.nunique()),
         "Nearest": escape(nearest.constant.replace("_", " ")),
         "NearestOff": percent(abs(nearest.magnitude / xi - 1)),
         "Cells": str(len(alone)),
-        "More": str((clear & (alone.estimate > 0)).sum()),
-        "Less": str((clear & (alone.estimate < 0)).sum()),
-        "Unclear": str((~clear).sum()),
+        "More": told["Larger"],
+        "Less": told["Smaller"],
+        "Unclear": told["Unclear"],
         "LargestDifference": scientific(same.largest_difference.max()),
     }
     return body, {f"Constants{name}": value for name, value in macros.items()}
-
-
-SETTING = ["target", "target_noise", "baseline_noise", "evaluation_noise"]
-
-
-CRITERIA = {  # name in the table -> (quantity, which settings it leaves)
-    "not ruled out": ("p_value", lambda p: p >= 0.05),
-    "accepted, half": ("acceptance_half", lambda rate: rate > 0),
-    "accepted": ("acceptance", lambda rate: rate > 0),
-    "accepted, double": ("acceptance_double", lambda rate: rate > 0),
-}
-
-
-SIDES = {
-    "Smaller": claims.SUPPORTED,
-    "Larger": claims.CONTRADICTED,
-    "Unclear": claims.UNCLEAR,
-}
-
-
-def calibration(results: Results) -> tuple[str, dict[str, str]]:
-    table, verdicts = results["calibration"], results["calibration_verdicts"]
-    wide = table.pivot(index=SETTING, columns="quantity", values="estimate")
-    sides = verdicts.pivot(index=SETTING, columns="id", values="verdict")
-    rows, breaks = [], []
-    for name, (quantity, leaves) in CRITERIA.items():
-        breaks.append(len(rows))
-        for target in table.target.unique():
-            tried = wide.xs(target, drop_level=False)
-            left = tried[leaves(tried[quantity])]
-            found = sides.loc[left.index]
-            rows.append(
-                [
-                    name if len(rows) == breaks[-1] else "",
-                    escape(target),
-                    f"{len(left)} of {len(tried)}",
-                    *(_range(left.index.get_level_values(level)) for level in SETTING[1:]),
-                    *("/".join(str(n) for n in _sides(found[id])) for id in ("C1", "C2")),
-                ]
-            )
-    header = ["Criterion", "Target", "Settings", "Target noise", "Baseline noise", "Evaluation noise"]
-    body = tabular(rows, [*header, "Drop", "Quantized"], "@{}llrrrrrr@{}", breaks[1:])
-
-    left = wide[wide.p_value >= 0.05]
-    found = sides.loc[left.index]
-    top = wide.acceptance.idxmax()
-    rate = one(table, quantity="acceptance", **dict(zip(SETTING, top, strict=True)))
-    macros = {
-        "Replicates": thin(thousands(table.n.iloc[0])),
-        "Settings": str(len(wide)),
-        "Runs": thin(thousands(table.n.iloc[0] * len(wide))),
-        "RuledOut": str(len(wide) - len(left)),
-        "Left": str(len(left)),
-        "Minority": str(len(found) - found.value_counts().max() if len(found) else 0),
-        "ReductionRange": _percents(left.chance_of_reported_reduction),
-        "WorseRange": _percents(left.chance_t0_worse_quantized),
-        "TopTarget": escape(top[0]),
-        **dict(
-            zip(
-                ("TopTargetNoise", "TopBaseline", "TopEvaluation"),
-                map("{:g}".format, top[1:]),
-                strict=True,
-            )
-        ),
-        "TopRate": percent(rate["estimate"]),
-        "TopRateLow": percent(rate["ci_low"]),
-        "TopRateHigh": percent(rate["ci_high"]),
-    }
-    for id, name in (("C1", "Drop"), ("C2", "Quantized")):
-        macros |= {f"{name}{side}": str(n) for side, n in zip(SIDES, _sides(found[id]), strict=True)}
-    return body, {f"Calibration{name}": value for name, value in macros.items()}
-
-
-def _range(values) -> str:
-    return f"{min(values):g} to {max(values):g}" if len(values) else "--"
-
-
-def _percents(values) -> str:
-    """The range of some chances, in percent."""
-    return f"{percent(min(values))} to {percent(max(values))}" if len(values) else "--"
-
-
-def _sides(verdicts) -> list[int]:
-    return [(verdicts == side).sum() for side in SIDES.values()]

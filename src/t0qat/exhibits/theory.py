@@ -5,16 +5,12 @@ import math
 import pandas as pd
 from scipy import stats
 
-from t0qat.exhibits.words import Results, one, percent, plus_minus, thousands, with_interval
-from t0qat.pipeline.latex import escape, scientific, tabular, thin
+from t0qat.exhibits.words import Results, count, numbers, one, percent, plus_minus, three, with_interval
+from t0qat.pipeline.latex import escape, scientific, tabular
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
 
 ALARM = 0.01  # chance that some |z| of a whole file passes its limit by chance
-
-
 CONVERGED = 0.01  # of the target's variance: how near to plain training counts as reaching it
-
-
 NETWORK_LABELS = {
     "linear": "Linear layer, squared error",
     "multiplicative": "The same, relative noise",
@@ -38,32 +34,24 @@ def at_fitted_noise(chances: pd.DataFrame) -> pd.DataFrame:
 
 
 def theory(results: Results) -> tuple[str, dict[str, str]]:
+    """Of each network: its curvature, how far theory holds, and its weights trained under noise."""
     expansion, norms = results["theory_expansion"], results["theory_norms"]
-    trained_under = norms.noise_scale.unique()
+    trained_under, all_ratios = norms.noise_scale.unique(), expansion[expansion.quantity == "ratio"]
     rows = []
-    for network in expansion.network.unique():
-        ratios = expansion[(expansion.network == network) & (expansion.quantity == "ratio")]
-        limit = holds_up_to(ratios)
-        end = ratios.iloc[-1]
-        reach = (
-            "nowhere" if math.isnan(limit) else "all" if limit == end.noise_scale else scientific(limit)
-        )
+    for network, ratios in all_ratios.groupby("network", sort=False):
+        limit, end = holds_up_to(ratios), ratios.iloc[-1]
+        reach = "all" if limit == end.noise_scale else scientific(limit)
         mine = norms[norms.network == network]
-        sizes = [one(mine, quantity="weight_norm", noise_scale=scale) for scale in trained_under]
-        curvature = one(mine, quantity="curvature", noise_scale=trained_under[0])
+        shown = [one(mine, quantity="curvature", noise_scale=trained_under[0]), end]
+        shown += [one(mine, quantity="weight_norm", noise_scale=scale) for scale in trained_under]
+        curvature, *others = map(plus_minus, shown)
         label = NETWORK_LABELS.get(network, escape(network))
-        rows.append([label, plus_minus(curvature), reach, plus_minus(end), *map(plus_minus, sizes)])
-    header = [
-        "Network",
-        r"$\tr H$",
-        "Holds to",
-        "Ratio at end",
-        *(rf"$\sigma = {scale:.3g}$" for scale in trained_under),
-    ]
-    body = tabular(rows, header, "@{}lrr" + "r" * (1 + len(trained_under)) + "@{}")
+        rows.append([label, curvature, "nowhere" if math.isnan(limit) else reach, *others])
+    header = ["Network", r"$\tr H$", "Holds to", "Ratio at end"]
+    body = tabular(rows, [*header, *(rf"$\sigma = {scale:.3g}$" for scale in trained_under)])
     cells, chances = results["theory"], results["theory_reduction"]
     macros = {
-        "Draws": thin(thousands(cells.n.iloc[0])),
+        "Draws": count(cells.n.iloc[0]),
         "Networks": str(expansion.n.iloc[0]),
         "Sigma": scientific(expansion.noise_scale.max()),
         "SigmaLeast": scientific(expansion.noise_scale.min()),
@@ -85,8 +73,7 @@ def theory(results: Results) -> tuple[str, dict[str, str]]:
         ("ExactT", "t0_qat", "t0_qat"),
     ):
         macros[name] = percent(one(mine, method=method, other=other)["exact"])
-    kinks = expansion[(expansion.network == "relu_mlp") & (expansion.quantity == "ratio")]
-    macros["Kinks"] = with_interval(kinks.iloc[0])
+    macros["Kinks"] = with_interval(all_ratios[all_ratios.network == "relu_mlp"].iloc[0])
     macros |= _learned(results["theory_training"])
     return body, {f"Theory{name}": value for name, value in macros.items()}
 
@@ -100,9 +87,7 @@ def _learned(table: pd.DataFrame) -> dict[str, str]:
     for schedule in ("constant", "decaying"):
         for name, epoch in (("", lengths[0]), ("Long", lengths[-1])):
             row = one(explained, method="t0_qat", schedule=schedule, epoch=epoch)
-            ends = zip(("", "Low", "High"), (row["mean"], row["ci_low"], row["ci_high"]), strict=True)
-            for end, value in ends:
-                macros[f"{schedule.title()}{name}{end}"] = percent(value)
+            macros |= three(f"{schedule.title()}{name}", map(percent, numbers(row)))
         reached = row["ci_low"] > plain["mean"] - CONVERGED
         macros[f"{schedule.title()}Word"] = "comes" if reached else "does not come"
     for name, epoch in (("", lengths[0]), ("Long", lengths[-1])):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from t0qat.exhibits import answers, benchmark, language, vision
-from t0qat.exhibits.published import _reported, table1
+from t0qat.exhibits.table1 import reported, table1
 from t0qat.exhibits.words import (
     QUANTITY_LABELS,
     Results,
@@ -22,37 +22,44 @@ from t0qat.exhibits.words import (
 )
 from t0qat.experiments import arms
 from t0qat.pipeline import claims
-from t0qat.pipeline.latex import escape, scientific, tabular
-from t0qat.training.methods import REGISTRY
+from t0qat.pipeline.latex import escape, grouped, scientific
+
+VERDICTS = {
+    "Supported": claims.SUPPORTED,
+    "Contradicted": claims.CONTRADICTED,
+    "Unclear": claims.UNCLEAR,
+    "Untestable": claims.UNTESTABLE,
+}
+SCORES = {"accuracy": "accuracy, %", "bits_per_character": "bits per character"}
+SHOWN = {"T0-QAT as published": "t0_qat", "T0-QAT tuned": "t0_qat_tuned", "Plain training": "no_noise"}
 
 
 def claims_table(results: Results) -> tuple[str, dict[str, str]]:
+    """Each test below its claim."""
     table = results["claims"]
-    rows, breaks = [], []
-    for i, row in enumerate(rows_of(table)):
-        if i == 0 or row["id"] != table.id[i - 1]:
-            breaks += [len(rows)] * (i > 0)
-            rows.append([rf"\multicolumn{{4}}{{@{{}}l}}{{{row['id']}: {escape(row['claim'])}}}"])
-        rows.append([escape(row["statistic"]), *_verdict(row, with_power, scientific)])
+    groups = []
+    for (id, claim), mine in table.groupby(["id", "claim"], sort=False):
+        groups.append([[rf"\multicolumn{{4}}{{@{{}}l}}{{{id}: {escape(claim)}}}"]])
+        for row in rows_of(mine):
+            groups[-1].append([escape(row["statistic"]), *_verdict(row, with_power, scientific)])
     header = ["Decided by", "Estimate [95\\,\\%]", "$n$", "Verdict"]
     decided, verdict = (
         rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.49, 0.18)
     )
     # Longer than a page; the star leaves numbering to the caption, which stands before it.
-    body = tabular(rows, header, f"@{{\\quad}}{decided}rr{verdict}@{{}}", breaks, "longtable*")
-    counts = {
-        "Supported": (table.verdict == claims.SUPPORTED).sum(),
-        "Contradicted": (table.verdict == claims.CONTRADICTED).sum(),
-        "Unclear": (table.verdict == claims.UNCLEAR).sum(),
-        "Untestable": (table.verdict == claims.UNTESTABLE).sum(),
-        "Decided": len(table),
-    }
-    return body, {f"Claims{name}": str(count) for name, count in counts.items()}
+    body = grouped(groups, header, rf"@{{\quad}}{decided}rr{verdict}@{{}}", kind="longtable*")
+    macros = {name: str((table.verdict == verdict).sum()) for name, verdict in VERDICTS.items()}
+    return body, {f"Claims{name}": n for name, n in (macros | {"Decided": str(len(table))}).items()}
 
 
-def _markdown(text: str) -> str:
+def _literally(text: str) -> str:
     """Text as a cell of a Markdown table shows it literally."""
     return re.sub(r"([\\`*{}\[\]|$])", r"\\\1", html.escape(text, quote=False))
+
+
+def _line(*cells: str) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def _verdict(
@@ -70,23 +77,10 @@ def _verdict(
     return show(row), thousands(row["n"]), verdict
 
 
-def _plain(row: Row) -> str:
-    """An estimate with its interval in plain text."""
-    return in_plain_text(row | {"mean": row["estimate"]})
-
-
-SCORES = {"accuracy": "accuracy, %", "bits_per_character": "bits per character"}
-
-
 def _use(results: Results) -> list[str]:
     """What to use at which bit-width: one row a network and width."""
-    shown = {
-        "T0-QAT as published": "t0_qat",
-        "T0-QAT tuned": "t0_qat_tuned",
-        "Plain training": "no_noise",
-    }
-    lines = [f"| Network | Weights | Best of the others, by tuning | {' | '.join(shown)} |"]
-    lines += ["|---" * (3 + len(shown)) + "|"]
+    lines = [_line("Network", "Weights", "Best of the others, by tuning", *SHOWN)]
+    lines += ["|---" * (3 + len(SHOWN)) + "|"]
     for b in (vision.IMAGES, language.MODELS):
         for model in b.full(b.table(results)):
             lead = f"{arms.model_label(model)}, {SCORES[b.metric.name]}"
@@ -94,27 +88,26 @@ def _use(results: Results) -> list[str]:
                 if not header.startswith("INT"):
                     continue
                 best, _ = benchmark.reference(rivals)
-                cells = [b.interval(column[m]) if m in column else "–" for m in (best, *shown.values())]
+                cells = [b.interval(column[m]) if m in column else "–" for m in (best, *SHOWN.values())]
                 cells[0] = f"{arms.method_label(best)}: {cells[0]}"
-                lines.append(f"| {' | '.join(map(_markdown, (lead, header, *cells)))} |")
+                lines.append(_line(*map(_literally, (lead, header, *cells))))
                 lead = ""
     return lines
 
 
 def _counts(table: pd.DataFrame) -> list[str]:
     """How many tests of each claim have which verdict."""
-    verdicts = [claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE]
-    lines = [f"| Claim | {' | '.join(map(str.capitalize, verdicts))} |", "|---|---:|---:|---:|---:|"]
+    lines = [_line("Claim", *map(str.capitalize, VERDICTS.values())), "|---|---:|---:|---:|---:|"]
     for key, rows in table.groupby(["id", "claim"], sort=False):
-        counts = [str((rows.verdict == verdict).sum() or "–") for verdict in verdicts]
-        lines.append(f"| {' | '.join([_markdown(' '.join(key)), *counts])} |")
+        counts = [str((rows.verdict == verdict).sum() or "–") for verdict in VERDICTS.values()]
+        lines.append(_line(_literally(" ".join(key)), *counts))
     return lines
 
 
 def claim_cells(results: Results) -> list[tuple[str, str, str, str, str]]:
     """The claims table in plain text: claim, decided by, estimate, n and verdict of each row."""
     return [
-        (f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row, _plain, "{:.2g}".format))
+        (f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row, in_plain_text, "{:.2g}".format))
         for row in rows_of(results["claims"])
     ]
 
@@ -134,13 +127,13 @@ def result(results: Results) -> str:
     lines += ["|---|---|---|---|---|"]
     for row in rows_of(results["table1"]):
         cells = [
-            _markdown(REGISTRY[row["method"]].label),
+            _literally(arms.method_label(row["method"])),
             QUANTITY_LABELS[row["quantity"]],
-            _reported(row).replace("--", "–"),
+            reported(row).replace("--", "–"),
             with_interval(row),
             f"{row['q025']:.2f} to {row['q975']:.2f}",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(_line(*cells))
     return "\n".join(
         [
             "![Distributions of the three losses over replicates](figures/table1.png)",

@@ -4,23 +4,23 @@ import functools
 
 import pandas as pd
 
-from t0qat.exhibits import benchmark
-from t0qat.exhibits.benchmark import (
+from t0qat.exhibits import benchmark, phrases
+from t0qat.exhibits.benchmark import Benchmark, name, network, on_networks, width, widths_of
+from t0qat.exhibits.words import (
     NOTHING,
-    Benchmark,
+    Results,
     count,
     listed,
-    name,
-    network,
-    on_networks,
-    width,
-    widths_of,
+    one,
+    plus_minus,
+    rows_of,
+    span,
+    with_interval,
 )
-from t0qat.exhibits.words import Results, one, plus_minus, rows_of, span, with_interval
 from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.claims import margins
-from t0qat.pipeline.latex import escape, tabular, thin
+from t0qat.pipeline.latex import escape, grouped, spanning, thin
 from t0qat.quantization.quantizers import SCALES
 from t0qat.training.methods import named
 
@@ -40,8 +40,8 @@ differences = functools.partial(benchmark.differences, IMAGES)
 
 def vision(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, on the networks with all methods."""
-    macros = benchmark.size(IMAGES, results) | _more_of_size(results["vision"])
-    for words in (benchmark.ranking, benchmark.keeping, benchmark.noise):
+    macros = phrases.size(IMAGES, results) | _more_of_size(results["vision"])
+    for words in (phrases.ranking, phrases.keeping, phrases.noise):
         macros |= words(IMAGES, results)
     macros |= _costs(results["vision"])
     return benchmark.main_table(IMAGES, results), {f"Vision{key}": v for key, v in macros.items()}
@@ -91,24 +91,24 @@ def few(results: Results) -> tuple[str, dict[str, str]]:
     full, rows_shown = has_all_methods(table), IMAGES.values(table)
     widths = widths_of(table)
     norms = table[table.metric == "weight_norm"]
-    rows, breaks = [], []
-    models = [model for model in table.model.unique() if model not in full]
-    for model in models:
-        breaks.append(len(rows))
-        for method in table[table.model == model].method.unique():
-            mine = norms[(norms.model == model) & (norms.method == method)]
-            low, high = mine.loc[mine["mean"].idxmin()], mine.loc[mine["mean"].idxmax()]
-            size = plus_minus(low)
-            if len(mine) > 1:
-                size = f"{low['mean']:.3g} to {high['mean']:.3g}"
-            cells = [
-                IMAGES.cell(rows_of(rows_shown, model=model, method=method, eval_bits=bits))
-                for bits in (FLOAT, *widths)
-            ]
-            lead = network(model) if len(rows) == breaks[-1] else ""
-            rows.append([lead, name(method), size, *cells])
+
+    def row(model, method):
+        mine = rows_of(norms, model=model, method=method)
+        sizes = [row["mean"] for row in mine]
+        size = f"{min(sizes):.3g} to {max(sizes):.3g}" if len(mine) > 1 else plus_minus(mine[0])
+        cells = [
+            IMAGES.cell(rows_of(rows_shown, model=model, method=method, eval_bits=bits))
+            for bits in (FLOAT, *widths)
+        ]
+        return [network(model), name(method), size, *cells]
+
+    groups = [
+        [row(model, method) for method in mine.method.unique()]
+        for model, mine in table.groupby("model", sort=False)
+        if model not in full
+    ]
     header = ["Network", "Method", "Weight norm", "Full precision", *map(width, widths)]
-    body = tabular(rows, header, "@{}ll" + "r" * (2 + len(widths)) + "@{}", breaks[1:])
+    body = grouped(groups, header, "ll", leads=1)
 
     def sizes(method):
         def on(model):
@@ -126,22 +126,21 @@ def rules(results: Results) -> tuple[str, dict[str, str]]:
     table = table[(table.metric == "accuracy") & own_width(table) & (table.eval_bits != FLOAT)]
     models, every = has_all_methods(results["vision"]), widths_of(table)
     widths = [bits for bits in every if bits < 8] or every
-    rows, breaks = [], []
-    for rule in (*SCALES, "learned"):
-        label = "MSE" if rule == "mse" else escape(rule)
-        breaks.append(len(rows))
-        for method in named(lambda method: method.few and not method.loud):
-            cells = [
-                IMAGES.cell(rows_of(table, model=model, method=method, eval_bits=bits, scale_rule=rule))
-                for model in models
-                for bits in widths
-            ]
-            if {*cells} != {NOTHING}:
-                rows.append([label if len(rows) == breaks[-1] else "", name(method), *cells])
+
+    def row(rule, method):
+        cells = [
+            IMAGES.cell(rows_of(table, model=model, method=method, eval_bits=bits, scale_rule=rule))
+            for model in models
+            for bits in widths
+        ]
+        return ["MSE" if rule == "mse" else escape(rule), name(method), *cells]
+
+    methods = named(lambda method: method.few and not method.loud)
+    groups = [[row(rule, method) for method in methods] for rule in (*SCALES, "learned")]
+    groups = [[cells for cells in group if {*cells[2:]} != {NOTHING}] for group in groups]
     header = ["Step", "Method", *[width(bits) for _ in models for bits in widths]]
-    over = [rf"\multicolumn{{{len(widths)}}}{{c}}{{{network(model)}}}" for model in models]
-    header[0] = " & ".join(["", "", *over]) + r" \\" + "\n" + header[0]
-    body = tabular(rows, header, "@{}ll" + "r" * len(models) * len(widths) + "@{}", breaks[1:])
+    over = " & ".join(["", "", *(spanning(len(widths), network(model)) for model in models)])
+    body = grouped(groups, header, "ll", leads=1, over=over)
 
     def plain(model):
         key = {"model": model, "method": "no_noise", "eval_bits": min(every)}

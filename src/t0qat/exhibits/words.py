@@ -6,24 +6,23 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from t0qat.experiments.arms import LINEAR, model_label
-from t0qat.pipeline.latex import escape
+from t0qat.pipeline.latex import escape, thin
 
 Results = dict[str, pd.DataFrame]
-
-
 Row = dict  # of a results file, by column
-
-
+NOTHING = "--"
 QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized", "drop": "Drop"}
-
-
 DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes", "digits": "Digits"}
 DATASET_LABELS |= {"pydoc_topics": "Text"}
 
 
+def dataset_label(dataset: str) -> str:
+    return DATASET_LABELS.get(dataset, dataset)
+
+
 def data_label(row: Row) -> str:
     """What a row is about: its data set and, where that is a network, its model."""
-    label = DATASET_LABELS.get(row["dataset"], row["dataset"])
+    label = dataset_label(row["dataset"])
     network = row.get("model", LINEAR) != LINEAR
     return f"{label} ({model_label(row['model'])})" if network else label
 
@@ -40,50 +39,64 @@ def estimate(mean: float, low: float, high: float, most: int = 99) -> tuple[str,
     return tuple(text.removeprefix("-") if float(text) == 0 else text for text in shown)
 
 
+def numbers(row: Row) -> tuple[float, float, float]:
+    """Its mean or estimate, and the ends of its interval."""
+    return row["estimate" if "estimate" in row else "mean"], row["ci_low"], row["ci_high"]
+
+
+def times(row: Row, factor: float) -> Row:
+    """These numbers so many times as large, the first as `mean`."""
+    return dict(zip(("mean", "ci_low", "ci_high"), (factor * n for n in numbers(row)), strict=True))
+
+
+def three(name: str, shown: Iterable[str]) -> dict[str, str]:
+    """Macros of what three numbers are shown as: a value and the ends of its interval."""
+    return dict(zip((name, f"{name}Low", f"{name}High"), shown, strict=True))
+
+
 def with_interval(row: Row, most: int = 99) -> str:
-    """A table cell: the mean and its interval, as in `2.18 [2.16, 2.20]`; most: decimals at most."""
-    mean, low, high = estimate(row["mean"], row["ci_low"], row["ci_high"], most)
+    """A table cell: the mean or estimate and its interval, as in `2.18 [2.16, 2.20]`.
+
+    most: decimals at most.
+    """
+    mean, low, high = estimate(*numbers(row), most)
     return f"{mean} [{low}, {high}]"
 
 
 def in_plain_text(row: Row, most: int = 99) -> str:
     """The same with exponents, as Python prints them, where all of it is small."""
-    numbers = row["mean"], row["ci_low"], row["ci_high"]
-    if 0 < max(map(abs, numbers)) < 1e-3:
-        mean, low, high = (f"{value:.2g}" for value in numbers)
+    if 0 < max(map(abs, numbers(row))) < 1e-3:
+        mean, low, high = (f"{value:.2g}" for value in numbers(row))
         return f"{mean} [{low}, {high}]"
     return with_interval(row, most)
 
 
-def with_power(row: Row) -> str:
-    """An estimate as `with_interval` shows it, times a power of ten where it is small."""
-    mean, low, high = row["estimate"], row["ci_low"], row["ci_high"]
-    largest = max(map(abs, (mean, low, high)))
+def _power(largest: float) -> int:
+    """The power of ten of a number below 0.001, of others 0."""
     power = math.floor(math.log10(largest)) if largest > 0 else 0
-    if power >= -3:
-        return with_interval({"mean": mean, "ci_low": low, "ci_high": high})
-    shown = {"mean": mean, "ci_low": low, "ci_high": high}
-    scaled = with_interval({key: value * 10.0**-power for key, value in shown.items()})
-    return rf"{scaled} $\cdot 10^{{{power}}}$"
+    return power if power < -3 else 0
+
+
+def with_power(row: Row) -> str:
+    """What `with_interval` shows, times a power of ten where it is small."""
+    power = _power(max(map(abs, numbers(row))))
+    cell = with_interval(times(row, 10.0**-power))
+    return rf"{cell} $\cdot 10^{{{power}}}$" if power else cell
 
 
 def plus_minus(row: Row) -> str:
     """A narrower table cell: mean and half-width of the interval, as in `$2.18 \\pm 0.02$`."""
-    mean, *_ = estimate(row["mean"], row["ci_low"], row["ci_high"])
+    mean, *_ = estimate(*numbers(row))
     decimals = len(mean.partition(".")[2])
     return rf"${mean} \pm {(row['ci_high'] - row['ci_low']) / 2:.{decimals}f}$"
 
 
 def plus_minus_power(row: Row) -> str:
-    """Estimate and half-width of its interval, with a power of ten where both are small."""
-    half = (row["ci_high"] - row["ci_low"]) / 2
-    largest = max(abs(row["estimate"]), half)
-    power = math.floor(math.log10(largest)) if largest > 0 else 0
-    factor = 10.0**-power if power < -3 else 1.0
-    ends = ("estimate", "ci_low", "ci_high")
-    mean, low, high = (row[key] * factor for key in ends)
-    cell = plus_minus({"mean": mean, "ci_low": low, "ci_high": high})
-    return rf"$({{{cell.strip('$')}}}) \cdot 10^{{{power}}}$" if power < -3 else cell
+    """The same, times a power of ten where both are small."""
+    centre, low, high = numbers(row)
+    power = _power(max(abs(centre), (high - low) / 2))
+    cell = plus_minus(times(row, 10.0**-power))
+    return rf"$({{{cell.strip('$')}}}) \cdot 10^{{{power}}}$" if power else cell
 
 
 def direction(low: float, high: float) -> str:
@@ -95,6 +108,13 @@ def corrected_direction(row: Row) -> str:
     """The words of `direction`, by the corrected p-value."""
     decided = row["p_holm"] < 0.05
     return direction(*([row["estimate"]] * 2 if decided else [0.0, 0.0]))
+
+
+def tally(rows: pd.DataFrame) -> dict[str, str]:
+    """How many differences are smaller, larger and not decided, by the corrected p-values."""
+    clear = rows.p_holm < 0.05
+    counts = {"Smaller": clear & (rows.estimate < 0), "Larger": clear & (rows.estimate > 0)}
+    return {name: str(which.sum()) for name, which in (counts | {"Unclear": ~clear}).items()}
 
 
 def rows_of(table: pd.DataFrame, **keys) -> list[Row]:
@@ -129,15 +149,25 @@ def thousands(n: float) -> str:
     return f"{n:,.0f}"
 
 
+def count(n: float) -> str:
+    """The same for LaTeX."""
+    return thin(thousands(n))
+
+
 def span(counts: Iterable[float]) -> str:
     """A count with commas, or the least and the most of several."""
     least, most = thousands(min(counts)), thousands(max(counts))
     return most if least == most else f"{least} to {most}"
 
 
+def listed(parts: Iterable[str], comma: str = ", ", last: str = " and ") -> str:
+    """`a, b and c`; `--` where there is nothing."""
+    parts = list(parts)
+    return comma.join(parts[:-1]) + last * bool(parts[:-1]) + parts[-1] if parts else NOTHING
+
+
 def on_each(rows: list[Row], show: Callable[[Row], str]) -> str:
     """What rows of different data sets show, as `1 on the synthetic and 2 on the digits data`."""
-    labels = [data_label(row) for row in rows]
-    names = (escape(label[:1].lower() + label[1:]) for label in labels)
-    shown = [f"{show(row)} on the {name}" for row, name in zip(rows, names, strict=True)]
-    return ", ".join(shown[:-1]) + " and " * bool(shown[:-1]) + f"{shown[-1]} data"
+    labels = [escape(label[:1].lower() + label[1:]) for label in map(data_label, rows)]
+    said = [f"{show(row)} on the {label}" for row, label in zip(rows, labels, strict=True)]
+    return f"{listed(said)} data"

@@ -8,7 +8,7 @@ from ipympl.backend_nbagg import Canvas, FigureManager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from t0qat.exhibits.figures import FONT
+from t0qat.exhibits.figures.style import FONT
 from t0qat.explorer.pictures import Picture
 
 SIZE = (4.3, 3.0)  # inches of 100 pixels

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from t0qat.exhibits.figures import density, style
+from t0qat.exhibits.figures.style import style
+from t0qat.exhibits.figures.table1 import density
 from t0qat.explorer.measure import BITS, Linear, Networks
 from t0qat.training.constants import REPORTED
 from t0qat.training.methods import REGISTRY, on_layer

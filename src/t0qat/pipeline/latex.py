@@ -1,6 +1,7 @@
 """The little LaTeX that the project writes: escaped text, macros, booktabs tables."""
 
 import re
+from collections.abc import Iterable
 
 
 def escape(text: str) -> str:
@@ -42,15 +43,48 @@ def setting_lines(settings: dict[str, str]) -> str:
     return "\n".join([*lines, ""])
 
 
+def spanning(columns: int, text: str) -> str:
+    """A cell over several columns, its text in the middle."""
+    return rf"\multicolumn{{{columns}}}{{c}}{{{text}}}"
+
+
 def tabular(
-    rows: list[list[str]], header: list[str], alignment: str, rules_before=(), kind: str = "tabular"
+    rows: list[list[str]],
+    header: list[str],
+    alignment: str = "l",
+    rules_before=(),
+    over: str = "",
+    kind: str = "tabular",
 ) -> str:
     """A booktabs table from cells that are LaTeX already, a thin rule before the given rows.
 
-    kind: the environment; of a longtable, every page repeats the header.
+    alignment: as LaTeX has it, or letters alone, to which an r is added for each column without one.
+    over: cells of a line above the header. kind: the environment; of a longtable, every page repeats
+    the header.
     """
-    lines = [rf"\begin{{{kind}}}{{{alignment}}}", r"\toprule", " & ".join(header) + r" \\", r"\midrule"]
-    lines += [r"\endhead"] * kind.startswith("longtable")
+    if alignment.isalpha():
+        alignment = f"@{{}}{alignment.ljust(len(header), 'r')}@{{}}"
+    lines = [rf"\begin{{{kind}}}{{{alignment}}}", r"\toprule", *[over + r" \\"] * bool(over)]
+    lines += [" & ".join(header) + r" \\", r"\midrule", *[r"\endhead"] * kind.startswith("longtable")]
     for i, row in enumerate(rows):
         lines += [r"\midrule"] * (i in rules_before) + [" & ".join(map(minus, row)) + r" \\"]
     return "\n".join([*lines, r"\bottomrule", rf"\end{{{kind}}}", ""])
+
+
+def grouped(
+    groups: Iterable[list[list[str]]], header: list[str], alignment: str = "l", leads: int = 0, **how
+) -> str:
+    """The same from groups of rows, with a thin rule between groups.
+
+    leads: so many cells at the start of a row are left empty where the row before in its group has
+    the same there. how: more arguments of `tabular`.
+    """
+    rows, breaks = [], []
+    for group in groups:
+        breaks.append(len(rows))
+        above = []
+        for row in group:
+            same = [i < leads and row[: i + 1] == above[: i + 1] for i in range(len(row))]
+            rows.append(["" if hidden else cell for hidden, cell in zip(same, row, strict=True)])
+            above = row
+    return tabular(rows, header, alignment, breaks[1:], **how)

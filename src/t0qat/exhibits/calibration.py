@@ -1,0 +1,68 @@
+"""Table and macros of the calibration."""
+
+import pandas as pd
+
+from t0qat.exhibits.words import NOTHING, Results, count, numbers, one, percent, three
+from t0qat.pipeline import claims
+from t0qat.pipeline.latex import escape, grouped
+
+SETTING = ["target", "target_noise", "baseline_noise", "evaluation_noise"]
+CRITERIA = {  # name in the table -> (quantity, which settings it leaves)
+    "not ruled out": ("p_value", lambda p: p >= 0.05),
+    "accepted, half": ("acceptance_half", lambda rate: rate > 0),
+    "accepted": ("acceptance", lambda rate: rate > 0),
+    "accepted, double": ("acceptance_double", lambda rate: rate > 0),
+}
+SIDES = {"Smaller": claims.SUPPORTED, "Larger": claims.CONTRADICTED, "Unclear": claims.UNCLEAR}
+
+
+def calibration(results: Results) -> tuple[str, dict[str, str]]:
+    """How many settings each criterion leaves, and what the two claims are there."""
+    table, verdicts = results["calibration"], results["calibration_verdicts"]
+    wide = table.pivot(index=SETTING, columns="quantity", values="estimate")
+    sides = verdicts.pivot(index=SETTING, columns="id", values="verdict")
+
+    def row(name, quantity, leaves, target):
+        tried = wide.xs(target, drop_level=False)
+        left = tried[leaves(tried[quantity])]
+        cells = [name, escape(target), f"{len(left)} of {len(tried)}"]
+        cells += [_range(left.index.get_level_values(level), "{:g}".format) for level in SETTING[1:]]
+        found = sides.loc[left.index]
+        return cells + ["/".join(_sides(found[id]).values()) for id in ("C1", "C2")]
+
+    targets = table.target.unique()
+    groups = [[row(name, *rule, target) for target in targets] for name, rule in CRITERIA.items()]
+    header = ["Criterion", "Target", "Settings", "Target noise", "Baseline noise", "Evaluation noise"]
+    body = grouped(groups, [*header, "Drop", "Quantized"], "ll", leads=1)
+
+    left = wide[wide.p_value >= 0.05]
+    found = sides.loc[left.index]
+    top = dict(zip(SETTING, wide.acceptance.idxmax(), strict=True))
+    macros = {
+        "Replicates": count(table.n.iloc[0]),
+        "Settings": str(len(wide)),
+        "Runs": count(table.n.iloc[0] * len(wide)),
+        "RuledOut": str(len(wide) - len(left)),
+        "Left": str(len(left)),
+        "Minority": str(len(found) - found.value_counts().max() if len(found) else 0),
+        "ReductionRange": _range(left.chance_of_reported_reduction, percent),
+        "WorseRange": _range(left.chance_t0_worse_quantized, percent),
+        "TopTarget": escape(top["target"]),
+        "TopTargetNoise": f"{top['target_noise']:g}",
+        "TopBaseline": f"{top['baseline_noise']:g}",
+        "TopEvaluation": f"{top['evaluation_noise']:g}",
+        **three("TopRate", map(percent, numbers(one(table, quantity="acceptance", **top)))),
+    }
+    for id, name in (("C1", "Drop"), ("C2", "Quantized")):
+        macros |= {f"{name}{side}": n for side, n in _sides(found[id]).items()}
+    return body, {f"Calibration{name}": value for name, value in macros.items()}
+
+
+def _range(values, show) -> str:
+    """The least and the greatest."""
+    return f"{show(min(values))} to {show(max(values))}" if len(values) else NOTHING
+
+
+def _sides(verdicts: pd.Series) -> dict[str, str]:
+    """How many say that T0-QAT's is smaller, larger, or neither."""
+    return {name: str((verdicts == side).sum()) for name, side in SIDES.items()}

@@ -1,0 +1,73 @@
+"""Table and macros of the published experiment."""
+
+import math
+
+from t0qat.exhibits.words import (
+    NOTHING,
+    QUANTITY_LABELS,
+    Results,
+    Row,
+    count,
+    direction,
+    estimate,
+    numbers,
+    one,
+    percent,
+    rows_of,
+    three,
+    with_interval,
+)
+from t0qat.experiments.arms import method_label
+from t0qat.pipeline.latex import escape, grouped
+from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
+
+
+def reported(row: Row) -> str:
+    """The paper's number, or `--`."""
+    return NOTHING if math.isnan(row["reported"]) else f"{row['reported']:.4f}"
+
+
+def _cells(row: Row) -> list[str]:
+    known = not math.isnan(row["reported"])
+    return [
+        escape(method_label(row["method"])),
+        QUANTITY_LABELS[row["quantity"]],
+        reported(row),
+        with_interval(row),
+        f"{row['std']:.2f}",
+        f"{row['q025']:.2f} / {row['median']:.2f} / {row['q975']:.2f}",
+        percent(row["reported_percentile"] / 100, 0) if known else NOTHING,
+    ]
+
+
+def table1(results: Results) -> tuple[str, dict[str, str]]:
+    """The three losses of each method beside the paper's."""
+    table, paired = results["table1"], results["table1_paired"]
+    groups = [[*map(_cells, rows_of(mine))] for _, mine in table.groupby("method", sort=False)]
+    header = ["Method", "Loss", "Reported", r"Reproduced mean [95\,\%]", "SD"]
+    body = grouped(groups, [*header, r"2.5 / 50 / 97.5\,\%", "At"], "ll", leads=1)
+
+    difference = one(paired, quantity="drop_difference")
+    known = table[table.reported.notna()]
+    inside = known.reported.between(known.q025, known.q975)
+    macros = {
+        "Replicates": count(table.n.iloc[0]),
+        **three("DropDifference", estimate(*numbers(difference))),
+        "DropWord": direction(difference["ci_low"], difference["ci_high"]),
+        "EvaluationNoise": f"{reported_evaluation_noise():.4f}",
+        "ReportedReduction": percent(REPORTED_REDUCTION),
+        "ReportedInside": f"{inside.sum()} of {len(inside)}",
+        "ReportedLowest": percent(known.reported_percentile.min() / 100, 0),
+        "ReportedHighest": percent(known.reported_percentile.max() / 100, 0),
+    }
+    chances = {
+        "Reduction": "chance_of_reported_reduction",
+        "Worse": "chance_t0_worse_quantized",
+    }
+    for name, quantity in chances.items():
+        macros |= three(f"Chance{name}", map(percent, numbers(one(paired, quantity=quantity))))
+    for method, name in (("standard_qat", "Standard"), ("t0_qat", "T")):
+        alone = one(results["table1_same_method"], method=method)
+        macros[f"{name}ChanceAlone"] = percent(alone["estimate"])
+        macros[f"{name}DropSpread"] = f"{one(table, method=method, quantity='drop')['std']:.2f}"
+    return body, {f"TableOne{name}": value for name, value in macros.items()}
