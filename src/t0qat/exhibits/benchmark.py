@@ -23,6 +23,7 @@ from t0qat.exhibits.words import (
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.latex import escape, grouped, scientific
+from t0qat.pipeline.statistics import ERROR_RATE
 
 PLACEBO = "xi_alone"
 UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": PLACEBO}
@@ -115,7 +116,7 @@ def reference(rivals: Rivals) -> tuple[str, int]:
 def near(arm: tuple[str, int], rivals: Rivals, sign: int) -> bool:
     """Whether an arm is the reference, or not detectably worse than it."""
     row = rivals.get(arm)
-    return arm == reference(rivals) or row["p_holm"] >= 0.05 or sign * row["estimate"] >= 0
+    return arm == reference(rivals) or row["p_holm"] >= ERROR_RATE or sign * row["estimate"] >= 0
 
 
 def columns(b: Benchmark, results: Results, model: str) -> dict[str, tuple[dict[str, Row], Rivals]]:
@@ -183,7 +184,7 @@ def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
         if not rows:
             return [NOTHING] * 3
         (row,) = rows
-        star = r"\rlap{$^{\ast}$}" * (row["p_holm"] < 0.05)
+        star = r"\rlap{$^{\ast}$}" * (row["p_holm"] < ERROR_RATE)
         trained = f" ({width(row['other_bits'])})" * (row["other_bits"] != NO_WIDTH)
         seen = scientific(b.times * row["detectable"])
         return [b.cell(rows) + star, seen, name(row["other"]) + trained]

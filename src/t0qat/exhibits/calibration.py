@@ -5,10 +5,11 @@ import pandas as pd
 from t0qat.exhibits.words import NOTHING, Results, count, numbers, one, percent, three
 from t0qat.pipeline import claims
 from t0qat.pipeline.latex import escape, grouped
+from t0qat.pipeline.statistics import ERROR_RATE
 
 SETTING = ["target", "target_noise", "baseline_noise", "evaluation_noise"]
 CRITERIA = {  # name in the table -> (quantity, which settings it leaves)
-    "not ruled out": ("p_value", lambda p: p >= 0.05),
+    "not ruled out": ("p_value", lambda p: p >= ERROR_RATE),
     "accepted, half": ("acceptance_half", lambda rate: rate > 0),
     "accepted": ("acceptance", lambda rate: rate > 0),
     "accepted, double": ("acceptance_double", lambda rate: rate > 0),
@@ -35,7 +36,7 @@ def calibration(results: Results) -> tuple[str, dict[str, str]]:
     header = ["Criterion", "Target", "Settings", "Target noise", "Baseline noise", "Evaluation noise"]
     body = grouped(groups, [*header, "Drop", "Quantized"], "ll", leads=1)
 
-    left = wide[wide.p_value >= 0.05]
+    left = wide[wide.p_value >= ERROR_RATE]
     found = sides.loc[left.index]
     top = dict(zip(SETTING, wide.acceptance.idxmax(), strict=True))
     macros = {

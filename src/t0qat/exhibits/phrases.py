@@ -24,7 +24,7 @@ from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import own_width
 from t0qat.pipeline.claims import standard_error
 from t0qat.pipeline.latex import scientific
-from t0qat.pipeline.statistics import LEVEL
+from t0qat.pipeline.statistics import ERROR_RATE, LEVEL
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
 from t0qat.training.views import FAMILIES
@@ -159,7 +159,7 @@ def noise(b: Benchmark, results: Results) -> dict[str, str]:
 
     def decided(sign):
         rows = pairs[(pairs.method == "t0_qat_tuned") & (pairs.against == "plain")]
-        rows = rows[(rows.scale_rule == "own") & (rows.p_holm < 0.05) & (sign * rows.estimate > 0)]
+        rows = rows[(rows.scale_rule == "own") & (rows.p_holm < ERROR_RATE) & (sign * rows.estimate > 0)]
 
         def on(model):
             found = rows[rows.model == model].eval_bits

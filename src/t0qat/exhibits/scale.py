@@ -19,6 +19,7 @@ from t0qat.exhibits.words import (
     with_power,
 )
 from t0qat.pipeline.latex import escape, grouped, scientific, spanning, tabular
+from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.training.constants import XI, XI_SCALING
 
 ARM_LABELS = {
@@ -66,7 +67,7 @@ def scale(results: Results) -> tuple[str, dict[str, str]]:
     macros = {"Replicates": count(sweep.n.iloc[0]), "Points": str(sweep.xi_scaling.nunique())}
     for quantity, name in (("quantized", "Best"), ("full_precision", "BestFull")):
         found = one(results["scale_best"], quantity=quantity)
-        equal = worse[(worse.quantity == quantity) & (worse.p_holm >= 0.05)].xi_scaling
+        equal = worse[(worse.quantity == quantity) & (worse.p_holm >= ERROR_RATE)].xi_scaling
         macros |= three(name, map("{:g}".format, numbers(found)))
         macros |= {
             f"{name}EqualCount": str(len(equal)),

@@ -47,6 +47,8 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
     header = ["Method", "Loss", "Reported", r"Reproduced mean [95\,\%]", "SD"]
     body = grouped(groups, [*header, r"2.5 / 50 / 97.5\,\%", "At"], "ll", leads=1)
 
+    noise = table.evaluation_noise.iloc[0]
+    fitted = math.isclose(noise, reported_evaluation_noise(), rel_tol=1e-6)
     difference = one(paired, quantity="drop_difference")
     known = table[table.reported.notna()]
     inside = known.reported.between(known.q025, known.q975)
@@ -54,7 +56,8 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
         "Replicates": count(table.n.iloc[0]),
         **three("DropDifference", estimate(*numbers(difference))),
         "DropWord": direction(difference["ci_low"], difference["ci_high"]),
-        "EvaluationNoise": f"{reported_evaluation_noise():.4f}",
+        "EvaluationNoise": f"{noise:.4g}",
+        "NoiseSource": "fitted to the mean of the two reported drops" if fitted else "set by hand",
         "ReportedReduction": percent(REPORTED_REDUCTION),
         "ReportedInside": f"{inside.sum()} of {len(inside)}",
         "ReportedLowest": percent(known.reported_percentile.min() / 100, 0),

@@ -7,6 +7,7 @@ import pandas as pd
 
 from t0qat.experiments.arms import LINEAR, model_label
 from t0qat.pipeline.latex import escape, thin
+from t0qat.pipeline.statistics import ERROR_RATE
 
 Results = dict[str, pd.DataFrame]
 Row = dict  # of a results file, by column
@@ -106,13 +107,13 @@ def direction(low: float, high: float) -> str:
 
 def corrected_direction(row: Row) -> str:
     """The words of `direction`, by the corrected p-value."""
-    decided = row["p_holm"] < 0.05
+    decided = row["p_holm"] < ERROR_RATE
     return direction(*([row["estimate"]] * 2 if decided else [0.0, 0.0]))
 
 
 def tally(rows: pd.DataFrame) -> dict[str, str]:
     """How many differences are smaller, larger and not decided, by the corrected p-values."""
-    clear = rows.p_holm < 0.05
+    clear = rows.p_holm < ERROR_RATE
     counts = {"Smaller": clear & (rows.estimate < 0), "Larger": clear & (rows.estimate > 0)}
     return {name: str(which.sum()) for name, which in (counts | {"Unclear": ~clear}).items()}
 

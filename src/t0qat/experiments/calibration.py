@@ -12,10 +12,9 @@ from t0qat.experiments.published import Losses, table1_paired
 from t0qat.experiments.scale import CODE, column, in_batches, train_at
 from t0qat.experiments.settings import checked
 from t0qat.pipeline import claims, statistics
+from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.training import linear
 from t0qat.training.constants import REPORTED, XI, XI_SCALING
-
-RULED_OUT = 0.05  # p-value below which a setting is
 
 
 class Setting(NamedTuple):
@@ -91,7 +90,7 @@ def compatibility(runs: dict[Setting, tuple[dict[str, Losses], ...]], tolerance:
     approximate Bayesian computation (Pritchard et al. 1999), with Wilson's interval. p_value: twice
     the smaller tail of each number, (b + 1) / (n + 1) with b the count of runs as far out (Davison &
     Hinkley 1997, section 4.2), the least of the four times four (Bonferroni); its interval is Wilson's
-    for that tail, times eight. A setting is ruled out where this p-value is below RULED_OUT, which
+    for that tail, times eight. A setting is ruled out where this p-value is below ERROR_RATE, which
     takes 160 replicates or more. The others are those of experiments.table1_paired.
     """
     return pd.DataFrame(
@@ -121,7 +120,7 @@ def _agreement(standard: Losses, t0: Losses, tolerance: float) -> list[dict]:
     return [*rows, {"quantity": "p_value"} | scaled | {"n": found["n"]}]
 
 
-def setting_verdicts(table: pd.DataFrame, error_rate: float = 0.05) -> pd.DataFrame:
+def setting_verdicts(table: pd.DataFrame, error_rate: float = ERROR_RATE) -> pd.DataFrame:
     """What each setting would say of the claims that rest on the published experiment.
 
     The tests and the rule are those of claims.decide, with Holm's correction over settings and claims.

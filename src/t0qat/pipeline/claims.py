@@ -22,7 +22,7 @@ import pandas as pd
 from scipy import stats
 
 from t0qat.pipeline import places
-from t0qat.pipeline.statistics import LEVEL, holm, standardized_effect
+from t0qat.pipeline.statistics import ERROR_RATE, LEVEL, holm, standardized_effect
 
 SUPPORTED, CONTRADICTED, UNCLEAR = "supported", "contradicted", "not supported"
 UNTESTABLE = "not testable here"
@@ -124,7 +124,7 @@ def judge(row: dict[str, float], test: Comparison) -> tuple[str, float]:
     return side, 2 * stats.t.sf(distance / error if error else math.inf, row["n"] - 1)
 
 
-def decide(results: dict[str, pd.DataFrame], error_rate: float = 0.05) -> pd.DataFrame:
+def decide(results: dict[str, pd.DataFrame], error_rate: float = ERROR_RATE) -> pd.DataFrame:
     """Every claim's verdict: one row a test.
 
     Columns: id, claim, statistic, verdict, value (what the estimate is compared with), estimate, ci_low,

@@ -9,7 +9,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
-LEVEL = 0.95  # of every interval in the project
+ERROR_RATE = 0.05  # of every family of tests
+LEVEL = 1 - ERROR_RATE  # of every interval
 POWER = 0.9  # at which detectable effects are stated
 
 

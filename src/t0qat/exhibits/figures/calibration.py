@@ -5,7 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from t0qat.exhibits.figures.style import in_font, panels
-from t0qat.training.constants import reported_evaluation_noise
+from t0qat.pipeline.statistics import ERROR_RATE
+from t0qat.training.constants import BASELINE_NOISE, reported_evaluation_noise
 
 
 @in_font
@@ -18,10 +19,10 @@ def calibration(table: pd.DataFrame) -> Figure:
             index="baseline_noise", columns="evaluation_noise", values="estimate", aggfunc="max"
         )
         image = panel.imshow(most, vmin=0, vmax=1, cmap="Blues", origin="lower", aspect="auto")
-        for y, x in np.argwhere(most.to_numpy() < 0.05):
+        for y, x in np.argwhere(most.to_numpy() < ERROR_RATE):
             panel.plot(x, y, marker="x", color="0.3", markersize=5)
         at = np.interp(reported_evaluation_noise(), most.columns, range(most.shape[1]))
-        height = np.interp(0.4, most.index, range(most.shape[0]))
+        height = np.interp(BASELINE_NOISE, most.index, range(most.shape[0]))
         panel.plot(at, height, marker="*", color="black", markersize=9, mec="white")
         panel.set_xticks(range(most.shape[1]), [f"{value:g}" for value in most.columns])
         panel.set_yticks(range(most.shape[0]), [f"{value:g}" for value in most.index])
