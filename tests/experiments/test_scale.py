@@ -392,9 +392,7 @@ def test_each_row_is_told_apart_by_its_keys(small):
 
 
 def test_the_calibration_rules_settings_out_and_counts_them(small):
-    wide = small["calibration"].pivot(
-        index=calibrated.SETTING, columns="quantity", values="estimate"
-    )
+    wide = small["calibration"].pivot(index=calibrated.SETTING, columns="quantity", values="estimate")
     left = wide[wide.p_value >= 0.05]
     assert 0 < len(left) < len(wide)
     assert not len(left.query("baseline_noise == 2"))  # its loss in full precision is far off

@@ -139,9 +139,8 @@ def _against_plain(pairs: pd.DataFrame) -> str:
             shown.append(f"{name(method)} lower in {lower} and higher in {higher} of {len(found)}")
         else:
             never.append(name(method))
-    return (
-        "; ".join([*shown, *([f"neither for {listed(never)}"] if never else [])]) or "nothing to compare"
-    )
+    shown += [f"neither for {listed(never)}"] * bool(never)
+    return "; ".join(shown) or "nothing to compare"
 
 
 def samples(results: Results) -> tuple[str, dict[str, str]]:

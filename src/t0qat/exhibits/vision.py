@@ -93,9 +93,9 @@ def few(results: Results) -> tuple[str, dict[str, str]]:
     norms = table[table.metric == "weight_norm"]
 
     def row(model, method):
-        mine = rows_of(norms, model=model, method=method)
-        sizes = [row["mean"] for row in mine]
-        size = f"{min(sizes):.3g} to {max(sizes):.3g}" if len(mine) > 1 else plus_minus(mine[0])
+        first, *more = rows_of(norms, model=model, method=method)
+        means = [norm["mean"] for norm in (first, *more)]
+        size = f"{min(means):.3g} to {max(means):.3g}" if more else plus_minus(first)
         cells = [
             IMAGES.cell(rows_of(rows_shown, model=model, method=method, eval_bits=bits))
             for bits in (FLOAT, *widths)
