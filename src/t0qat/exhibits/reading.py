@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
+from t0qat.exhibits.cells import in_plain_text, thousands
+from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
-from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS, in_plain_text, rows_of, thousands
+from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
 from t0qat.experiments.arms import FLOAT, NO_WIDTH, method_label, model_label
 
 QUANTITIES = QUANTITY_LABELS | {

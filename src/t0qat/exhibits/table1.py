@@ -2,21 +2,9 @@
 
 import math
 
-from t0qat.exhibits.words import (
-    NOTHING,
-    QUANTITY_LABELS,
-    Results,
-    Row,
-    count,
-    direction,
-    estimate,
-    numbers,
-    one,
-    percent,
-    rows_of,
-    three,
-    with_interval,
-)
+from t0qat.exhibits.cells import NOTHING, count, estimate, percent, three, with_interval
+from t0qat.exhibits.rows import Results, Row, numbers, one, rows_of
+from t0qat.exhibits.words import QUANTITY_LABELS, direction
 from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import escape, grouped
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
