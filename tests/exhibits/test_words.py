@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import frames
 
-from t0qat.exhibits import table1, verdicts, words
+from t0qat.exhibits import cells, table1, verdicts, words
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True)
 
@@ -50,14 +50,14 @@ def test_direction_words_follow_the_interval(low, high, said):
     ],
 )
 def test_estimates_have_two_digits_of_their_half_width(numbers, shown):
-    assert words.estimate(*numbers) == shown
+    assert cells.estimate(*numbers) == shown
 
 
 @PROPERTY
 @given(st.floats(-1e4, 1e4), st.floats(1e-7, 1e4))
 def test_estimates_round_what_they_show_and_never_more_than_the_interval_bears(mean, half):
     low, high = mean - half, mean + half
-    shown = words.estimate(mean, low, high)
+    shown = cells.estimate(mean, low, high)
     decimals = {-Decimal(text).as_tuple().exponent for text in shown}
     assert len(decimals) == 1
     (decimals,) = decimals
@@ -72,7 +72,7 @@ def test_estimates_round_what_they_show_and_never_more_than_the_interval_bears(m
 @PROPERTY
 @given(st.floats(1e-9, 1 - 1e-9) | st.sampled_from([0.0, 1.0]))
 def test_percentages_are_near_and_never_rounded_to_certainty(value):
-    shown = words.percent(value)
+    shown = cells.percent(value)
     assert bool(re.fullmatch(r"0(\.0+)?", shown)) == (value == 0)
     assert bool(re.fullmatch(r"100(\.0+)?", shown)) == (value == 1)
     if 0.001 < value < 0.999:
@@ -84,10 +84,10 @@ def test_percentages_are_near_and_never_rounded_to_certainty(value):
     [(0.3604, "36.0"), (0.99, "99.0"), (0.9985, "99.85"), (0.0012, "0.12"), (0.01, "1.0")],
 )
 def test_percentages_show_more_near_certainty(value, shown):
-    assert words.percent(value) == shown
+    assert cells.percent(value) == shown
 
 
 def test_cells_show_the_half_width_with_the_digits_of_the_mean():
     row = {"mean": 2.1823, "ci_low": 2.1613, "ci_high": 2.2033}
-    assert words.with_interval(row) == "2.182 [2.161, 2.203]"
-    assert words.plus_minus(row) == r"$2.182 \pm 0.021$"
+    assert cells.with_interval(row) == "2.182 [2.161, 2.203]"
+    assert cells.plus_minus(row) == r"$2.182 \pm 0.021$"

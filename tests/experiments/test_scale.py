@@ -12,8 +12,9 @@ from sklearn.metrics import r2_score
 from test_published import plain_run, rounded
 
 from t0qat.exhibits import calibration as calibrated
-from t0qat.exhibits import figures, words
+from t0qat.exhibits import cells, figures
 from t0qat.exhibits import scale as scales
+from t0qat.exhibits.rows import rows_of
 from t0qat.experiments import calibration, noise_choice, published, scale
 from t0qat.experiments.calibration import Setting
 from t0qat.experiments.published import Losses
@@ -204,7 +205,7 @@ def test_every_pair_of_arms_that_a_claim_reads_is_there_with_its_sign():
     tests = [test for c in claims.declared() for test in c.tests if test.file == "scale_tuning"]
     assert tests
     for test in tests:
-        (row,) = words.rows_of(table, **test.keys)
+        (row,) = rows_of(table, **test.keys)
         first, second = (arms[row["dataset"]][row[key]].unexplained for key in ("arm", "other_arm"))
         assert row["estimate"] == pytest.approx(first.mean() - second.mean())
     means = noise_choice.arm_means(arms).set_index(["dataset", "arm", "quantity"])
@@ -457,11 +458,11 @@ def test_a_changed_number_changes_the_table_of_arms_and_the_words(small):
 )
 def test_small_estimates_are_shown_with_a_power_of_ten(numbers, shown):
     row = dict(zip(("estimate", "ci_low", "ci_high"), numbers, strict=True))
-    assert words.with_power(row) == shown
+    assert cells.with_power(row) == shown
 
 
 def test_a_small_half_width_is_shown_with_a_power_of_ten():
-    text = words.plus_minus_power({"estimate": -2e-8, "ci_low": -9.3e-8, "ci_high": 5.3e-8})
+    text = cells.plus_minus_power({"estimate": -2e-8, "ci_low": -9.3e-8, "ci_high": 5.3e-8})
     assert text == r"$({-2.0 \pm 7.3}) \cdot 10^{-8}$"
 
 

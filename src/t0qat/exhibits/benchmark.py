@@ -9,17 +9,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from t0qat.exhibits.words import (
-    NOTHING,
-    Results,
-    Row,
-    corrected_direction,
-    listed,
-    plus_minus,
-    rows_of,
-    times,
-    with_interval,
-)
+from t0qat.exhibits.cells import NOTHING, plus_minus, with_interval
+from t0qat.exhibits.rows import Results, Row, rows_of, times
+from t0qat.exhibits.words import corrected_direction, listed
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.latex import escape, grouped, scientific
@@ -53,8 +45,9 @@ class Benchmark(NamedTuple):
     def interval(self, row: Row) -> str:
         return with_interval(self.points(row))
 
-    def cell(self, rows: list[Row]) -> str:
-        """The one row as mean and half-width, or `--`."""
+    def cell(self, table: pd.DataFrame, **keys) -> str:
+        """The row with these keys as mean and half-width, or `--`."""
+        rows = rows_of(table, **keys)
         return plus_minus(self.points(rows[0])) if rows else NOTHING
 
     def table(self, results: Results, ending: str = "") -> pd.DataFrame:
@@ -74,6 +67,12 @@ class Benchmark(NamedTuple):
 def models(table: pd.DataFrame) -> list[str]:
     """Every model, in order."""
     return [*table.model.unique()]
+
+
+def at(widths: Iterable[int]) -> str:
+    """`at INT4 and INT2`."""
+    widths = [*widths]
+    return f"at {listed(map(width, widths))}" if widths else "at no width"
 
 
 def network(model: str) -> str:
@@ -187,7 +186,7 @@ def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
         star = r"\rlap{$^{\ast}$}" * (row["p_holm"] < ERROR_RATE)
         trained = f" ({width(row['other_bits'])})" * (row["other_bits"] != NO_WIDTH)
         seen = scientific(b.times * row["detectable"])
-        return [b.cell(rows) + star, seen, name(row["other"]) + trained]
+        return [plus_minus(b.points(row)) + star, seen, name(row["other"]) + trained]
 
     def row(model, method, quantity) -> list[str]:
         which = {"model": model, "method": method, "quantity": quantity}

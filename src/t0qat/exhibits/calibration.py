@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from t0qat.exhibits.words import NOTHING, Results, count, numbers, one, percent, three
+from t0qat.exhibits.cells import NOTHING, count, percent, three
+from t0qat.exhibits.rows import Results, numbers, one
 from t0qat.pipeline import claims
 from t0qat.pipeline.latex import escape, grouped
 from t0qat.pipeline.statistics import ERROR_RATE

@@ -1,14 +1,8 @@
 """Table and macros of the integer grids."""
 
-from t0qat.exhibits.words import (
-    Results,
-    count,
-    dataset_label,
-    plus_minus,
-    rows_of,
-    tally,
-    with_interval,
-)
+from t0qat.exhibits.cells import count, plus_minus, with_interval
+from t0qat.exhibits.rows import Results, rows_of, tally
+from t0qat.exhibits.words import dataset_label
 from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import escape, grouped, scientific
 

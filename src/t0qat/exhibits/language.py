@@ -8,7 +8,9 @@ import pandas as pd
 
 from t0qat.exhibits import benchmark, phrases
 from t0qat.exhibits.benchmark import Benchmark, name, network, on_networks, together, width, widths_of
-from t0qat.exhibits.words import NOTHING, Results, corrected_direction, count, listed, one, rows_of
+from t0qat.exhibits.cells import NOTHING, count
+from t0qat.exhibits.rows import Results, one, rows_of
+from t0qat.exhibits.words import corrected_direction, listed
 from t0qat.experiments.arms import CHANNELS, FLOAT
 from t0qat.experiments.compare import Metric
 from t0qat.pipeline.claims import margins
@@ -107,8 +109,8 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
     def rows(model, layout):
         here = table[(table.model == model) & (table.layout == layout)]
         for method in here.method.unique():
-            at = [rows_of(here, method=method, eval_bits=bits) for bits in (FLOAT, *widths)]
-            yield [network(model), LAYOUTS[layout], name(method), *map(MODELS.cell, at)]
+            cells = [MODELS.cell(here, method=method, eval_bits=bits) for bits in (FLOAT, *widths)]
+            yield [network(model), LAYOUTS[layout], name(method), *cells]
 
     groups = [[row for layout in LAYOUTS for row in rows(model, layout)] for model in models]
     header = ["Model", "Steps", "Method", "Float", *map(width, widths)]
@@ -139,9 +141,8 @@ def _against_plain(pairs: pd.DataFrame) -> str:
             shown.append(f"{name(method)} lower in {lower} and higher in {higher} of {len(found)}")
         else:
             never.append(name(method))
-    return (
-        "; ".join([*shown, *([f"neither for {listed(never)}"] if never else [])]) or "nothing to compare"
-    )
+    shown += [f"neither for {listed(never)}"] * bool(never)
+    return "; ".join(shown) or "nothing to compare"
 
 
 def samples(results: Results) -> tuple[str, dict[str, str]]:
@@ -155,7 +156,7 @@ def samples(results: Results) -> tuple[str, dict[str, str]]:
         key = {key: sample[key] for key in ("model", "method", "train_bits", "eval_bits")}
         lead = [network(sample["model"]), name(sample["method"])]
         lead += ["float" if bits == FLOAT else width(bits)]
-        return [*lead, MODELS.cell(rows_of(scores, **key)), quoted(sample["text"])]
+        return [*lead, MODELS.cell(scores, **key), quoted(sample["text"])]
 
     groups = [[*map(row, rows_of(mine))] for _, mine in written.groupby("model", sort=False)]
     header = ["Model", "Method", "Weights", "Bits", "What it writes"]

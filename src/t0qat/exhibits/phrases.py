@@ -9,6 +9,7 @@ from scipy import stats
 from t0qat.exhibits.benchmark import (
     PLACEBO,
     Benchmark,
+    at,
     columns,
     name,
     near,
@@ -19,7 +20,9 @@ from t0qat.exhibits.benchmark import (
     width,
     widths_of,
 )
-from t0qat.exhibits.words import NOTHING, Results, count, listed, one, rows_of
+from t0qat.exhibits.cells import NOTHING, count
+from t0qat.exhibits.rows import Results, one, rows_of
+from t0qat.exhibits.words import listed
 from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import own_width
 from t0qat.pipeline.claims import standard_error
@@ -81,8 +84,8 @@ def ranking(b: Benchmark, results: Results) -> dict[str, str]:
 
     def at_widths(show) -> str:
         def on(model):
-            at = {key: c for key, c in shown[model].items() if key.startswith("INT")}
-            return listed(f"{show(*column)} at {key}" for key, column in at.items())
+            here = {key: c for key, c in shown[model].items() if key.startswith("INT")}
+            return listed(f"{show(*column)} at {key}" for key, column in here.items())
 
         return on_networks(models, on)
 
@@ -129,11 +132,8 @@ def keeping(b: Benchmark, results: Results) -> dict[str, str]:
         return f"{len(found) or 'none'} of {len(here)} at {width(bits)}"
 
     def widths(method):
-        def on(model):
-            mine = rows[(rows.model == model) & (rows.method == method) & rows.keeps]
-            return f"at {listed(map(width, mine.eval_bits))}" if len(mine) else "at no width"
-
-        return together(models, on)
+        mine = rows[(rows.method == method) & rows.keeps]
+        return together(models, lambda model: at(mine[mine.model == model].eval_bits))
 
     low = [bits for bits in widths_of(rows) if bits < 8]
     return {
@@ -160,12 +160,7 @@ def noise(b: Benchmark, results: Results) -> dict[str, str]:
     def decided(sign):
         rows = pairs[(pairs.method == "t0_qat_tuned") & (pairs.against == "plain")]
         rows = rows[(rows.scale_rule == "own") & (rows.p_holm < ERROR_RATE) & (sign * rows.estimate > 0)]
-
-        def on(model):
-            found = rows[rows.model == model].eval_bits
-            return f"at {listed(map(width, found))}" if len(found) else "at no width"
-
-        return together(models, on)
+        return together(models, lambda model: at(rows[rows.model == model].eval_bits))
 
     def foremost(which):
         rows = scores[(scores.scale_rule == "own") & which]

@@ -1,16 +1,8 @@
 """Table and macros of the metric against bits."""
 
-from t0qat.exhibits.words import (
-    Results,
-    data_label,
-    on_each,
-    one,
-    plus_minus,
-    rows_of,
-    span,
-    tally,
-    with_interval,
-)
+from t0qat.exhibits.cells import plus_minus, span, with_interval
+from t0qat.exhibits.rows import Results, one, rows_of, tally
+from t0qat.exhibits.words import data_label, on_each
 from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import escape, grouped, scientific, thin
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
+from t0qat.exhibits.cells import in_plain_text, thousands
+from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
-from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS, in_plain_text, thousands
+from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
 from t0qat.experiments.arms import FLOAT, NO_WIDTH, method_label, model_label
 
 QUANTITIES = QUANTITY_LABELS | {
@@ -59,10 +61,9 @@ def table(
     shown = pd.DataFrame({c: [word(c, value) for value in rows[c]] for c in (*index, *across)})
     if "ci_low" in rows:
         value = "estimate" if "estimate" in rows else "mean"
-        ends = rows.rename(columns={value: "mean"})[["mean", "ci_low", "ci_high"]]
         shown[f"{value} [95 % interval]"] = [
-            "" if pd.isna(row["mean"]) else in_plain_text(row, decimals(row["mean"]))
-            for row in ends.to_dict("records")
+            "" if pd.isna(row[value]) else in_plain_text(row, decimals(row[value]))
+            for row in rows_of(rows)
         ]
     for column in also:
         shown[column] = [word(column, value) for value in rows[column]]

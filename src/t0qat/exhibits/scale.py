@@ -2,22 +2,9 @@
 
 import pandas as pd
 
-from t0qat.exhibits.words import (
-    NOTHING,
-    Results,
-    corrected_direction,
-    count,
-    dataset_label,
-    numbers,
-    one,
-    percent,
-    plus_minus,
-    plus_minus_power,
-    rows_of,
-    tally,
-    three,
-    with_power,
-)
+from t0qat.exhibits.cells import NOTHING, count, percent, plus_minus, plus_minus_power, three, with_power
+from t0qat.exhibits.rows import Results, numbers, one, rows_of, tally
+from t0qat.exhibits.words import corrected_direction, dataset_label
 from t0qat.pipeline.latex import escape, grouped, scientific, spanning, tabular
 from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.training.constants import XI, XI_SCALING

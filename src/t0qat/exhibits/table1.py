@@ -2,21 +2,9 @@
 
 import math
 
-from t0qat.exhibits.words import (
-    NOTHING,
-    QUANTITY_LABELS,
-    Results,
-    Row,
-    count,
-    direction,
-    estimate,
-    numbers,
-    one,
-    percent,
-    rows_of,
-    three,
-    with_interval,
-)
+from t0qat.exhibits.cells import NOTHING, count, estimate, percent, three, with_interval
+from t0qat.exhibits.rows import Results, Row, numbers, one, rows_of
+from t0qat.exhibits.words import QUANTITY_LABELS, direction
 from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import escape, grouped
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
@@ -63,12 +51,10 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
         "ReportedLowest": percent(known.reported_percentile.min() / 100, 0),
         "ReportedHighest": percent(known.reported_percentile.max() / 100, 0),
     }
-    chances = {
-        "Reduction": "chance_of_reported_reduction",
-        "Worse": "chance_t0_worse_quantized",
-    }
-    for name, quantity in chances.items():
-        macros |= three(f"Chance{name}", map(percent, numbers(one(paired, quantity=quantity))))
+    chances = {"Reduction": "of_reported_reduction", "Worse": "t0_worse_quantized"}
+    for name, event in chances.items():
+        chance = one(paired, quantity=f"chance_{event}")
+        macros |= three(f"Chance{name}", map(percent, numbers(chance)))
     for method, name in (("standard_qat", "Standard"), ("t0_qat", "T")):
         alone = one(results["table1_same_method"], method=method)
         macros[f"{name}ChanceAlone"] = percent(alone["estimate"])

@@ -5,7 +5,8 @@ import math
 import pandas as pd
 from scipy import stats
 
-from t0qat.exhibits.words import Results, count, numbers, one, percent, plus_minus, three, with_interval
+from t0qat.exhibits.cells import count, percent, plus_minus, three, with_interval
+from t0qat.exhibits.rows import Results, numbers, one
 from t0qat.pipeline.latex import escape, scientific, tabular
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
 

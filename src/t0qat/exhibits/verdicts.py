@@ -8,18 +8,10 @@ from collections.abc import Callable
 import pandas as pd
 
 from t0qat.exhibits import answers, benchmark, language, vision
+from t0qat.exhibits.cells import in_plain_text, span, thousands, with_interval, with_power
+from t0qat.exhibits.rows import Results, Row, rows_of
 from t0qat.exhibits.table1 import reported, table1
-from t0qat.exhibits.words import (
-    QUANTITY_LABELS,
-    Results,
-    Row,
-    in_plain_text,
-    rows_of,
-    span,
-    thousands,
-    with_interval,
-    with_power,
-)
+from t0qat.exhibits.words import QUANTITY_LABELS
 from t0qat.experiments import arms
 from t0qat.pipeline import claims
 from t0qat.pipeline.latex import escape, grouped, scientific

@@ -1,22 +1,15 @@
 """Tables and macros of the image networks: accuracies in percent, differences in points."""
 
 import functools
+import itertools
 
 import pandas as pd
 
 from t0qat.exhibits import benchmark, phrases
 from t0qat.exhibits.benchmark import Benchmark, name, network, on_networks, width, widths_of
-from t0qat.exhibits.words import (
-    NOTHING,
-    Results,
-    count,
-    listed,
-    one,
-    plus_minus,
-    rows_of,
-    span,
-    with_interval,
-)
+from t0qat.exhibits.cells import NOTHING, count, plus_minus, span, with_interval
+from t0qat.exhibits.rows import Results, one, rows_of
+from t0qat.exhibits.words import listed
 from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.claims import margins
@@ -93,13 +86,11 @@ def few(results: Results) -> tuple[str, dict[str, str]]:
     norms = table[table.metric == "weight_norm"]
 
     def row(model, method):
-        mine = rows_of(norms, model=model, method=method)
-        sizes = [row["mean"] for row in mine]
-        size = f"{min(sizes):.3g} to {max(sizes):.3g}" if len(mine) > 1 else plus_minus(mine[0])
-        cells = [
-            IMAGES.cell(rows_of(rows_shown, model=model, method=method, eval_bits=bits))
-            for bits in (FLOAT, *widths)
-        ]
+        first, *more = rows_of(norms, model=model, method=method)
+        means = [norm["mean"] for norm in (first, *more)]
+        size = f"{min(means):.3g} to {max(means):.3g}" if more else plus_minus(first)
+        key = {"model": model, "method": method}
+        cells = [IMAGES.cell(rows_shown, **key, eval_bits=bits) for bits in (FLOAT, *widths)]
         return [network(model), name(method), size, *cells]
 
     groups = [
@@ -128,11 +119,9 @@ def rules(results: Results) -> tuple[str, dict[str, str]]:
     widths = [bits for bits in every if bits < 8] or every
 
     def row(rule, method):
-        cells = [
-            IMAGES.cell(rows_of(table, model=model, method=method, eval_bits=bits, scale_rule=rule))
-            for model in models
-            for bits in widths
-        ]
+        key = {"method": method, "scale_rule": rule}
+        at = itertools.product(models, widths)
+        cells = [IMAGES.cell(table, model=model, eval_bits=bits, **key) for model, bits in at]
         return ["MSE" if rule == "mse" else escape(rule), name(method), *cells]
 
     methods = named(lambda method: method.few and not method.loud)

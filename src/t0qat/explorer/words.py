@@ -4,7 +4,8 @@ from html import escape
 
 import numpy as np
 
-from t0qat.exhibits.words import direction, estimate, percent, thousands
+from t0qat.exhibits.cells import estimate, percent, thousands
+from t0qat.exhibits.words import direction
 from t0qat.explorer.measure import Linear, Networks
 from t0qat.pipeline import statistics
 from t0qat.training.constants import REPORTED

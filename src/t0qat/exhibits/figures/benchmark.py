@@ -40,7 +40,7 @@ def vision(table: pd.DataFrame) -> Figure:
     not rounded. A method that trains for a width (open marks) stands at each width with the network
     that was trained for it. Accuracies are spaced by the logarithm of the share of wrong images.
     """
-    rows = _read(_accuracies(table[own_width(table)]))
+    rows = _read(_rows(table[own_width(table)], "accuracy"))
     return _curves(rows, "Accuracy (%), logarithm of error", _space_accuracies)
 
 
@@ -50,7 +50,7 @@ def language(table: pd.DataFrame) -> Figure:
     One panel a model whose output channels have a step each. Spaced by the logarithm, each panel to its
     own ends; an interval may go beyond them.
     """
-    rows = _read(_bits_per_character(table[own_width(table)]))
+    rows = _read(_rows(table[own_width(table)], "bits_per_character"))
     return _curves(rows, "Bits per character, less is better", _space_bits)
 
 
@@ -61,7 +61,7 @@ def vision_matrix(table: pd.DataFrame, model: str) -> Figure:
     rounded. Frames: the width that a network was trained for. Shades are spaced by the logarithm of the
     share of wrong images. Raises KeyError for a model that is not in the table.
     """
-    rows = _of(model, _read(_accuracies(table)))
+    rows = _read(_rows(table, "accuracy", model))
     return _matrix(rows, model, "accuracy (%)", FuncNorm(BY_ERROR, 0, 100), "Blues", 1)
 
 
@@ -71,7 +71,7 @@ def language_matrix(table: pd.DataFrame, model: str) -> Figure:
     table: as of language.tables. Shades are spaced by the logarithm, the fewer the darker. Raises
     KeyError for a model that is not in the table.
     """
-    rows = _of(model, _read(_bits_per_character(table)))
+    rows = _read(_rows(table, "bits_per_character", model))
     low, high = rows["mean"].min(), rows["mean"].max()
     scaled = LogNorm(low, max(high, 1.01 * low))
     return _matrix(rows, model, "bits per character", scaled, "Blues_r", 2)
@@ -87,7 +87,7 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
     method is in; the number at the right is the rank by that accuracy in the panel, of equals the lower.
     Dotted: plain training, not rounded. Raises KeyError for a model that is not in the table.
     """
-    rows = _of(model, _accuracies(table[own_width(table)]))
+    rows = _rows(table[own_width(table)], "accuracy", model)
     means = _read(rows).pivot(index="method", columns="eval_bits", values="mean")
     plain = means.loc["no_noise", FLOAT] if "no_noise" in means.index and FLOAT in means else None
     means = means.drop(columns=FLOAT, errors="ignore").round(9)  # equals stay equal
@@ -130,29 +130,23 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
     return figure
 
 
-def _accuracies(table: pd.DataFrame) -> pd.DataFrame:
-    """As percentages, their intervals cut at 0 and 100."""
-    rows = table[table.metric == "accuracy"]
-    ends = (100 * rows[["ci_low", "ci_high"]]).clip(0, 100)
-    return rows.assign(mean=100 * rows["mean"], **ends)
+def _rows(table: pd.DataFrame, metric: str, model: str = "") -> pd.DataFrame:
+    """Those of a metric with a step a channel, accuracies in percent; of one model where it is named.
 
-
-def _bits_per_character(table: pd.DataFrame) -> pd.DataFrame:
-    """Their intervals cut where the logarithm would end."""
-    rows = table[table.metric == "bits_per_character"]
-    return rows.assign(ci_low=rows.ci_low.clip(lower=1e-3))
+    Intervals are cut where an axis ends. Raises KeyError for a model that is not in the table.
+    """
+    rows = table[(table.metric == metric) & (table.layout == CHANNELS)]
+    if model and model not in {*rows.model}:
+        raise KeyError(f"no model {model!r}; there are {', '.join(rows.model.unique())}")
+    rows = rows[rows.model == model] if model else rows
+    times, least, most = (100, 0, 100) if metric == "accuracy" else (1, 1e-3, np.inf)
+    ends = (times * rows[["ci_low", "ci_high"]]).clip(least, most)
+    return rows.assign(mean=times * rows["mean"], **ends)
 
 
 def _read(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those not rounded, and those at their method's own scale rule, with a step a channel."""
-    rows = rows[rows.layout == CHANNELS]
+    """Those not rounded, and those at their method's own scale rule."""
     return rows[rows.scale_rule == np.where(rows.eval_bits == FLOAT, "none", "own")]
-
-
-def _of(model: str, rows: pd.DataFrame) -> pd.DataFrame:
-    if model not in {*rows.model}:
-        raise KeyError(f"no model {model!r}; there are {', '.join(rows.model.unique())}")
-    return rows[rows.model == model]
 
 
 def _widths(rows: pd.DataFrame) -> list[int]:

@@ -16,7 +16,8 @@ from t0qat.exhibits.figures.style import (
     points,
     style,
 )
-from t0qat.exhibits.words import data_label, rows_of
+from t0qat.exhibits.rows import rows_of
+from t0qat.exhibits.words import data_label
 from t0qat.experiments.arms import method_label
 
 LOSSES = {  # of precision.Cell.metric
