@@ -308,7 +308,7 @@ def test_a_number_beyond_all_runs_rules_a_setting_out_from_160_replicates_on(n, 
     simulated = REPORTED[:, None] * np.random.default_rng(7).normal(1, 0.1, (4, n))
     simulated[number] *= side
     p = agreement(simulated).estimate["p_value"]
-    assert (p < calibration.RULED_OUT) == ruled_out
+    assert (p < calibration.ERROR_RATE) == ruled_out
 
 
 def test_a_true_setting_is_ruled_out_at_most_as_often_as_the_rule_says(monkeypatch):
@@ -323,7 +323,7 @@ def test_a_true_setting_is_ruled_out_at_most_as_often_as_the_rule_says(monkeypat
         }
         monkeypatch.setattr(calibration, "REPORTED", reported)
         rows = {row["quantity"]: row for row in calibration._agreement(*_pair(world[:, 1:]), 0.2)}
-        ruled_out += rows["p_value"]["estimate"] < calibration.RULED_OUT
+        ruled_out += rows["p_value"]["estimate"] < calibration.ERROR_RATE
     assert 2 <= ruled_out <= stats.binom.ppf(0.9999, 300, 0.05)
 
 
