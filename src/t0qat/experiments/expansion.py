@@ -16,8 +16,9 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from t0qat.experiments.settings import checked
 from t0qat.pipeline import grid, statistics
+from t0qat.quantization import layers
 from t0qat.quantization.layers import Weights
-from t0qat.training import images, loop, models, streams, tasks, views
+from t0qat.training import constants, images, loop, models, streams, tasks, views
 from t0qat.training.constants import XI, XI_SCALING
 from t0qat.training.streams import stream
 from t0qat.training.tasks import synthetic
@@ -25,7 +26,7 @@ from t0qat.training.views import View
 
 SOME = 400  # training images: enough for a loss surface, and quick
 # What the cells of this module's grid depend on.
-CODE = sys.modules[__name__], images, loop, models, streams, tasks, views
+CODE = sys.modules[__name__], constants, images, layers, loop, models, streams, tasks, views
 
 
 class Network(NamedTuple):

@@ -78,7 +78,7 @@ def begin(
     dataset: str,
     model: str,
     layout: str,
-    start: str,
+    start: str | None,
     context: int,
     steps: int,
     batch_size: int,
@@ -91,14 +91,14 @@ def begin(
 ) -> Task:
     """A model that learns the training part, judged on another by (blocks, block_windows).
 
-    start: what `pretrain` gave; "" for a checkpoint, or to begin anew. purpose: of the stream that draws
-    the places of `steps` batches of windows. A block is so many windows that follow one another; blocks
+    start: what `pretrain` gave; "" for a checkpoint; None to begin anew. purpose: of the stream that
+    draws the places of `steps` batches of windows. A block is so many windows that follow one another; blocks
     lie evenly over the part. Scores, each with a third number: bits_per_character of each block, with
     its number; and perplexity (of a token) of the whole, with -1. The criterion is the mean over blocks
     of bits per character.
     """
     found = parts(dataset, model, context, part, replicate, seed, device)
-    if start:
+    if model in language_models.SMALL and start is not None:
         language_models.unpacked(start, found.net)
     net = language_models.laid_out(found.net, **LAYOUTS[layout])
     shown = f"corpus = {dataset!r}, {part} part"
@@ -136,7 +136,7 @@ def mean_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 def pretrain(*, pretraining_steps: int, pretraining_rate: float, schedule: str, **what: Any) -> str:
     """One cell: a model of language_models.SMALL trained plainly from nothing; what `packed` gives."""
-    what |= {"layout": CHANNELS, "start": "", "part": "validation"}
+    what |= {"layout": CHANNELS, "start": None, "part": "validation"}
     task = begin(steps=pretraining_steps, purpose="data", **what)
     learning.learn(task, REGISTRY["no_noise"].objective(), pretraining_rate, schedule, **what)
     return language_models.packed(task.net)
