@@ -92,10 +92,10 @@ def begin(
     """A model that learns the training part, judged on another by (blocks, block_windows).
 
     start: what `pretrain` gave; "" for a checkpoint; None to begin anew. purpose: of the stream that
-    draws the places of `steps` batches of windows. A block is so many windows that follow one another; blocks
-    lie evenly over the part. Scores, each with a third number: bits_per_character of each block, with
-    its number; and perplexity (of a token) of the whole, with -1. The criterion is the mean over blocks
-    of bits per character.
+    draws the places of `steps` batches of windows. A block is so many windows that follow one another;
+    blocks lie evenly over the part. Scores, each with a third number: bits_per_character of each block,
+    with its number; and perplexity (of a token) of the whole, with -1. The criterion is the mean over
+    blocks of bits per character.
     """
     found = parts(dataset, model, context, part, replicate, seed, device)
     if model in language_models.SMALL and start is not None:
