@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, LogLocator
 
-from t0qat.training.methods import named
+from t0qat.training.methods import REGISTRY, named
 
 COLUMN, TEXT = 3.4, 6.2  # inches
 # Line styles and shades differ as well as hues, so that nothing hangs on colour. Hues after Okabe
@@ -38,8 +38,12 @@ in_font = mpl.rc_context(FONT)  # a decorator: what the function draws is in thi
 
 
 def style(method: str) -> dict[str, Any]:
-    """The line of one method, the same in every figure: color, linestyle and marker."""
-    return STYLES[named().index(method) % len(STYLES)]
+    """The line of one method, the same in every figure: color, linestyle and marker.
+
+    Those of the linear layer come first, so that these and the next few differ.
+    """
+    first = sorted(named(), key=lambda name: not REGISTRY[name].layer)
+    return STYLES[first.index(method) % len(STYLES)]
 
 
 def only(line: dict[str, Any], *keys: str) -> dict[str, Any]:
