@@ -123,6 +123,7 @@ SIZES = {
     }
     | {"few_models": ["small_cnn"], "bits": [4, 2], "trained_bits": [4]},
     "06_language": {
+        "methods": "all",
         "trainings": 4,
         "rates": 1,
         "bits": [4, 2],

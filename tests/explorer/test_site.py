@@ -92,7 +92,9 @@ def test_no_page_asks_for_anything_outside_itself_nor_names_this_machine(built, 
         assert str(built.root) not in str(page), name
         assert page.html["lang"] == "en"
         assert page.title.text.strip(), name
-        assert len(page.select("h1")) == (not name.endswith((".py.html", ".cff.html"))), name
+        assert len(page.select("h1")) == (not name.endswith((".py.html", ".toml.html", ".cff.html"))), (
+            name
+        )
 
 
 def test_each_formula_of_a_notebook_is_mathml_and_no_dollar_is_left(built, pages):

@@ -113,6 +113,7 @@ def test_a_scheduler_that_dies_is_one_line(toys, tmp_path):
 def test_workers_with_other_sources_versions_or_threads_are_refused(toys, tmp_path, monkeypatch):
     source = Path(grid.__file__).parents[1]
     other = shutil.copytree(source, tmp_path / "other" / "t0qat")
+    shutil.copytree(source.parents[1] / "paper", tmp_path / "paper")  # as a worker has it beside
     streams = other / "training/streams.py"
     streams.write_text(streams.read_text() + "# edited\n")
     path = os.pathsep.join([str(other.parent), str(tmp_path)])
