@@ -121,9 +121,9 @@ def shaken(name: str):
 
 
 def long_run():
+    setup = linear.Setup(target="normal")._asdict()
     settings = {"xi_scaling": 80000.0, "baseline_noise": 0.4}
-    how = {"seed": 0, "target": "normal", "target_noise": 0.1, "rate": 0.005, "settings": settings}
-    return long_training._long_run(0, 2, ["t0_qat"], "constant", [30], **how)
+    return long_training._long_run(0, 2, setup, ["t0_qat"], settings, "constant", [30])
 
 
 def law():

@@ -22,7 +22,7 @@ from t0qat.pipeline import claims, notebooks, results
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import rounding
 from t0qat.quantization.quantizers import Grid, quantize
-from t0qat.training import corpora, language_models, methods, plain, views
+from t0qat.training import corpora, language_models, linear, methods, plain, views
 from t0qat.training.constants import XI
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS, digits
@@ -30,7 +30,7 @@ from t0qat.training.tasks import TASKS, digits
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
-SETTINGS = {"seed": 3, "target": "sum", "target_noise": 0.1, "epochs": 40, "learning_rate": 0.01}
+SETUP = linear.Setup(seed=3, epochs=40, learning_rate=0.01)
 NOISE = 0.03
 ON_LAYER = "standard_qat", "t0_qat", "no_noise", "xi_alone"
 VIEWS = {"t0_qat": views.additive_noise(NOISE), "no_noise": plain.no_noise()}
@@ -135,7 +135,8 @@ def test_several_channels_and_layers_count_each_with_its_geometric_mean():
 
 def test_doubled_weights_keep_the_knee_and_move_the_bits_of_xi_by_one():
     """The knee does not depend on the units of the weights; where the step equals xi does."""
-    plain = precision.linear_layer("diabetes", range(12), VIEWS, SETTINGS)["no_noise"]
+    runs = SETUP.runs("diabetes", range(12))
+    plain = precision.linear_layer(runs, VIEWS["no_noise"], runs.noise())
     doubled = Layers(2 * plain.weights, lambda w: plain.metric(w / 2))
     for curve, error in ((("full", "absmax"), 1e-3), (("narrow", "mse"), 0.5)):
         found = []
@@ -149,7 +150,8 @@ def test_doubled_weights_keep_the_knee_and_move_the_bits_of_xi_by_one():
 
 def test_the_linear_metric_is_one_minus_r_squared_of_scikit_learn():
     for dataset, task in TASKS.items():
-        trained = precision.linear_layer(dataset, range(3), VIEWS, SETTINGS)["no_noise"]
+        runs = SETUP.runs(dataset, range(3))
+        trained = precision.linear_layer(runs, VIEWS["no_noise"], runs.noise())
         codes, step = quantize(trained.weights, Grid(3))
         bias = trained.metric.args[1][0]
         for i, metric in enumerate(trained.metric(codes * step)):
@@ -205,10 +207,10 @@ def test_every_layer_is_rounded_and_no_bias(network):
 
 def test_a_replicate_has_the_same_bits_in_another_batch():
     few, many = range(2, 4), range(6)
-    one, other = (precision.measure_batch("diabetes", b, VIEWS, SETTINGS) for b in (few, many))
-    for cell, measured in one.items():
-        for mine, theirs in zip(measured, other[cell], strict=True):
-            assert mine.tobytes() == np.ascontiguousarray(theirs[..., few]).tobytes(), cell
+    batches = (precision.measured(SETUP.runs("diabetes", b), VIEWS) for b in (few, many))
+    for one, other in zip(*batches, strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            assert mine.tobytes() == np.ascontiguousarray(theirs[..., few]).tobytes()
 
 
 TINY = {"replicates": 4, "epochs": 20, "network_epochs": 1, "trainings": 16, "xi_scaling": 500.0}
@@ -225,12 +227,12 @@ def cells(tmp_path_factory) -> dict[Cell, Measured]:
 
 
 def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
-    values = {"seed": 0, "epochs": 20, "learning_rate": 0.005}
     placebo = {"xi_alone": views.additive_noise(XI)}
     for dataset in TASKS:
-        alone = precision.measure_batch(dataset, range(2), placebo, SETTINGS | values)
-        for cell, measured in alone.items():
-            for mine, theirs in zip(measured, cells[cell], strict=True):
+        alone = precision.measured(linear.Setup(epochs=20).runs(dataset, range(2)), placebo)
+        for grid, measured in zip(GRIDS, alone, strict=True):
+            found = cells[Cell(dataset, LINEAR, "xi_alone", grid)]
+            for mine, theirs in zip(measured, found, strict=True):
                 assert np.array_equal(mine, theirs[..., :2])
     of_networks = {cell.method for cell in cells if cell.dataset == "digits"}
     assert of_networks == {*precision.asked()} == {*ON_LAYER, "t0_qat_tuned"}

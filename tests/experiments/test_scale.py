@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy import stats
 from sklearn.metrics import r2_score
 from test_published import plain_run, rounded
@@ -20,7 +19,7 @@ from t0qat.experiments.calibration import Setting
 from t0qat.experiments.published import Losses
 from t0qat.paper import PAPER
 from t0qat.pipeline import claims, grid, results
-from t0qat.training import constants, tasks
+from t0qat.training import constants, linear, tasks
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS, synthetic
 
@@ -240,11 +239,9 @@ def test_constants_are_noises_and_only_the_product_counts(monkeypatch):
 
 def test_another_product_would_be_seen():
     """The measured difference can be other than zero: one step of float32 in the noise changes bits."""
-    tried = torch.tensor([[10.0], [float(np.nextafter(np.float32(10), np.float32(11)))]])
-    data = [synthetic(0)]
-    train, _ = scale.linear.moments(data)
-    noise = scale.linear.noise_draws("training_noise", range(1), (40, 11))
-    trained = scale.train_at(train, scale.linear.initial(10, range(1)), noise, tried, 0.005)
+    tried = [10.0, float(np.nextafter(np.float32(10), np.float32(11)))]
+    runs = linear.Setup(epochs=40).runs("synthetic", range(1))
+    trained = runs.trained_at(tried, runs.noise())
     assert (trained[:, 0] != trained[:, 1]).any()
 
 

@@ -123,7 +123,7 @@ def known(name: str) -> Callable[[], None]:
 
 def is_importable(method: Method) -> bool:
     """Whether a module holds its function, and not only this notebook or script."""
-    return preset(method)[0].__module__ != "__main__"
+    return bool(room(preset(method)[0]))
 
 
 def preset(method: Method) -> tuple[Callable, dict[str, Any]]:
@@ -135,7 +135,11 @@ def preset(method: Method) -> tuple[Callable, dict[str, Any]]:
     return build.func, dict(zip(names, build.args, strict=False)) | build.keywords
 
 
+def room(function: Callable) -> list[ModuleType]:
+    """The module that holds it, unless that is a notebook or script."""
+    return [] if function.__module__ == "__main__" else [sys.modules[function.__module__]]
+
+
 def sources(method: Method) -> list[ModuleType]:
     """What its training depends on: what all methods share, and the module that holds its function."""
-    build, _ = preset(method)
-    return [views, layers, *([sys.modules[build.__module__]] if is_importable(method) else [])]
+    return [views, layers, *room(preset(method)[0])]

@@ -5,8 +5,7 @@ rules give is reported beside it. Values are compared by the metric that the cal
 less of it is better.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,57 +28,54 @@ class Jobs(NamedTuple):
     kind: str  # a name in trial.KINDS
     rivals: list[Rivals]  # arms that are tuned
     shared: dict[str, Any]  # arguments of every training
-    widths: tuple[int, ...]
+    widths: list[int]
     replicates: dict[Arm, int]  # on how many each arm is tested
-    code: tuple = ()  # modules that the questions depend on
-    judged: Mapping[str, int] = MappingProxyType({})  # what trained.at_widths takes beside the widths
+    judged: dict[str, int]  # what every question takes beside its own
 
     def training(self, arm: Arm, setting: Setting, replicate: int, part: str) -> grid.Training:
         return trial.train(self.kind, arm, *setting, replicate=replicate, part=part, **self.shared)
 
-    def question(self, ask: Callable, training: grid.Training, arm: Arm, widths) -> grid.Cell:
-        own = {"widths": list(widths)} | dict(self.judged)
-        return trained.asked(ask, training, arm.method, *self.code, **own)
+    def cell(
+        self, ask: Callable, arm: Arm, setting: Setting, replicate: int, part: str = "test", **own: Any
+    ) -> grid.Cell:
+        """Asks this of the arm, trained at the setting."""
+        training = self.training(arm, setting, replicate, part)
+        return trained.asked(ask, training, arm.method, **own | self.judged)
 
     def criterion(self, arm: Arm, setting: Setting, replicate: int) -> grid.Cell:
         """What tuning reads: the loss at the width that the arm trains for, or at every one."""
-        widths = (arm.train_bits,) if arm.train_bits != NO_WIDTH else self.widths
-        training = self.training(arm, setting, replicate, "validation")
-        return self.question(trained.criterion, training, arm, widths)
+        widths = [arm.train_bits] if arm.train_bits != NO_WIDTH else self.widths
+        return self.cell(trained.criterion, arm, setting, replicate, "validation", widths=widths)
 
     def tests(self, settings: dict[Arm, Setting]) -> list[tuple[dict, grid.Cell]]:
         """Every arm at its setting on all its replicates, each cell with what it is."""
-        found = []
-        for arm, setting in settings.items():
-            for i in range(self.replicates[arm]):
-                training = self.training(arm, setting, i, "test")
-                cell = self.question(trained.at_widths, training, arm, self.widths)
-                found.append((arm._asdict() | {"replicate": i}, cell))
-        return found
+        return [
+            (
+                arm._asdict() | {"replicate": i},
+                self.cell(trained.at_widths, arm, setting, i, widths=self.widths),
+            )
+            for arm, setting in settings.items()
+            for i in range(self.replicates[arm])
+        ]
 
 
 def planned(
     kind: str,
     replicates: dict[Arm, int],
+    given: dict[str, Any],
     *,
+    shared: Sequence[str],
+    judged: Sequence[str] = (),
     laid_out: Sequence[Arm] = (),
-    bits: Sequence[int],
-    trained_bits: Sequence[int],
-    trainings: int,
-    rates: int,
-    lowest_rate: float,
-    highest_rate: float,
     loud: bool = False,
-    device: str,
-    code: tuple = (),
-    judged: Mapping[str, int] = MappingProxyType({}),
-    **shared: Any,
 ) -> Jobs:
     """The jobs of these arms. Raises ParameterError, in one line.
 
-    replicates: on how many each arm is tested; laid_out: arms among them that are not tuned. loud: as
-    tuning.rivals_of takes it. shared: the other arguments of every training.
+    replicates: on how many each arm is tested. given: the plan's parameters; shared and judged: which of
+    them every training takes beside the device, and every question. laid_out: arms that are not tuned.
+    loud: as tuning.rivals_of takes it.
     """
+    bits, trained_bits, device = (given[name] for name in ("bits", "trained_bits", "device"))
     if not {*bits} <= {*range(2, 9)}:
         raise ParameterError(f"bits = {bits!r}: networks are read at 2 to 8 bits")
     if not {*trained_bits} <= {*bits}:
@@ -87,8 +83,10 @@ def planned(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     tuned = [arm for arm in replicates if arm not in laid_out]
-    rivals = rivals_of(tuned, trainings, rates, lowest_rate, highest_rate, loud)
-    return Jobs(kind, rivals, shared | {"device": device}, tuple(bits), replicates, code, judged)
+    budget = (given[name] for name in ("trainings", "rates", "lowest_rate", "highest_rate"))
+    every = {name: given[name] for name in shared} | {"device": device}
+    questions = {name: given[name] for name in judged}
+    return Jobs(kind, rivals_of(tuned, *budget, loud), every, [*bits], replicates, questions)
 
 
 class Run(NamedTuple):

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from t0qat.experiments.published import Losses, table1_paired
-from t0qat.experiments.scale import CODE, column, in_batches, train_at
+from t0qat.experiments.scale import CODE, in_batches
 from t0qat.experiments.settings import checked
 from t0qat.pipeline import claims, statistics
 from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.training import linear
 from t0qat.training.constants import REPORTED, XI, XI_SCALING
+from t0qat.training.linear import Setup
 
 
 class Setting(NamedTuple):
@@ -45,9 +45,9 @@ def calibrate(
     lists = target_noises, baseline_noises, evaluation_noises
     noises, baselines, shifts = ([float(value) for value in each] for each in lists)
     scales = [*baselines, XI * XI_SCALING]
-    task = {"seed": seed, "noises": noises, "shifts": shifts, "epochs": epochs, "rate": learning_rate}
-    code = *CODE, sys.modules[__name__]
-    parts = in_batches(_calibrated, code, calibration_replicates, scales, **task)
+    setup = Setup(seed=seed, epochs=epochs, learning_rate=learning_rate)
+    code, more = (*CODE, sys.modules[__name__]), {"scales": scales, "noises": noises, "shifts": shifts}
+    parts = in_batches(_calibrated, code, calibration_replicates, setup, len(scales), **more)
     settings = {}
     for (target, target_noise), runs in zip(worlds(noises), np.concatenate(parts, -1), strict=True):
         for (i, baseline), (j, shift) in itertools.product(enumerate(baselines), enumerate(shifts, 1)):
@@ -64,16 +64,16 @@ def worlds(noises: list[float]) -> list[tuple[str, float]]:
     return list(itertools.product(("sum", "normal"), noises))
 
 
-def _calibrated(first, stop, scales, seed, noises, shifts, epochs, rate) -> list[list]:
+def _calibrated(first, stop, setup, scales, noises, shifts) -> list[list]:
     """Losses before and after each shift: (worlds, 2 runs, 1 + shifts, scales, replicates)."""
     found = []
     for target, target_noise in worlds(noises):
-        options = {"target": target, "target_noise": target_noise}
-        runs = linear.runs("synthetic", range(first, stop), seed, **options)
+        own = setup | {"target": target, "target_noise": target_noise}
+        runs = Setup(**own).runs("synthetic", range(first, stop))
         found.append([])
         for run in ("", "second_"):
             draws = runs.shift(run)[:, None]
-            trained = train_at(runs.train, runs.start, runs.noise(epochs, run), column(scales), rate)
+            trained = runs.trained_at(scales, runs.noise(run))
             shaken = (trained + shift * draws for shift in shifts)
             found[-1].append([runs.test.beside.loss(v).tolist() for v in (trained, *shaken)])
     return found

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from t0qat.experiments import on_text, trained
+from t0qat.experiments import on_text
 from t0qat.experiments.arms import CHANNELS, KEYS, Arm, arms, chosen, each_known
 from t0qat.experiments.benchmark import NUMBERS, Jobs, files, measured, planned, tuned
 from t0qat.experiments.benchmark import Run as Measured
@@ -113,7 +113,7 @@ def plan(
     read at; trained_bits: those that methods of one bit-width train for. trainings: that tune an
     arm, from so many tuning_starts.
     """
-    text = corpora.load(corpus)
+    given, text = locals(), corpora.load(corpus)
     for name in models:
         _try(text, name, context, blocks)
     known = named(lambda method: method.text)
@@ -129,15 +129,14 @@ def plan(
         for arm in arms(corpus, name, run, trained_bits, layout)
     ]
     others = [arm for arm in found if arm.layout != CHANNELS]
-    both = {"context": context, "schedule": schedule, "seed": seed}
+    shared = "context", "schedule", "seed"
     jobs = planned(
-        "text", dict.fromkeys(found, replicates), laid_out=others, bits=bits, trained_bits=trained_bits,
-        trainings=trainings, rates=rates, lowest_rate=lowest_rate, highest_rate=highest_rate,
-        device=device, judged={"blocks": blocks, "block_windows": block_windows}, steps=steps,
-        batch_size=batch_size, **both,
+        "text", dict.fromkeys(found, replicates), given, shared=(*shared, "steps", "batch_size"),
+        judged=("blocks", "block_windows"), laid_out=others,
     )  # fmt: skip
-    pretraining = both | {"pretraining_steps": pretraining_steps, "pretraining_rate": pretraining_rate}
-    pretraining |= {"batch_size": pretraining_batch_size, "device": jobs.shared["device"]}
+    pretraining = {name: jobs.shared[name] for name in (*shared, "device")}
+    pretraining |= {"pretraining_steps": pretraining_steps, "pretraining_rate": pretraining_rate}
+    pretraining["batch_size"] = pretraining_batch_size
     return Plan(jobs, others, pretraining, tuning_starts)
 
 
@@ -188,15 +187,10 @@ def over_text(rows: pd.DataFrame) -> pd.DataFrame:
 def written(jobs: Jobs, chosen: dict[Arm, Setting]) -> pd.DataFrame:
     """KEYS, eval_bits and text: what models of replicate 0 write at each bit-width, as a JSON string."""
     context = jobs.shared["context"]
-    how = {"widths": list(jobs.widths), "rule": "mse", "length": 4 * context, "context": context}
+    how = {"widths": jobs.widths, "rule": "mse", "length": 4 * context, "context": context}
     how |= {"replicate": 0, "seed": jobs.shared["seed"]}
     arms = [arm for arm in chosen if arm.method in ("no_noise", "t0_qat")]
-    cells = [
-        trained.asked(
-            on_text.write, jobs.training(arm, chosen[arm], 0, "test"), arm.method, on_text, **how
-        )
-        for arm in arms
-    ]
+    cells = [jobs.cell(on_text.write, arm, chosen[arm], 0, **how) for arm in arms]
     return pd.DataFrame(
         arm._asdict() | {"eval_bits": bits, "text": json.dumps(text)}
         for arm, found in zip(arms, grid.run(cells, "samples"), strict=True)

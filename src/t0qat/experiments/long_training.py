@@ -9,26 +9,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from t0qat.experiments.settings import checked
+from t0qat.experiments.settings import set_up
 from t0qat.pipeline import grid, statistics
 from t0qat.training import constants, linear, loop, methods, streams, tasks
+from t0qat.training.linear import Setup
 
 # What the cells of this module's grid depend on.
 CODE = sys.modules[__name__], constants, linear, *methods.CODE, loop, streams, tasks
 
 
-@checked
-def long_training(
-    *,
-    replicates: int,
-    longest: int,
-    seed: int = 0,
-    target: str = "sum",
-    target_noise: float = 0.1,
-    epochs: int = 300,
-    learning_rate: float = 0.005,
-    **settings: float,
-) -> pd.DataFrame:
+@set_up
+def long_training(*, replicates: int, longest: int, setup: Setup, **settings: float) -> pd.DataFrame:
     """What each method has learned after 1, 10, ... times the published epochs, up to `longest` times.
 
     Columns method, schedule (constant learning rate, or falling linearly to zero at the end of each
@@ -36,18 +27,17 @@ def long_training(
     start), left (distance to the least-squares solution), both as multiples of the distance between
     start and solution; explained (fraction of the target's variance); left_predicted (diffusion).
     """
-    lengths = [epochs * 10**k for k in range(9) if 10**k <= longest]
+    lengths = [setup.epochs * 10**k for k in range(9) if 10**k <= longest]
     names = list(methods.build(**settings))
-    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
-    task["settings"] = settings
-    task["names"] = names
+    shared = {"setup": setup._asdict(), "names": names, "settings": settings}
+    runs = [("constant", lengths), *(("decaying", [length]) for length in lengths)]
     cells = []
     for chunk in linear.chunks(replicates, max(lengths) * linear.size("synthetic")):
-        whose = task | {"first": chunk.start, "stop": chunk.stop}
-        runs = [("constant", lengths), *(("decaying", [length]) for length in lengths)]
-        for schedule, reached in runs:
-            run = {"schedule": schedule, "lengths": reached}
-            cells.append(grid.Cell(_long_run, whose | run, CODE))
+        whose = shared | {"first": chunk.start, "stop": chunk.stop}
+        cells += [
+            grid.Cell(_long_run, whose | {"schedule": schedule, "lengths": reached}, CODE)
+            for schedule, reached in runs
+        ]
     found = pd.DataFrame(list(chain(*grid.run(cells, "long trainings"))))
     keys = ["method", "schedule", "epoch", "quantity"]
     table = statistics.means(found.explode("value").astype({"value": float}), keys)
@@ -56,23 +46,19 @@ def long_training(
     return table.reset_index(drop=True)
 
 
-def _long_run(
-    first, stop, names, schedule, lengths, settings, seed, target, target_noise, rate
-) -> list[dict]:
+def _long_run(first, stop, setup, names, settings, schedule, lengths) -> list[dict]:
     """Rows of method, schedule, epoch, quantity and value, which lists replicates first ... stop - 1.
 
     The methods are trained side by side, (d, methods, replicates): arrays of one method's size are so
     small that the calls would take longer than the sums.
     """
-    options = {"target": target, "target_noise": target_noise}
-    runs = linear.runs("synthetic", range(first, stop), seed, **options)
-    moments, start = runs.train, runs.start
+    runs = Setup(**setup)._replace(epochs=max(lengths)).runs("synthetic", range(first, stop))
+    moments, start, rate = runs.train, runs.start, runs.setup.learning_rate
     a, b = moments.a.permute(2, 0, 1).numpy(), moments.b.T[..., None].numpy()
     best = torch.from_numpy(np.linalg.solve(a, b)[..., 0].T)
     whole = distance(best, start)
-    steps = max(lengths)
-    noise = runs.noise(steps)
-    rates = [rate * loop.SCHEDULES[schedule](step / steps) for step in range(steps)]
+    noise = runs.noise()
+    rates = [rate * loop.SCHEDULES[schedule](done) for done in np.arange(len(noise)) / len(noise)]
     built = methods.build(**settings)
     views = {name: built[name] for name in names}
     seen = set(lengths)

@@ -11,12 +11,13 @@ import torch
 
 from t0qat.experiments import scale
 from t0qat.experiments.published import AVERAGED, all_grids
-from t0qat.experiments.scale import column, in_batches, scalings, train_at, unexplained
-from t0qat.experiments.settings import checked
+from t0qat.experiments.scale import in_batches, scalings, unexplained
+from t0qat.experiments.settings import set_up
 from t0qat.pipeline import statistics
 from t0qat.quantization.quantizers import Grid, absmax_scale
 from t0qat.training import linear
 from t0qat.training.constants import CONSTANTS, XI, XI_SCALING
+from t0qat.training.linear import Setup
 from t0qat.training.tasks import TASKS, held_out_quarter
 
 ARMS = ("published", "xi_alone", "tuned", "matched", "plain")
@@ -31,17 +32,9 @@ class Arm(NamedTuple):
     unexplained: np.ndarray
 
 
-@checked
+@set_up
 def tuning(
-    *,
-    replicates: int,
-    seed: int = 0,
-    tuning_points: int = 20,
-    bits: Sequence[int] = (8, 4, 3, 2),
-    target: str = "sum",
-    target_noise: float = 0.1,
-    epochs: int = 300,
-    learning_rate: float = 0.005,
+    *, replicates: int, setup: Setup, tuning_points: int = 20, bits: Sequence[int] = (8, 4, 3, 2)
 ) -> dict[str, dict[str, Arm]]:
     """What xi leaves unexplained after rounding, beside no noise, tuned noise and the grid's own step.
 
@@ -52,10 +45,9 @@ def tuning(
     a uniform rounding error, with the step of the INT4 full absmax grid of the plainly trained weights.
     Rounding and test part as in published.integer_grids. Raises ParameterError before computing.
     """
-    tried = scalings(tuning_points)
-    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
-    task |= {"epochs": epochs, "bits": list(bits)}
-    parts = in_batches(_tuned, CODE, replicates, (XI * tried).tolist(), **task)
+    scales = (XI * scalings(tuning_points)).tolist()
+    more = {"scales": scales, "bits": list(bits)}
+    parts = in_batches(_tuned, CODE, replicates, setup, len(scales), **more)
     joined = np.concatenate(parts, -1)  # (data sets, noise and what is left, arms, replicates)
     return {
         dataset: {arm: Arm(*pair) for arm, pair in zip(ARMS, each.swapaxes(0, 1), strict=True)}
@@ -63,28 +55,29 @@ def tuning(
     }
 
 
-def _tuned(first, stop, scales, seed, bits, target, target_noise, epochs, rate) -> list[list]:
+def _tuned(first, stop, setup, scales, bits) -> list[list]:
     """For each of TASKS: the noise of ARMS and what it leaves unexplained, both (arms, replicates)."""
-    chunk, grids, tried = range(first, stop), all_grids(bits, AVERAGED), column(scales)
+    chunk, grids, setup = range(first, stop), all_grids(bits, AVERAGED), Setup(**setup)
     arms = []
     for dataset in TASKS:
-        data = [*linear.data(dataset, chunk, seed, target=target, target_noise=target_noise)]
-        runs = linear.Runs.of(data, chunk, seed)
-        noise = runs.noise(epochs)
-        rest, held_out = linear.moments(map(held_out_quarter, data, chunk, itertools.repeat(seed)))
-        score = unexplained(held_out, train_at(rest, runs.start, noise, tried, rate), grids)
-        plain = train_at(runs.train, runs.start, noise, torch.zeros(1, 1), rate)
+        data = [*setup.data(dataset, chunk)]
+        runs = linear.Runs.of(data, chunk, setup)
+        noise = runs.noise()
+        parts = map(held_out_quarter, data, chunk, itertools.repeat(setup.seed))
+        rest, held_out = linear.moments(parts)
+        score = unexplained(held_out, runs._replace(train=rest).trained_at(scales, noise), grids)
+        plain = runs.trained_at([0.0], noise)
         step = absmax_scale(plain[:-1, 0].T.contiguous(), Grid(4))[:, 0]
         own = {
             "published": torch.full_like(step, XI * XI_SCALING),
             "xi_alone": torch.full_like(step, XI),
-            "tuned": tried[score.argmin(0), 0],
+            "tuned": torch.tensor(scales)[score.argmin(0)],
             "matched": step / 12**0.5,
             "plain": torch.zeros_like(step),
         }
         used = torch.stack([own[arm] for arm in ARMS])
-        trained = train_at(runs.train, runs.start, noise, used, rate)
-        arms.append([used.tolist(), unexplained(runs.test, trained, grids).tolist()])
+        left = unexplained(runs.test, runs.trained_at(used, noise), grids)
+        arms.append([used.tolist(), left.tolist()])
     return arms
 
 
@@ -121,16 +114,9 @@ def arm_differences(arms: dict[str, dict[str, Arm]]) -> pd.DataFrame:
     )
 
 
-@checked
+@set_up
 def constants(
-    *,
-    replicates: int,
-    seed: int = 0,
-    bits: Sequence[int] = (8, 4, 3, 2),
-    target: str = "sum",
-    target_noise: float = 0.1,
-    epochs: int = 300,
-    learning_rate: float = 0.005,
+    *, replicates: int, setup: Setup, bits: Sequence[int] = (8, 4, 3, 2)
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every constant of CONSTANTS in xi's place, at scaling 1 and at the published product.
 
@@ -145,9 +131,8 @@ def constants(
     multipliers = XI * XI_SCALING / magnitudes
     products = [XI * XI_SCALING, *(magnitudes * multipliers)]
     scales = [0.0, *magnitudes, *products]
-    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
-    task |= {"epochs": epochs, "bits": list(bits), "products": len(products)}
-    parts = in_batches(_at_constants, CODE, replicates, scales, **task)
+    more = {"scales": scales, "bits": list(bits), "products": len(products)}
+    parts = in_batches(_at_constants, CODE, replicates, setup, len(scales), **more)
     added, same = [], []
     for dataset, batches in zip(TASKS, zip(*parts, strict=True), strict=True):
         each, differences = zip(*batches, strict=True)
@@ -165,20 +150,19 @@ def constants(
     return statistics.corrected(added), pd.DataFrame(same)
 
 
-def _at_constants(
-    first, stop, scales, products, seed, bits, target, target_noise, epochs, rate
-) -> list[list]:
+def _at_constants(first, stop, setup, scales, bits, products) -> list[list]:
     """For each of TASKS: what is left unexplained, (scales, replicates), and largest differences.
 
     The differences are those of parameters at the last `products` scales from the first of these.
     """
-    chunk, grids, at = range(first, stop), all_grids(bits, AVERAGED), column(scales)
-    _, once, back = np.unique(at, return_index=True, return_inverse=True)  # equal scales: rounded once
+    grids, setup = all_grids(bits, AVERAGED), Setup(**setup)
+    # Equal scales are rounded once.
+    _, once, back = np.unique(np.float32(scales), return_index=True, return_inverse=True)
     found = []
     for dataset in TASKS:
-        runs = linear.runs(dataset, chunk, seed, target=target, target_noise=target_noise)
-        trained = train_at(runs.train, runs.start, runs.noise(epochs), at, rate)
-        left = unexplained(runs.test, trained[:, once], grids)[back.ravel()]
+        runs = setup.runs(dataset, range(first, stop))
+        trained = runs.trained_at(scales, runs.noise())
+        left = unexplained(runs.test, trained[:, once], grids)[back]
         published, *others = trained[:, -products:].unbind(1)
         largest = [(other - published).abs().max().item() for other in others]
         found.append([left.tolist(), largest])

@@ -176,6 +176,7 @@ def write(
     context: int,
     replicate: int,
     seed: int,
+    **_: int,
 ) -> list[list]:
     """Rows [bits, text]: `length` tokens that the model writes after the start of the scored part.
 

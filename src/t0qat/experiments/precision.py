@@ -8,6 +8,7 @@ benchmarks train (rooms `vision`, `language`), asked. To add a regression task, 
 tasks.TASKS.
 """
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,10 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t0qat.experiments import language, trained, tuning, vision
-from t0qat.experiments.arms import LINEAR, each_known
+from t0qat.experiments import language, vision
+from t0qat.experiments.arms import LINEAR, Arm, each_known
 from t0qat.experiments.benchmark import Jobs, tuned
-from t0qat.experiments.settings import checked
+from t0qat.experiments.scale import in_batches
+from t0qat.experiments.settings import set_up
+from t0qat.experiments.trained import Trained
 from t0qat.pipeline import grid, pin
 from t0qat.quantization import quantizers
 from t0qat.quantization.layers import quantized
@@ -28,6 +31,8 @@ from t0qat.quantization.quantizers import CODES, SCALES, Grid, quantize
 from t0qat.quantization.rounding import rounded
 from t0qat.training import constants, corpora, linear, methods, streams, tasks
 from t0qat.training.language_models import SMALL
+from t0qat.training.linear import Setup
+from t0qat.training.methods import REGISTRY
 from t0qat.training.models import MODELS
 from t0qat.training.tasks import TASKS
 from t0qat.training.views import View
@@ -49,16 +54,10 @@ class Layers(NamedTuple):
     metric: Callable[[Tensor], np.ndarray]  # of weights like these: (replicates,), float64
 
 
-def linear_layer(dataset: str, replicates: range, views: dict[str, View], given: dict) -> dict:
-    """The paper's layer of ten weights on a regression task: method -> Layers."""
-    options = {name: given[name] for name in ("target", "target_noise")}
-    runs = linear.runs(dataset, replicates, given["seed"], **options)
-    noise, trained = runs.noise(given["epochs"]), {}
-    for method, view in views.items():
-        v = linear.train(runs.train, runs.start, view, noise, given["learning_rate"]).double()
-        weights = v[:-1].T[:, None].contiguous()
-        trained[method] = Layers(weights, partial(unexplained, runs.test, v[-1:]))
-    return trained
+def linear_layer(runs: linear.Runs, view: View, noise: Tensor) -> Layers:
+    """The paper's layer of ten weights, trained by a method."""
+    v = runs.trained(view, noise).double()
+    return Layers(v[:-1].T[:, None].contiguous(), partial(unexplained, runs.test, v[-1:]))
 
 
 def unexplained(test: linear.Moments, bias: Tensor, weights: Tensor) -> np.ndarray:
@@ -66,7 +65,6 @@ def unexplained(test: linear.Moments, bias: Tensor, weights: Tensor) -> np.ndarr
     return (test.loss(torch.cat([weights[:, 0].T, bias])) / test.variance).numpy()
 
 
-BATCH = 250  # linear layers that a process trains at once
 READERS = (*MODELS, *SMALL)  # networks that can be asked
 MODEL_NAMES = (LINEAR, *READERS)  # in results files
 
@@ -95,9 +93,10 @@ def asked() -> list[str]:
     return [*methods.named(lambda method: method.layer or method.studied)]
 
 
-def on_layer() -> list[str]:
-    """Those of the linear layer that are asked: tuning belongs to networks."""
-    return [name for name in asked() if not methods.REGISTRY[name].strength]
+def on_layer(settings: dict[str, float]) -> dict[str, View]:
+    """Those of the linear layer that are asked, with these settings: tuning belongs to networks."""
+    names = [name for name in asked() if not REGISTRY[name].strength]
+    return {name: REGISTRY[name].build() for name in names} | methods.build(**settings)
 
 
 class Measured(NamedTuple):
@@ -127,7 +126,7 @@ def measure(layers: Layers, grid: Grid) -> Measured:
     return Measured(layers.metric(layers.weights), layers.metric(codes * step), log_step, flipped)
 
 
-def every_grid(network: trained.Trained, *, method: str, **judged: int) -> list[list]:
+def every_grid(network: Trained, *, method: str, **judged: int) -> list[list]:
     """What a network is asked: rows [full precision, metric, log2 of the step, metrics with flips].
 
     One row for each grid of CURVES, in its order; each is what Measured has of one replicate.
@@ -148,28 +147,23 @@ def every_grid(network: trained.Trained, *, method: str, **judged: int) -> list[
 
 
 @pin.one_thread()
-def measure_batch(dataset: str, replicates: range, views: dict[str, View], given: dict) -> dict:
-    """Train linear layers of some replicates and measure them on every grid: Cell -> Measured."""
-    trained = linear_layer(dataset, replicates, views, given)
-    return {
-        Cell(dataset, LINEAR, m, grid): measure(t, grid) for m, t in trained.items() for grid in GRIDS
-    }
+def measured(runs: linear.Runs, views: dict[str, View]) -> list[Measured]:
+    """The linear layers of each method in turn, on each of GRIDS."""
+    noise = runs.noise()
+    layers = [linear_layer(runs, view, noise) for view in views.values()]
+    return [measure(layer, grid) for layer in layers for grid in GRIDS]
 
 
-@checked
+@set_up
 def curves(
     *,
     replicates: int,
     network_replicates: int,
     few_replicates: int,
+    setup: Setup,
     readers: Sequence[str] = ("mlp", "small_cnn", *SMALL),
     dataset: str = "digits",
     corpus: str = corpora.DEFAULT,
-    seed: int = 0,
-    target: str = "sum",
-    target_noise: float = 0.1,
-    epochs: int = 300,
-    learning_rate: float = 0.005,
     network_epochs: int = 8,
     trainings: int = 28,
     pretraining_steps: int = 1000,
@@ -187,9 +181,8 @@ def curves(
     All methods of a replicate share data, initialization and training draws. A replicate's numbers do
     not depend on the number of processes. Raises ParameterError before computing.
     """
-    given = dict(locals())
-    images, texts = plans(given)
-    cells = _linear_layers(given)
+    images, texts = plans(locals() | {"seed": setup.seed})
+    cells = _linear_layers(replicates, setup, settings)
     cells |= _networks(images) if images else {}
     return cells | (_networks(texts.begun()) if texts else {})
 
@@ -207,7 +200,7 @@ def plans(given: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
             epochs=given["network_epochs"], **shared,
         )  # fmt: skip
     if models := [name for name in names if name in SMALL]:
-        others = [method for method in others if methods.REGISTRY[method].text]
+        others = [method for method in others if REGISTRY[method].text]
         texts = language.plan(
             corpus=given["corpus"], models=models, groups=[], everything=[], methods=others,
             replicates=few, pretraining_steps=given["pretraining_steps"], steps=given["steps"], **shared,
@@ -215,46 +208,32 @@ def plans(given: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
     return images, texts
 
 
-def _linear_layers(given: dict[str, Any]) -> dict[Cell, Measured]:
-    count = given["replicates"]
-    batches = [
-        {"dataset": dataset, "first": i, "stop": min(i + BATCH, count)}
-        for dataset in TASKS
-        for i in range(0, count, BATCH)
+def _linear_layers(replicates: int, setup: Setup, settings: dict[str, float]) -> dict[Cell, Measured]:
+    batches = in_batches(_batch, CODE, replicates, setup, settings=settings)
+    keys, found = itertools.product(TASKS, [LINEAR], on_layer(settings), GRIDS), {}
+    for key, parts in zip(keys, zip(*batches, strict=True), strict=True):
+        *columns, flipped = (np.concatenate(column, -1) for column in zip(*parts, strict=True))
+        found[Cell(*key)] = Measured(*columns, flipped.reshape(-1, len(columns[0])))
+    return found
+
+
+def _batch(first: int, stop: int, setup: dict, settings: dict[str, float]) -> list[list]:
+    """What `measured` gives of each of TASKS, replicates first ... stop - 1."""
+    every = (Setup(**setup).runs(dataset, range(first, stop)) for dataset in TASKS)
+    return [
+        [part.tolist() for part in parts]
+        for runs in every
+        for parts in measured(runs, on_layer(settings))
     ]
-    # More replicates change none of the others.
-    used = ("seed", "target", "target_noise", "settings", "epochs", "learning_rate")
-    shared = {"given": {name: given[name] for name in used}}
-    parts = {}
-    for rows in grid.run([grid.Cell(_batch, b | shared, CODE) for b in batches], "batches"):
-        for *names, options, measured in rows:
-            parts.setdefault(Cell(*names, Grid(**options)), []).append(measured)
-    joined = {
-        cell: [np.concatenate(column, -1) for column in zip(*p, strict=True)]
-        for cell, p in parts.items()
-    }
-    return {cell: Measured(*m, flips.reshape(-1, len(m[0]))) for cell, (*m, flips) in joined.items()}
 
 
 def _networks(jobs: Jobs) -> dict[Cell, Measured]:
     """The benchmark's trained networks, tuned and judged as there, each asked on every grid."""
     _, _, settings = tuned(jobs)
-    asked = [
-        (
-            arm,
-            trained.asked(
-                every_grid,
-                jobs.training(arm, setting, i, "test"),
-                arm.method,
-                sys.modules[__name__],
-                **jobs.judged,
-            ),
-        )
-        for arm, setting in settings.items()
-        for i in range(jobs.replicates[arm])
-    ]
-    found: dict[tuning.Arm, list] = {}
-    for (arm, _), rows in zip(asked, grid.run([cell for _, cell in asked], "networks"), strict=True):
+    tests = [(arm, i) for arm in settings for i in range(jobs.replicates[arm])]
+    cells = [jobs.cell(every_grid, arm, settings[arm], i) for arm, i in tests]
+    found: dict[Arm, list] = {}
+    for (arm, _), rows in zip(tests, grid.run(cells, "networks"), strict=True):
         found.setdefault(arm, []).append(rows)
     return {
         Cell(arm.dataset, arm.model, arm.method, on): Measured(
@@ -264,14 +243,3 @@ def _networks(jobs: Jobs) -> dict[Cell, Measured]:
         for arm, replicates in found.items()
         for place, on in enumerate(GRIDS)
     }
-
-
-def _batch(dataset: str, first: int, stop: int, given: dict) -> list[list]:
-    """What measure_batch says of replicates first ... stop - 1, with every method and variant."""
-    views = {name: methods.REGISTRY[name].build() for name in on_layer()}
-    views |= methods.build(**given["settings"])
-    measured = measure_batch(dataset, range(first, stop), views, given)
-    return [
-        [*cell[:3], vars(cell.grid), [part.tolist() for part in parts]]
-        for cell, parts in measured.items()
-    ]

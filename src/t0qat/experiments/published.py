@@ -8,12 +8,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from t0qat.experiments.settings import checked
+from t0qat.experiments.settings import set_up
 from t0qat.pipeline import pin, statistics
 from t0qat.quantization.quantizers import CODES, SCALES, Grid, fake_quantize
-from t0qat.training import constants, linear, methods
+from t0qat.training import constants, methods
 from t0qat.training.constants import REPORTED, REPORTED_REDUCTION
-from t0qat.training.linear import Moments
+from t0qat.training.linear import Moments, Setup
 from t0qat.training.tasks import TASKS
 
 QUANTITIES = ("full_precision", "quantized", "drop")
@@ -36,18 +36,10 @@ def disturbed(test: Moments, trained: Tensor, shift: Tensor) -> Losses:
     return Losses(test.loss(trained).numpy(), test.loss(trained + shift).numpy())
 
 
-@checked
+@set_up
 @pin.one_thread()
 def published(
-    *,
-    replicates: int,
-    seed: int = 0,
-    target: str = "sum",
-    target_noise: float = 0.1,
-    evaluation_noise: float | str = "reported",
-    epochs: int = 300,
-    learning_rate: float = 0.005,
-    **settings: float,
+    *, replicates: int, setup: Setup, evaluation_noise: float | str = "reported", **settings: float
 ) -> tuple[dict[str, Losses], dict[str, Losses]]:
     """The paper's experiment, repeated: losses of each method under noise on weights and bias.
 
@@ -59,12 +51,11 @@ def published(
     evaluation_noise = constants.evaluation_noise(evaluation_noise)
     views = methods.build(**settings)
     found = [{name: [] for name in views} for _ in range(2)]
-    for chunk in linear.chunks(replicates, epochs * linear.size("synthetic")):
-        runs = linear.runs("synthetic", chunk, seed, target=target, target_noise=target_noise)
+    for runs in setup.batches("synthetic", replicates):
         for losses, run in zip(found, ("", "second_"), strict=True):
-            noise, shift = runs.noise(epochs, run), runs.shift(run)
+            noise, shift = runs.noise(run), runs.shift(run)
             for name, view in views.items():
-                trained = linear.train(runs.train, runs.start, view, noise, learning_rate)
+                trained = runs.trained(view, noise)
                 losses[name].append(disturbed(runs.test, trained, evaluation_noise * shift))
     return tuple({name: joined(parts) for name, parts in losses.items()} for losses in found)
 
@@ -152,18 +143,10 @@ def rounded(trained: Tensor, grid: Grid) -> Tensor:
     return torch.cat([fake_quantize(weights, grid).movedim(-1, 0), trained[-1:]])
 
 
-@checked
+@set_up
 @pin.one_thread()
 def integer_grids(
-    *,
-    replicates: int,
-    seed: int = 0,
-    bits: Sequence[int] = (8, 4, 3, 2),
-    target: str = "sum",
-    target_noise: float = 0.1,
-    epochs: int = 300,
-    learning_rate: float = 0.005,
-    **settings: float,
+    *, replicates: int, setup: Setup, bits: Sequence[int] = (8, 4, 3, 2), **settings: float
 ) -> dict[Cell, Losses]:
     """Losses before and after the trained weights are rounded to each integer grid.
 
@@ -172,15 +155,12 @@ def integer_grids(
     in full precision, as integer inference keeps it. Loss on the test part: held out for diabetes,
     the training data for the synthetic task, which has no split. Raises ParameterError first.
     """
-    views = methods.build(**settings)
-    grids = all_grids(bits)
-    parts = {}
+    views, grids, parts = methods.build(**settings), all_grids(bits), {}
     for dataset in TASKS:
-        for chunk in linear.chunks(replicates, epochs * linear.size(dataset)):
-            runs = linear.runs(dataset, chunk, seed, target=target, target_noise=target_noise)
-            noise = runs.noise(epochs)
+        for runs in setup.batches(dataset, replicates):
+            noise = runs.noise()
             for method, view in views.items():
-                trained = linear.train(runs.train, runs.start, view, noise, learning_rate).double()
+                trained = runs.trained(view, noise).double()
                 for grid in grids:
                     losses = runs.test.loss(trained), runs.test.loss(rounded(trained, grid))
                     parts.setdefault(Cell(dataset, method, grid), []).append(losses)

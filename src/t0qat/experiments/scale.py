@@ -8,26 +8,24 @@ data and draws at every scale, and the bits that it would have alone.
 import itertools
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from t0qat.experiments import published
 from t0qat.experiments.published import QUANTITIES, Losses, disturbed, rounded
-from t0qat.experiments.settings import checked
+from t0qat.experiments.settings import set_up
 from t0qat.pipeline import grid, statistics
 from t0qat.quantization import quantizers
 from t0qat.quantization.quantizers import Grid
 from t0qat.training import constants as physics
 from t0qat.training import linear, methods, streams, tasks
 from t0qat.training.constants import XI, XI_SCALING
-from t0qat.training.linear import Moments
+from t0qat.training.linear import Moments, Setup
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS
-from t0qat.training.views import additive_noise
 
 SCALINGS = {"published": XI_SCALING, "xi_alone": 1.0}  # those with a name
 FACTORS = (0.5, 2.0)  # their neighbours
@@ -42,17 +40,20 @@ CODE = sys.modules[__name__], published, linear, *methods.CODE, physics, quantiz
 
 
 def in_batches(
-    function: Callable, code: tuple, replicates: int, scales: list[float], epochs: int, **more
+    function: Callable, code: tuple, replicates: int, setup: Setup, width: int = 1, **more: Any
 ) -> list:
     """Results of a cell function for batches of replicates first ... stop - 1, in their order.
 
-    scales: those that are trained side by side. Few replicates are one batch, which is computed in this
-    process: others would take longer to start.
+    It gets them, the setup as a dictionary, and what `more` is. width: how many trainings of a replicate
+    run side by side. Few replicates are one batch, which is computed in this process: others would take
+    longer to start.
     """
-    arguments = more | {"scales": scales, "epochs": epochs}
-    largest = min(SHARE, WIDTH // len(scales))
-    batches = linear.chunks(replicates, epochs * linear.size(*TASKS), largest)
-    cells = [grid.Cell(function, arguments | {"first": b.start, "stop": b.stop}, code) for b in batches]
+    largest = min(SHARE, WIDTH // width)
+    arguments = more | {"setup": setup._asdict()}
+    cells = [
+        grid.Cell(function, arguments | {"first": batch.start, "stop": batch.stop}, code)
+        for batch in linear.chunks(replicates, setup.epochs * linear.size(*TASKS), largest)
+    ]
     return grid.run(cells, "batches")
 
 
@@ -61,18 +62,6 @@ def scalings(points: int) -> np.ndarray:
     spaced = [float(f"{value:.4g}") for value in np.geomspace(LOWEST, HIGHEST, points)]
     named = [factor * scaling for scaling in SCALINGS.values() for factor in (1, *FACTORS)]
     return np.unique([0.0, *spaced, *named])
-
-
-def train_at(
-    moments: Moments, start: Tensor, noise: Tensor, scales: Tensor, learning_rate: float
-) -> Tensor:
-    """Parameters trained under weight noise of each scale: (d, scales, replicates), float32.
-
-    scales: standard deviations in units of the weights, (scales, 1) or (scales, replicates), float32.
-    start and noise as linear.train takes them, the same for every scale.
-    """
-    start = start[:, None].repeat(1, len(scales), 1)
-    return linear.train(moments.beside, start, additive_noise(scales), noise[:, :, None], learning_rate)
 
 
 def unexplained(part: Moments, parameters: Tensor, grids: list[Grid]) -> Tensor:
@@ -107,45 +96,28 @@ class Sweep(NamedTuple):
 SHOWN = (*QUANTITIES, "explained_full_precision", "explained_quantized")
 
 
-@checked
+@set_up
 def sweep(
-    *,
-    replicates: int,
-    seed: int = 0,
-    points: int = 43,
-    target: str = "sum",
-    target_noise: float = 0.1,
-    evaluation_noise: float | str = "reported",
-    epochs: int = 300,
-    learning_rate: float = 0.005,
+    *, replicates: int, setup: Setup, points: int = 43, evaluation_noise: float | str = "reported"
 ) -> Sweep:
     """The published experiment at every scaling of `scalings(points)`, data and draws shared.
 
     At 80000 the losses are those of T0-QAT in the first run of published.published, bit for bit.
     Raises ParameterError before computing.
     """
-    evaluation_noise = physics.evaluation_noise(evaluation_noise)
     tried = scalings(points)
-    task = {"seed": seed, "target": target, "target_noise": target_noise, "rate": learning_rate}
-    task |= {"epochs": epochs, "evaluation_noise": evaluation_noise}
-    parts = in_batches(_swept, CODE, replicates, (XI * tried).tolist(), **task)
+    more = {"scales": (XI * tried).tolist(), "disturbance": physics.evaluation_noise(evaluation_noise)}
+    parts = in_batches(_swept, CODE, replicates, setup, len(tried), **more)
     full, quantized, spread = (np.concatenate(part, -1) for part in zip(*parts, strict=True))
     return Sweep(tried, Losses(full, quantized), spread)
 
 
-def _swept(
-    first, stop, scales, seed, target, target_noise, evaluation_noise, epochs, rate
-) -> list[list]:
+def _swept(first, stop, setup, scales, disturbance) -> list[list]:
     """Losses before and after the shift, each (scales, replicates), and the target's variance."""
-    runs = linear.runs("synthetic", range(first, stop), seed, target=target, target_noise=target_noise)
-    trained = train_at(runs.train, runs.start, runs.noise(epochs), column(scales), rate)
-    losses = disturbed(runs.test.beside, trained, evaluation_noise * runs.shift()[:, None])
+    runs = Setup(**setup).runs("synthetic", range(first, stop))
+    trained = runs.trained_at(scales, runs.noise())
+    losses = disturbed(runs.test.beside, trained, disturbance * runs.shift()[:, None])
     return [part.tolist() for part in (*losses, runs.test.variance)]
-
-
-def column(scales: list[float]) -> Tensor:
-    """Noise scales as train_at takes them: (scales, 1), float32."""
-    return torch.tensor(scales, dtype=torch.float32)[:, None]
 
 
 def sweep_losses(run: Sweep) -> pd.DataFrame:

@@ -1,12 +1,14 @@
 """What each parameter of this paper's notebooks and experiments may be."""
 
-from collections.abc import Mapping
-from functools import partial
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
 from typing import Any
 
 from t0qat.pipeline import parameters
 from t0qat.pipeline.parameters import ParameterError, choice, either, number, pattern, several, whole
 from t0qat.quantization.quantizers import CODES, SCALES
+from t0qat.training.linear import Setup
 from t0qat.training.loop import SCHEDULES
 from t0qat.training.methods import REGISTRY
 from t0qat.training.tasks import TARGETS
@@ -90,3 +92,18 @@ def check(values: Mapping[str, Any]) -> None:
 
 # Lets a function of keyword parameters check them before it starts.
 checked = partial(parameters.checked, check)
+
+
+def set_up(function: Callable) -> Callable:
+    """`checked`, for a function of a linear.Setup, which gets keywords for its fields in place of it."""
+    own, fields = (inspect.signature(f).parameters.values() for f in (function, Setup))
+    shown = [p for p in own if p.name != "setup"]
+    shown += [field.replace(kind=inspect.Parameter.KEYWORD_ONLY) for field in fields]
+
+    @wraps(function)
+    def wrapper(**given):
+        setup = Setup(*(given.pop(name) for name in Setup._fields))
+        return function(setup=setup, **given)
+
+    wrapper.__signature__ = inspect.Signature(sorted(shown, key=lambda p: p.kind))
+    return checked(wrapper)

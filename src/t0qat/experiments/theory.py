@@ -20,6 +20,7 @@ from t0qat.experiments.settings import checked
 from t0qat.pipeline import grid, pin, statistics
 from t0qat.training import constants, linear, methods, streams, tasks
 from t0qat.training.constants import REPORTED_REDUCTION
+from t0qat.training.linear import Setup
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TARGETS, Data, synthetic
 
@@ -119,11 +120,11 @@ def exact_laws(
     """
     built = methods.build(**settings)
     cells = []
+    setup = Setup(seed, target_noise=target_noise, epochs=epochs, learning_rate=learning_rate)
     for target in TARGETS:
-        runs = linear.runs("synthetic", range(1), seed, target=target, target_noise=target_noise)
-        weights, noise = {"initial": runs.start}, runs.noise(epochs)
-        for name, view in built.items():
-            weights[name] = linear.train(runs.train, runs.start, view, noise, learning_rate)
+        runs = setup._replace(target=target).runs("synthetic", range(1))
+        weights, noise = {"initial": runs.start}, runs.noise()
+        weights |= {name: runs.trained(view, noise) for name, view in built.items()}
         task = {"target": target, "target_noise": target_noise, "seed": seed, "draws": draws}
         task["weights"] = {name: v[:, 0].tolist() for name, v in weights.items()}
         cells += [

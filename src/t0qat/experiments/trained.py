@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from t0qat.experiments.arms import FLOAT, is_importable, known
+from t0qat.experiments.arms import FLOAT, is_importable, known, room
 from t0qat.pipeline import grid
 from t0qat.quantization import gptq, layers, quantizers, rounding
 from t0qat.quantization.layers import Weights, quantized
@@ -101,16 +101,13 @@ def criterion(trained: Trained, *, method: str, widths: list[int], **judged: int
     return found
 
 
-def asked(
-    question: Callable[..., Any], training: grid.Training, method: str, *code, **arguments
-) -> grid.Cell:
+def asked(question: Callable[..., Any], training: grid.Training, method: str, **arguments) -> grid.Cell:
     """The cell that asks this of a training, rounded as this method's networks are.
 
-    code: modules that the question depends on beside this one. What the function of a notebook or script
-    depends on cannot be seen, so what its networks are asked is not kept.
+    What the function of a notebook or script depends on cannot be seen, so what its networks are asked
+    is not kept.
     """
-    every = (sys.modules[__name__], quantizers, rounding, layers, *code)
+    every = (sys.modules[__name__], *room(question), quantizers, rounding, layers)
     every += (gptq,) if REGISTRY[method].rounding == "gptq" else ()
-    own = {"method": method} | arguments
     kept = is_importable(REGISTRY[method])
-    return grid.Cell(question, own, every, known(method), kept, training)
+    return grid.Cell(question, {"method": method} | arguments, every, known(method), kept, training)

@@ -16,7 +16,6 @@ from t0qat.experiments.arms import arms, chosen, each_known
 from t0qat.experiments.benchmark import Jobs, Run, files, measured, planned, tuned
 from t0qat.experiments.compare import Metric
 from t0qat.experiments.settings import checked
-from t0qat.quantization import export
 from t0qat.training import images
 from t0qat.training.methods import named
 from t0qat.training.models import MODELS
@@ -51,6 +50,7 @@ def plan(
     bits: that networks are read at; trained_bits: those that methods of one bit-width train for.
     trainings: that tune an arm.
     """
+    given = locals()
     images.load(dataset)
     every = few = chosen(methods, named())
     if methods == "all":
@@ -62,11 +62,8 @@ def plan(
     tested = {
         arm: less if arm.registered.loud or arm.model in few_models else replicates for arm in found
     }
-    return planned(
-        "images", tested, loud=True, code=(export,), bits=bits, trained_bits=trained_bits,
-        trainings=trainings, rates=rates, lowest_rate=lowest_rate, highest_rate=highest_rate,
-        device=device, epochs=epochs, batch_size=batch_size, schedule=schedule, seed=seed,
-    )  # fmt: skip
+    shared = "epochs", "batch_size", "schedule", "seed"
+    return planned("images", tested, given, shared=shared, loud=True)
 
 
 def benchmark(**parameters) -> Run:

@@ -141,8 +141,7 @@ class Networks(NamedTuple):
 @lru_cache(48)
 @pin.one_thread()
 def _runs(dataset: str, target: str, first: int, stop: int) -> linear.Runs:
-    options = {"target": target, "target_noise": PUBLISHED["target_noise"]}
-    return linear.runs(dataset, range(first, stop), PUBLISHED["seed"], **options)
+    return linear.Setup(target=target).runs(dataset, range(first, stop))
 
 
 @lru_cache(48)
@@ -158,7 +157,7 @@ def _draws(d: int, first: int, stop: int) -> tuple[Tensor, Tensor]:
 def _trained(build: Callable, strengths: tuple, *where) -> Tensor:
     runs, view = _runs(*where), build(**dict(strengths))
     noise, _ = _draws(len(runs.start), *where[-2:])
-    return linear.train(runs.train, runs.start, view, noise, PUBLISHED["learning_rate"])
+    return runs.trained(view, noise)
 
 
 def published(setting: Setting) -> Generator[tuple[int, int], None, Linear]:

@@ -9,7 +9,7 @@ IEEE arithmetic then gives the same numbers on every processor.
 
 import inspect
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from t0qat.training.streams import normals, stream
 from t0qat.training.tasks import TASKS, Data
-from t0qat.training.views import View
+from t0qat.training.views import View, additive_noise
 
 CHUNK = 2048  # replicates a batch, at most: hides the cost of a call
 DRAWS = 2**25  # training draws a batch, at most: 128 MiB
@@ -86,6 +86,31 @@ def noise_draws(purpose: str, replicates: range, shape: tuple[int, ...], seed: i
     return torch.from_numpy(out)
 
 
+class Setup(NamedTuple):
+    """What an experiment on the layer sets, under the names of the notebooks' parameters."""
+
+    seed: int = 0
+    target: str = "sum"  # of the synthetic task, as target_noise
+    target_noise: float = 0.1
+    epochs: int = 300
+    learning_rate: float = 0.005
+
+    def data(self, dataset: str, replicates: range) -> Iterator[Data]:
+        """Of one of TASKS, which gets those of the fields that it names."""
+        task = TASKS[dataset]
+        known = inspect.signature(task).parameters
+        options = {name: value for name, value in self._asdict().items() if name in known}
+        return (task(i, **options) for i in replicates)
+
+    def runs(self, dataset: str, replicates: range) -> "Runs":
+        return Runs.of(self.data(dataset, replicates), replicates, self)
+
+    def batches(self, dataset: str, replicates: int) -> Iterator["Runs"]:
+        """Replicates 0 ... replicates - 1, as many at once as their draws allow."""
+        draws = self.epochs * size(dataset)
+        return (self.runs(dataset, chunk) for chunk in chunks(replicates, draws))
+
+
 class Runs(NamedTuple):
     """What all trainings of some replicates share: data, start, and draws, made when asked for."""
 
@@ -93,33 +118,37 @@ class Runs(NamedTuple):
     test: Moments
     start: Tensor  # (d, replicates), float32
     replicates: range
-    seed: int
+    setup: Setup
 
     @classmethod
-    def of(cls, data: Iterable[Data], replicates: range, seed: int = 0) -> "Runs":
+    def of(cls, data: Iterable[Data], replicates: range, setup: Setup) -> "Runs":
         train, test = moments(data)
-        return cls(train, test, initial(len(train.b) - 1, replicates, seed), replicates, seed)
+        return cls(train, test, initial(len(train.b) - 1, replicates, setup.seed), replicates, setup)
 
-    def noise(self, epochs: int, run: str = "") -> Tensor:
+    def noise(self, run: str = "") -> Tensor:
         """Of training, (epochs, d, replicates). run: "second_" for draws of a run of its own."""
-        shape = epochs, len(self.start)
-        return noise_draws(f"{run}training_noise", self.replicates, shape, self.seed)
+        shape = self.setup.epochs, len(self.start)
+        return noise_draws(f"{run}training_noise", self.replicates, shape, self.setup.seed)
 
     def shift(self, run: str = "") -> Tensor:
         """Of evaluation, (d, replicates)."""
-        return noise_draws(f"{run}evaluation_noise", self.replicates, self.start.shape[:1], self.seed)
+        shape = self.start.shape[:1]
+        return noise_draws(f"{run}evaluation_noise", self.replicates, shape, self.setup.seed)
 
+    def trained(self, view: View, noise: Tensor) -> Tensor:
+        """Parameters after training, (d, replicates), float32."""
+        return train(self.train, self.start, view, noise, self.setup.learning_rate)
 
-def data(dataset: str, replicates: range, seed: int = 0, **options) -> Iterator[Data]:
-    """Of one of TASKS, which gets those of the options that it knows."""
-    task = TASKS[dataset]
-    options = {k: v for k, v in options.items() if k in inspect.signature(task).parameters}
-    return (task(i, seed, **options) for i in replicates)
+    def trained_at(self, scales: Sequence[float] | Tensor, noise: Tensor) -> Tensor:
+        """Parameters trained under weight noise of each scale: (d, scales, replicates), float32.
 
-
-def runs(dataset: str, replicates: range, seed: int = 0, **options) -> Runs:
-    """Runs on that data."""
-    return Runs.of(data(dataset, replicates, seed, **options), replicates, seed)
+        scales: standard deviations in units of the weights, the same for all replicates, or a tensor
+        (scales, replicates). noise: as `trained` takes it, the same for every scale.
+        """
+        scales = torch.as_tensor(scales, dtype=torch.float32).reshape(len(scales), -1)
+        start = self.start[:, None].repeat(1, len(scales), 1)
+        view, rate = additive_noise(scales), self.setup.learning_rate
+        return train(self.train.beside, start, view, noise[:, :, None], rate)
 
 
 def size(*datasets: str) -> int:
@@ -148,7 +177,7 @@ def steps(
 
     start: (d, replicates) float32, not changed. noise: (epochs, d, replicates). Yields the parameters,
     like start, after each epoch; the next epoch overwrites them. Equal to the plain torch loop with
-    views.training_forward and torch.optim.Adam but for rounding.
+    views.elementwise and torch.optim.Adam but for rounding.
     """
     # numpy, not torch: on small arrays it takes half as long to call.
     a, b = (part.to(start.dtype).contiguous().numpy() for part in (moments.a, moments.b))
