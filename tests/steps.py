@@ -27,6 +27,7 @@ from t0qat.experiments import (
     trial,
 )
 from t0qat.experiments import trained as asked
+from t0qat.experiments.learning import Learner
 from t0qat.pipeline import pin, statistics
 from t0qat.quantization import quantizers
 from t0qat.quantization.quantizers import CODES, SCALES, Grid
@@ -89,7 +90,7 @@ def rounding(scale: str, code_range: str):
     return [quantizers.quantize(weights, Grid(b, code_range, scale)) for b in widths]
 
 
-def opened(model: str, method: str, bits: int) -> asked.Trained:
+def opened(model: str, method: str, bits: int) -> Learner:
     """A network of the vision benchmark after one epoch."""
     shared = {"epochs": 1, "batch_size": 64, "schedule": "warmup_cosine", "seed": 0}
     shared |= {"part": "validation", "replicate": 0, "device": "cpu"}

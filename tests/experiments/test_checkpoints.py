@@ -8,7 +8,7 @@ import torch
 from small_models import CONTEXT, JUDGED, TINY, compute, means
 
 from t0qat.experiments import language, on_text
-from t0qat.experiments.learning import Examples, Task, learn
+from t0qat.experiments.learning import Learner, learn
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.training import corpora, language_models, rounders
 from t0qat.training.corpora import windows
@@ -87,8 +87,8 @@ def test_a_model_that_accelerate_laid_out_trains_to_the_same_weights(tmp_path, c
         tokens = torch.arange(200) % 40
         draws = stream("batch_order", 0)
         drawn = windows(tokens, CONTEXT, 1, "tokens")[torch.from_numpy(draws.integers(150, size=12))]
-        examples = Examples(drawn[:, :-1], drawn[:, 1:], 1, draws)
-        task = Task(net, lambda given=examples: given, on_text.mean_loss, 3, None, None, None)
+        examples = {"inputs": drawn[:, :-1], "target": drawn[:, 1:], "epochs": 1, "order": draws}
+        task = Learner(net, lambda given=examples: given, on_text.mean_loss, 3, None, None, None)
         how = {"batch_size": 4, "replicate": 0, "seed": 0}
         learn(task, rounders.ste(bits=3), 0.01, "constant", **how)
         found.append(packed(net))

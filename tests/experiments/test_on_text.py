@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from t0qat.experiments import on_text, trained
+from t0qat.experiments.learning import Learner
 from t0qat.experiments.on_text import WORST
 from t0qat.pipeline import cells, places
 from t0qat.quantization import layers
@@ -142,7 +143,7 @@ def test_ste_trains_what_is_read(name, layout):
 @pytest.mark.parametrize("model", language_models.SMALL)
 def test_gptq_rounds_the_blocks_only_and_errs_less_than_plain_rounding(model, group):
     net = net_of(model, group=group)
-    tuned = trained.Trained(net, {}, None, IDS, 0, None, None)
+    tuned = Learner(net, None, None, 0, IDS, None, None)
     exact, errors = net(IDS), {}
     for how, method in (("gptq", "gptq"), ("nearest", "no_noise")):
         codes = trained.codes_of(tuned, method, 3, "absmax")
@@ -188,7 +189,7 @@ def test_the_layout_of_an_arm_is_what_its_model_is_trained_and_read_in(corpus):
 def test_methods_of_a_replicate_share_start_and_windows(corpus, monkeypatch):
     seen = []
 
-    def watch(net, inputs, target, objective, draws, *, order, **_):
+    def watch(net, inputs, target, method, draws, *, order, **_):
         first = [packed(net), inputs.sum().item(), target.sum().item()]
         seen.append([*first, order.permutation(len(inputs))[:5].tolist()])
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from t0qat.experiments import knees, language, precision, trained, trial, vision
 from t0qat.experiments.arms import Arm
+from t0qat.experiments.learning import Learner
 from t0qat.experiments.precision import CURVES, FLIPS, GRIDS, LINEAR, Cell, Layers, Measured
 from t0qat.paper import PAPER
 from t0qat.pipeline import claims, notebooks, results
@@ -37,7 +38,7 @@ VIEWS = {"t0_qat": views.additive_noise(NOISE), "no_noise": plain.no_noise()}
 
 
 @pytest.fixture(scope="module", params=["mlp", "small_cnn"])
-def network(request) -> trained.Trained:
+def network(request) -> Learner:
     """A network that read the digits for two epochs."""
     arm = Arm("digits", request.param, "no_noise", 0)
     shared = {"epochs": 2, "batch_size": 64, "schedule": "constant", "device": "cpu"}
@@ -128,7 +129,7 @@ def test_several_channels_and_layers_count_each_with_its_geometric_mean():
     with torch.no_grad():
         net[0].weight.copy_(torch.tensor([[1.0], [4.0]]))
         net[1].weight.copy_(torch.tensor([[2.0, -1.0]]))
-    toy = trained.Trained(net, {}, None, None, 0, None, lambda net: 0.0)
+    toy = Learner(net, None, None, 0, None, None, lambda net: 0.0)
     rows = dict(zip(GRIDS, precision.every_grid(toy, method="no_noise"), strict=True))
     assert rows[Grid(2)][2] == pytest.approx(np.log2([2 / 3, 8 / 3, 4 / 3]).mean())
 

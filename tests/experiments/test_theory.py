@@ -142,7 +142,7 @@ def test_a_variance_has_its_known_standard_error():
 
 
 def test_the_trace_is_that_of_the_full_hessian():
-    model = models.mlp(stream("initialization", 1, 0), 5, 4, 3, nn.Tanh).double()
+    model = models.mlp(stream("initialization", 1, 0), (5,), 3, 4, nn.Tanh).double()
     draws = np.random.default_rng(1)
     inputs, target = torch.from_numpy(draws.normal(size=(20, 5))), torch.arange(20) % 3
     center = {key: p.detach() for key, p in model.named_parameters()}
@@ -188,7 +188,7 @@ def test_training_under_noise_is_the_plain_loop(network):
     assert set(values) == {"loss", "weight_norm", "curvature"}
     if network == "softmax":  # on the first images only
         inputs, target = (torch.from_numpy(part[:400]) for part in digits(1)[:2])
-        sizes = 64, 10
+        sizes = (1, 8, 8), 10
     else:
         inputs, target = map(torch.from_numpy, synthetic(1)[:2])
         target, sizes = target[:, None], ()

@@ -101,7 +101,7 @@ def test_tuning_never_sees_the_test_part(monkeypatch):
 def test_methods_of_a_replicate_share_split_start_and_batch_order(monkeypatch):
     seen = []
 
-    def watch(net, inputs, target, objective, draws, *, order, **_):
+    def watch(net, inputs, target, method, draws, *, order, **_):
         mixed = order.permutation(len(inputs))[:5].tolist()
         seen.append(([p.sum().item() for p in net.parameters()], inputs.sum().item(), mixed))
 

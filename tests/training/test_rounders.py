@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from t0qat.quantization.quantizers import Grid, fake_quantize
 from t0qat.training import loop, models, rounders
 from t0qat.training.methods import REGISTRY
+from t0qat.training.quiet import quietly
 from t0qat.training.streams import stream
 
 
@@ -71,9 +72,9 @@ def test_straight_through_and_learned_rounding_agree_with_torch_where_no_weight_
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 def test_straight_through_agrees_with_torchao_but_for_the_tie_of_each_channels_largest_weight(bits):
-    rounders.torchao_parq()  # imports torchao quietly
-    from torchao.quantization.granularity import PerAxis
-    from torchao.quantization.qat import IntxFakeQuantizeConfig, IntxFakeQuantizer
+    with quietly():
+        from torchao.quantization.granularity import PerAxis
+        from torchao.quantization.qat import IntxFakeQuantizeConfig, IntxFakeQuantizer
 
     config = IntxFakeQuantizeConfig(getattr(torch, f"int{bits}"), PerAxis(0))
     generator = torch.Generator().manual_seed(bits)
@@ -149,7 +150,8 @@ def hardened(net, bits, steps):
 
 def test_parq_is_torchaos_optimizer_on_the_networks_own_loss():
     """Against a plain loop around torchao's classes: annealed values and gradients at them."""
-    tools = rounders.torchao_parq()
+    with quietly():
+        from torchao.prototype import parq as tools
     mine, other = Problem(torch.float32), Problem(torch.float32)
     steps = 30
     loop.train(

@@ -1,10 +1,9 @@
 """Where the rules of the linear layer stop: the loss of small networks under noise on their weights."""
 
-import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -47,15 +46,7 @@ class Network(NamedTuple):
             return self.start(draws), inputs, target[:, None]
         source = images.load(dataset)
         inputs, target, *_ = (torch.from_numpy(part[:SOME]) for part in source.split(replicate, seed))
-        return self.start(draws, math.prod(source.shape), source.classes), inputs, target
-
-
-def tanh_mlp(draws: np.random.Generator, inputs: int, classes: int) -> nn.Module:
-    return models.mlp(draws, inputs, classes=classes, activation=nn.Tanh)
-
-
-def relu_mlp(draws: np.random.Generator, inputs: int, classes: int) -> nn.Module:
-    return models.mlp(draws, inputs, classes=classes)
+        return self.start(draws, source.shape, source.classes), inputs, target
 
 
 def relative(parameter: Tensor, noise: Tensor) -> Tensor:
@@ -68,8 +59,8 @@ NETWORKS = {
     "multiplicative": Network(models.linear, mse_loss, relative),
     "deep_linear": Network(models.deep_linear, mse_loss),
     "softmax": Network(models.linear, cross_entropy),
-    "tanh_mlp": Network(tanh_mlp, cross_entropy),
-    "relu_mlp": Network(relu_mlp, cross_entropy),
+    "tanh_mlp": Network(partial(models.mlp, activation=nn.Tanh), cross_entropy),
+    "relu_mlp": Network(models.mlp, cross_entropy),
 }
 # Two a decade, over six decades that end at the published noise.
 SIGMAS = XI * XI_SCALING * 10 ** (np.arange(-12, 1) / 2)
@@ -99,9 +90,10 @@ def expansion(
     """
     settings = {"scales": [*map(float, training_noises)], "pairs": noise_pairs, "probes": probes}
     settings |= {"seed": seed, "epochs": epochs, "learning_rate": learning_rate, "dataset": dataset}
-    files = [Path(dataset)] if dataset.endswith(".npz") else []
     cells = [
-        grid.Cell(_shaken_networks, {"name": name, "replicate": i} | settings, (*CODE, *files))
+        grid.Cell(
+            _shaken_networks, {"name": name, "replicate": i} | settings, (*CODE, *images.files(dataset))
+        )
         for name in NETWORKS
         for i in range(networks)
     ]

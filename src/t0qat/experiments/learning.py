@@ -1,11 +1,11 @@
 """What there is to learn, whatever it is, and the learning of it."""
 
+import math
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import torch
 from torch import Tensor, nn
 
 from t0qat.quantization import quantizers
@@ -15,40 +15,26 @@ from t0qat.training.streams import stream
 from t0qat.training.views import Objective
 
 
-class Examples(NamedTuple):
-    """What a network trains on."""
-
-    inputs: Tensor
-    target: Tensor
-    epochs: int
-    order: np.random.Generator  # draws the order of batches
-
-
-class Task(NamedTuple):
-    """A network before training, what there is to learn, and how it is judged."""
+class Learner(NamedTuple):
+    """A network, what there is for it to learn, and how it is judged."""
 
     net: nn.Module
-    examples: Callable[[], Examples]
-    loss: Callable[[Tensor, Tensor], Tensor]  # of outputs and target, to be lessened
+    examples: Callable[[], dict[str, Any]]  # inputs, target, epochs and order, as loop.train takes them
+    objective: Callable[[Tensor, Tensor], Tensor]  # of outputs and target, to be lessened
     steps: int  # of training
-    calibration: Callable[[], Tensor]  # as of Trained
-    scores: Callable[..., list[list]]  # likewise
-    criterion: Callable[..., float]  # Trained.loss
-    parts: Any = None  # as of Trained
-
-
-class Kind(NamedTuple):
-    """What a benchmark's networks learn."""
-
-    begin: Callable[..., Task]  # of the arguments of `fit`
-    own: Callable[..., dict[str, Any]]  # (arm, arguments that all trainings share) -> those of its own
-    files: Callable[[str, str], list[Path]]  # that data set and model are read from
-    code: tuple  # modules that the weights depend on
+    calibration: Tensor  # inputs of the training part, for roundings that look at inputs
+    # Rows [metric, value, ...] of (a network of its shape, its codes, their grid), None where it is not
+    # rounded; keyword arguments say by what it is judged.
+    scores: Callable[..., list[list]]
+    loss: Callable[..., float]  # of a network of its shape: what tuning lessens, finite
+    parts: Any = None  # of a language model: on_text.Parts
+    extra: Weights | None = None  # what the method trained beside the network's parameters
+    bits: int | None = None  # that it was trained for
 
 
 def learn(
-    task: Task,
-    objective: Objective,
+    learner: Learner,
+    method: Objective,
     learning_rate: float,
     schedule: str,
     *,
@@ -57,25 +43,35 @@ def learn(
     seed: int,
     **_: Any,
 ) -> Weights:
-    """Train the task's network; gives the method's own weights."""
-    extra = objective.extra(dict(task.net.named_parameters()))
-    examples = task.examples()
+    """Train the network; gives the method's own weights."""
+    extra = method.extra(dict(learner.net.named_parameters()))
     loop.train(
-        task.net,
-        examples.inputs,
-        examples.target,
-        objective,
-        stream("training_noise", replicate, seed),
-        epochs=examples.epochs,
-        learning_rate=learning_rate,
-        loss=task.loss,
-        batch_size=batch_size,
-        order=examples.order,
-        schedule=schedule,
-        extra=extra,
-    )
-    task.net.eval()
+        learner.net, method=method, draws=stream("training_noise", replicate, seed), extra=extra,
+        learning_rate=learning_rate, loss=learner.objective, batch_size=batch_size, schedule=schedule,
+        **learner.examples(),
+    )  # fmt: skip
+    learner.net.eval()
     return extra
+
+
+def packed(net: nn.Module, extra: Weights) -> Weights:
+    """Parameters and buffers under their names, and the method's own: what a training gives."""
+    return {**dict(net.named_parameters()), **dict(net.named_buffers()), **extra}
+
+
+@torch.no_grad()
+def unpacked(weights: Weights, net: nn.Module) -> Weights:
+    """Put a training's weights into a network of its shape; gives the method's own."""
+    own = packed(net, {})
+    for name, tensor in own.items():
+        tensor.copy_(weights[name])
+    device = next(net.parameters()).device
+    return {name: tensor.to(device) for name, tensor in weights.items() if name not in own}
+
+
+def at_most(value: float, most: float) -> float:
+    """The value; `most` where it is more, or no number."""
+    return min(value, most) if math.isfinite(value) else most
 
 
 # What every training depends on, beside its kind and the functions of its own method.

@@ -2,7 +2,6 @@
 
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,26 +9,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from t0qat.experiments.arms import Arm
-from t0qat.experiments.learning import Examples, Kind, Task
+from t0qat.experiments.learning import Learner, at_most
 from t0qat.quantization import export
 from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import Codes
-from t0qat.training import images, models, tasks
+from t0qat.training import images, loop, models, tasks
 from t0qat.training.models import MODELS
 from t0qat.training.streams import stream
 
 CALIBRATION = 256  # images of the training part, for roundings that look at inputs
 TOGETHER = 1024  # images a forward pass of evaluation
-
-
-def parts(dataset: str, part: str, replicate: int, seed: int, device: str) -> list[Tensor]:
-    """Inputs and target to train on, then those to judge by.
-
-    part: "test", or "validation", which never sees the test part.
-    """
-    data = images.load(dataset).split(replicate, seed)
-    data = data if part == "test" else tasks.held_out_quarter(data, replicate, seed)
-    return [torch.from_numpy(array).to(device) for array in data]
 
 
 def begin(
@@ -44,20 +33,24 @@ def begin(
     seed: int,
     device: str,
     **_: Any,
-) -> Task:
+) -> Learner:
     """A network from this replicate's streams, which learns to name images. layout: only channels.
 
+    part: what it is judged by: "test", or "validation", which never sees the test part.
     Scores: accuracy (share named rightly) and loss (mean cross entropy in nats, at most that of a guess
     among the classes); of exported integers: differing (images that they name otherwise than the
     fake-quantized weights) and bytes (of all that is exported).
     """
-    inputs, classes, others, target = parts(dataset, part, replicate, seed, device)
     source = images.load(dataset)
+    data = source.split(replicate, seed)
+    data = data if part == "test" else tasks.held_out_quarter(data, replicate, seed)
+    inputs, classes, others, target = (torch.from_numpy(array).to(device) for array in data)
     net = MODELS[model](stream("initialization", replicate, seed), source.shape, source.classes)
     most = math.log(source.classes)
 
-    def examples() -> Examples:
-        return Examples(inputs, classes, epochs, stream("batch_order", replicate, seed))
+    def examples() -> dict[str, Any]:
+        order = stream("batch_order", replicate, seed)
+        return {"inputs": inputs, "target": classes, "epochs": epochs, "order": order}
 
     def loss(net: nn.Module) -> float:
         return at_most(cross_entropy(outputs(net, others), target).item(), most)
@@ -65,7 +58,7 @@ def begin(
     def scores(seen: nn.Module, codes: Codes | None, on: Grid | None) -> list[list]:
         logits = outputs(seen, others)
         answers = logits.argmax(1)
-        found = [["accuracy", share(answers == target)]]
+        found = [["accuracy", (answers == target).double().mean().item()]]
         found += [["loss", at_most(cross_entropy(logits, target).item(), most)]]
         if codes is None:
             return [*found, ["bytes", sum(t.nbytes for t in seen.state_dict().values())]]
@@ -73,14 +66,9 @@ def begin(
         differing = outputs(export.runnable(model, net), others).argmax(1) != answers
         return [*found, ["differing", differing.sum().item()], ["bytes", model.total_bytes]]
 
-    steps = training_steps(len(inputs), epochs, batch_size)
-    calibration = lambda: inputs[:CALIBRATION]  # noqa: E731
-    return Task(net.to(device), examples, cross_entropy, steps, calibration, scores, loss)
-
-
-def training_steps(images: int, epochs: int, batch_size: int) -> int:
-    """Of loop.train, with batches of nearly equal size."""
-    return epochs * max(1, round(images / batch_size))
+    steps = epochs * loop.batches(len(inputs), batch_size)
+    calibration = inputs[:CALIBRATION]
+    return Learner(net.to(device), examples, cross_entropy, steps, calibration, scores, loss)
 
 
 @torch.no_grad()
@@ -89,24 +77,10 @@ def outputs(net: nn.Module, inputs: Tensor) -> Tensor:
     return torch.cat([net(part) for part in inputs.split(TOGETHER)])
 
 
-def at_most(value: float, most: float) -> float:
-    """The value; `most` where it is more, or no number."""
-    return min(value, most) if math.isfinite(value) else most
-
-
-def share(events: Tensor) -> float:
-    return events.double().mean().item()
-
-
 def own(arm: Arm, replicate: int, *, epochs: int, **shared: Any) -> dict[str, Any]:
     """Epochs are of a method with one gradient evaluation a step; one with two gets half of them."""
     return shared | {"epochs": max(1, epochs // arm.registered.gradients)}
 
 
-def files(dataset: str, model: str) -> list[Path]:
-    """An .npz file, if it is one."""
-    return [Path(dataset)] if dataset.endswith(".npz") else []
-
-
+files = images.files
 CODE = (sys.modules[__name__], export, images, models, tasks)
-KIND = Kind(begin, own, files, CODE)

@@ -13,8 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from t0qat.experiments import learning, trained
 from t0qat.experiments.arms import CHANNELS, FLOAT, Arm, sources
-from t0qat.experiments.learning import Examples, Kind, Task
-from t0qat.experiments.trained import Trained
+from t0qat.experiments.learning import Learner, at_most
 from t0qat.pipeline import grid, places
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization.quantizers import Grid
@@ -88,14 +87,14 @@ def begin(
     device: str,
     purpose: str = "batch_order",
     **_: Any,
-) -> Task:
+) -> Learner:
     """A model that learns the training part, judged on another by (blocks, block_windows).
 
     start: what `pretrain` gave; "" for a checkpoint; None to begin anew. purpose: of the stream that
     draws the places of `steps` batches of windows. A block is so many windows that follow one another;
     blocks lie evenly over the part. Scores, each with a third number: bits_per_character of each block,
-    with its number; and perplexity (of a token) of the whole, with -1. The criterion is the mean over
-    blocks of bits per character.
+    with its number; and perplexity (of a token) of the whole, with -1. The loss is the mean over blocks
+    of bits per character.
     """
     found = parts(dataset, model, context, part, replicate, seed, device)
     if model in language_models.SMALL and start is not None:
@@ -103,15 +102,12 @@ def begin(
     net = language_models.laid_out(found.net, **LAYOUTS[layout])
     shown = f"corpus = {dataset!r}, {part} part"
 
-    def examples() -> Examples:
+    def examples() -> dict[str, Any]:
         draws = stream(purpose, replicate, seed)
         every = windows(found.training, context, 1, "the training part")
         places = torch.from_numpy(draws.integers(len(every), size=steps * batch_size))
         drawn = every[places.to(found.training.device)]
-        return Examples(drawn[:, :-1], drawn[:, 1:], 1, draws)
-
-    def calibration() -> Tensor:
-        return windows(found.training, context, context, "the training part")[:CALIBRATION, :-1]
+        return {"inputs": drawn[:, :-1], "target": drawn[:, 1:], "epochs": 1, "order": draws}
 
     @functools.cache
     def rows() -> Tensor:
@@ -123,10 +119,12 @@ def begin(
         each = [block[:block_windows] for block in rows().tensor_split(blocks)]
         return scored(net, each, found.tokens_per_character)
 
-    def criterion(net: nn.Module, **judged: int) -> float:
+    def loss(net: nn.Module, **judged: int) -> float:
         return np.mean([row[1] for row in scores(net, None, None, **judged)[:-1]]).item()
 
-    return Task(net, examples, mean_loss, steps, calibration, scores, criterion, found)
+    every = windows(found.training, context, context, "the training part")
+    calibration = every[:CALIBRATION, :-1]
+    return Learner(net, examples, mean_loss, steps, calibration, scores, loss, found)
 
 
 def mean_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -137,17 +135,17 @@ def mean_loss(logits: Tensor, target: Tensor) -> Tensor:
 def pretrain(*, pretraining_steps: int, pretraining_rate: float, schedule: str, **what: Any) -> str:
     """One cell: a model of language_models.SMALL trained plainly from nothing; what `packed` gives."""
     what |= {"layout": CHANNELS, "start": None, "part": "validation"}
-    task = begin(steps=pretraining_steps, purpose="data", **what)
-    learning.learn(task, REGISTRY["no_noise"].objective(), pretraining_rate, schedule, **what)
-    return language_models.packed(task.net)
+    learner = begin(steps=pretraining_steps, purpose="data", **what)
+    learning.learn(learner, REGISTRY["no_noise"].objective(), pretraining_rate, schedule, **what)
+    return language_models.packed(learner.net)
 
 
 def scored(net: nn.Module, parts: list[Tensor], per_character: float) -> list[list]:
     """Rows [metric, value, block]: bits_per_character of each of the parts, and perplexity of all."""
     sizes = [len(part) for part in parts]
-    nats = [block.mean().item() for block in losses(net, torch.cat(parts)).split(sizes)]
     most = WORST * math.log(2) / per_character
-    nats = [min(value, most) if math.isfinite(value) else most for value in nats]
+    each = losses(net, torch.cat(parts)).split(sizes)
+    nats = [at_most(block.mean().item(), most) for block in each]
     found = [
         ["bits_per_character", value / math.log(2) * per_character, block]
         for block, value in enumerate(nats)
@@ -167,7 +165,7 @@ def losses(net: nn.Module, rows: Tensor) -> Tensor:
 
 
 def write(
-    tuned: Trained,
+    tuned: Learner,
     *,
     method: str,
     widths: list[int],
@@ -226,7 +224,6 @@ def files(dataset: str, model: str) -> list[Path]:
 
 
 CODE = (sys.modules[__name__], corpora, language_models, products)
-KIND = Kind(begin, own, files, CODE)
 
 
 def pretraining_cell(dataset: str, model: str, replicate: int, **shared) -> grid.Cell:

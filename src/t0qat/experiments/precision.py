@@ -21,9 +21,9 @@ from torch import Tensor
 from t0qat.experiments import language, vision
 from t0qat.experiments.arms import LINEAR, Arm, each_known
 from t0qat.experiments.benchmark import Jobs, tuned
+from t0qat.experiments.learning import Learner
 from t0qat.experiments.scale import in_batches
 from t0qat.experiments.settings import set_up
-from t0qat.experiments.trained import Trained
 from t0qat.pipeline import grid, pin
 from t0qat.quantization import quantizers
 from t0qat.quantization.layers import quantized
@@ -126,7 +126,7 @@ def measure(layers: Layers, grid: Grid) -> Measured:
     return Measured(layers.metric(layers.weights), layers.metric(codes * step), log_step, flipped)
 
 
-def every_grid(network: Trained, *, method: str, **judged: int) -> list[list]:
+def every_grid(network: Learner, *, method: str, **judged: int) -> list[list]:
     """What a network is asked: rows [full precision, metric, log2 of the step, metrics with flips].
 
     One row for each grid of CURVES, in its order; each is what Measured has of one replicate.

@@ -6,51 +6,21 @@ one added here computes itself, and no network anew.
 
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from t0qat.experiments.arms import FLOAT, is_importable, known, room
+from t0qat.experiments.learning import Learner
 from t0qat.pipeline import grid
 from t0qat.quantization import gptq, layers, quantizers, rounding
-from t0qat.quantization.layers import Weights, quantized
+from t0qat.quantization.layers import quantized
 from t0qat.quantization.quantizers import SCALES, Grid
 from t0qat.quantization.rounding import ROUNDINGS, Codes, rounded
 from t0qat.training.methods import REGISTRY
 from t0qat.training.views import Method
 
 LARGEST = torch.finfo(torch.float32).max
-
-
-class Trained(NamedTuple):
-    """A network after training, and how it is judged."""
-
-    net: nn.Module
-    extra: Weights  # what the method trained beside the network's parameters
-    bits: int | None  # that it was trained for
-    calibration: Tensor  # inputs of the training part, for roundings that look at inputs
-    gradients: int  # evaluations on one batch, of its training
-    # Rows [metric, value, ...] of (a network of its shape, its codes, their grid), None where it is not
-    # rounded; keyword arguments say by what it is judged.
-    scores: Callable[..., list[list]]
-    loss: Callable[..., float]  # of a network of its shape: what tuning lessens, finite
-    parts: Any = None  # of a language model: on_text.Parts
-
-
-def packed(net: nn.Module, extra: Weights) -> Weights:
-    """Parameters and buffers under their names, and the method's own: what a training gives."""
-    return {**dict(net.named_parameters()), **dict(net.named_buffers()), **extra}
-
-
-@torch.no_grad()
-def unpacked(weights: Weights, net: nn.Module) -> Weights:
-    """Put a training's weights into a network of its shape; gives the method's own."""
-    own = packed(net, {})
-    for name, tensor in own.items():
-        tensor.copy_(weights[name])
-    device = next(net.parameters()).device
-    return {name: tensor.to(device) for name, tensor in weights.items() if name not in own}
 
 
 def rules(method: Method, bits: int, train_bits: int | None) -> dict[str, str]:
@@ -60,23 +30,28 @@ def rules(method: Method, bits: int, train_bits: int | None) -> dict[str, str]:
     return found | ({"learned": "learned"} if learned and bits == train_bits else {})
 
 
-def codes_of(trained: Trained, method: str, bits: int, rule: str) -> Codes:
+def codes_of(trained: Learner, method: str, bits: int, rule: str) -> Codes:
     """Codes and steps of the quantized weights, as this method's networks are rounded by this rule."""
     on = Grid(bits, scale=rule if rule in SCALES else "absmax")
     how = rules(REGISTRY[method], bits, trained.bits)[rule]
     return ROUNDINGS[how](trained.net, on, trained.extra, trained.calibration)
 
 
-def at_widths(trained: Trained, *, method: str, widths: list[int], **judged: int) -> list[list]:
+def gradients(trained: Learner, method: str) -> int:
+    """Evaluations on one batch, of its training."""
+    return REGISTRY[method].gradients * trained.steps
+
+
+def at_widths(trained: Learner, *, method: str, widths: list[int], **judged: int) -> list[list]:
     """Rows [bits, scale rule, metric, value, ...] of every rule, for FLOAT and each of the widths.
 
-    judged: what Trained.scores takes. Metrics: those of Trained.scores; and weight_norm, the 2-norm of
-    all quantized weights, at most LARGEST, and gradients, as of Trained.
+    judged: what Learner.scores takes. Metrics: those of Learner.scores; and weight_norm, the 2-norm of
+    all quantized weights, at most LARGEST, and gradients.
     """
     weights = quantized(dict(trained.net.named_parameters())).values()
     norm = torch.cat([w.detach().flatten() for w in weights]).norm().nan_to_num(LARGEST, LARGEST)
     unrounded = [*trained.scores(trained.net, None, None, **judged)]
-    unrounded += [["weight_norm", norm.item()], ["gradients", trained.gradients]]
+    unrounded += [["weight_norm", norm.item()], ["gradients", gradients(trained, method)]]
     found = [[FLOAT, "none", *row] for row in unrounded]
     for bits in widths:
         for rule in rules(REGISTRY[method], bits, trained.bits):
@@ -87,13 +62,13 @@ def at_widths(trained: Trained, *, method: str, widths: list[int], **judged: int
     return found
 
 
-def criterion(trained: Trained, *, method: str, widths: list[int], **judged: int) -> list[list]:
+def criterion(trained: Learner, *, method: str, widths: list[int], **judged: int) -> list[list]:
     """What tuning compares: rows [bits, scale rule, metric, value], at the method's own rule.
 
-    Metrics: loss, and, before rounding, gradients, as of Trained.
+    Metrics: loss, and, before rounding, gradients.
     """
     found = [[FLOAT, "none", "loss", trained.loss(trained.net, **judged)]]
-    found += [[FLOAT, "none", "gradients", trained.gradients]]
+    found += [[FLOAT, "none", "gradients", gradients(trained, method)]]
     for bits in widths:
         rule = REGISTRY[method].rule(bits, trained.bits)
         net = rounded(trained.net, codes_of(trained, method, bits, rule))

@@ -7,39 +7,35 @@ determines the weights, and how they are judged: an edit there trains anew.
 import sys
 from typing import Any
 
-from t0qat.experiments import learning, on_images, on_text, trained
+from t0qat.experiments import learning, on_images, on_text
 from t0qat.experiments.arms import Arm, is_importable, known, preset, sources
-from t0qat.experiments.trained import Trained
+from t0qat.experiments.learning import Learner
 from t0qat.pipeline import grid
 from t0qat.quantization.layers import Weights
 from t0qat.training.methods import REGISTRY
 
-KINDS = {"images": on_images.KIND, "text": on_text.KIND}
+# Each has `begin`: the arguments of `fit` -> a Learner; `own`: (arm, replicate, arguments that all
+# trainings share) -> those of its own; `files`: (data set, model) -> what they are read from; and CODE.
+KINDS = {"images": on_images, "text": on_text}
 
 
 def fit(
     *, kind: str, method: str, settings: dict[str, Any], learning_rate: float, schedule: str, **what: Any
 ) -> Weights:
     """A training of the grid. settings: all that the method takes; what: what `begin` takes."""
-    task = KINDS[kind].begin(**what)
+    learner = KINDS[kind].begin(**what)
     registered = REGISTRY[method]
     objective = registered._replace(build=preset(registered)[0]).objective(**settings)
-    return trained.packed(task.net, learning.learn(task, objective, learning_rate, schedule, **what))
+    extra = learning.learn(learner, objective, learning_rate, schedule, **what)
+    return learning.packed(learner.net, extra)
 
 
-def opened(
-    weights: Weights, *, kind: str, method: str, settings: dict[str, Any], **what: Any
-) -> Trained:
+def opened(weights: Weights, *, kind: str, settings: dict[str, Any], **what: Any) -> Learner:
     """The network of `fit`, judged on what it did not train on."""
-    task = KINDS[kind].begin(**what)
-    extra = trained.unpacked(weights, task.net)
-    task.net.eval()
-    gradients, bits = REGISTRY[method].gradients * task.steps, settings.get("bits")
-    judged = task.scores, task.criterion, task.parts
-    return Trained(task.net, extra, bits, task.calibration(), gradients, *judged)
-
-
-CODE = (sys.modules[__name__], trained.packed, trained.unpacked, *learning.CODE)
+    learner = KINDS[kind].begin(**what)
+    extra = learning.unpacked(weights, learner.net)
+    learner.net.eval()
+    return learner._replace(extra=extra, bits=settings.get("bits"))
 
 
 def train(
@@ -60,5 +56,6 @@ def train(
     own = {"kind": kind, "part": part, "replicate": replicate} | arm.training(learning_rate, strength)
     own |= found.own(arm, replicate, **shared)
     kept = part == "test" and is_importable(arm.registered)
-    code = (*CODE, *found.code, *sources(arm.registered), *found.files(arm.dataset, arm.model))
+    code = (sys.modules[__name__], *learning.CODE, *found.CODE, *sources(arm.registered))
+    code += (*found.files(arm.dataset, arm.model),)
     return grid.Training(fit, own, code, known(own["method"]), kept, opened)

@@ -7,8 +7,6 @@ what keeps full precision as vectors. The model computes as before.
 
 import base64
 import functools
-import logging
-import warnings
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from t0qat.pipeline import places
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.training.corpora import Tokens
 from t0qat.training.products import Linear
+from t0qat.training.quiet import quietly
 
 # Width, layers, heads, and the width of Llama's gated layers: a multiple of 32 near 8/3 of the width.
 WIDTH, LAYERS, HEADS, GATED = 64, 2, 4, 160
@@ -44,42 +43,28 @@ class Predictor(nn.Module):
 
 @functools.cache
 def library():
-    """transformers, imported when needed (seconds), without its notes on libraries it cannot load."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import transformers
-            from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM  # noqa: F401
-    finally:
-        logging.disable(logging.NOTSET)
+    """transformers, imported when needed (seconds)."""
+    with quietly():
+        import transformers
+        from transformers import AutoModelForCausalLM, GPT2LMHeadModel, LlamaForCausalLM  # noqa: F401
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
 
 
-def _gpt2(vocabulary: int, context: int) -> nn.Module:
-    tools = library()
-    config = tools.GPT2Config(
-        vocab_size=vocabulary, n_positions=context, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
-        activation_function="gelu_pytorch_tanh",  # GPT-2's own function, in one operation
-    )  # fmt: skip
-    return tools.GPT2LMHeadModel(config)
-
-
-def _llama(vocabulary: int, context: int) -> nn.Module:
-    tools = library()
-    config = tools.LlamaConfig(
-        vocab_size=vocabulary, max_position_embeddings=context, hidden_size=WIDTH,
-        intermediate_size=GATED, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-        bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
-    return tools.LlamaForCausalLM(config)
-
-
-# (vocabulary, context) -> a model of transformers, without dropout.
-SMALL = {"small_gpt2": _gpt2, "small_llama": _llama}
+# A model's kind in transformers, and what sets its configuration apart; without dropout.
+SMALL = {
+    "small_gpt2": (
+        "gpt2",
+        {
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "activation_function": "gelu_pytorch_tanh",  # GPT-2's own function, in one operation
+        },
+    ),
+    "small_llama": ("llama", {"intermediate_size": GATED}),
+}
 
 
 def small(name: str, vocabulary: int, context: int, draws: np.random.Generator) -> Predictor:
@@ -88,7 +73,12 @@ def small(name: str, vocabulary: int, context: int, draws: np.random.Generator) 
     Standard deviation START, as in GPT-2 over sqrt(2 LAYERS) in the last layer of each residual
     branch; biases 0, norms 1.
     """
-    net = linear_only(SMALL[name](vocabulary, context))
+    kind, own = SMALL[name]
+    config = library().AutoConfig.for_model(
+        kind, vocab_size=vocabulary, max_position_embeddings=context, hidden_size=WIDTH,
+        num_hidden_layers=LAYERS, num_attention_heads=HEADS, bos_token_id=None, eos_token_id=None, **own,
+    )  # fmt: skip
+    net = linear_only(library().AutoModelForCausalLM.from_config(config))
     with torch.no_grad():
         for parameter, p in net.named_parameters():
             if p.ndim > 1:

@@ -176,8 +176,7 @@ def steps(
     """Full-batch Adam on the loss at view(v, noise[epoch]), one epoch a row of noise.
 
     start: (d, replicates) float32, not changed. noise: (epochs, d, replicates). Yields the parameters,
-    like start, after each epoch; the next epoch overwrites them. Equal to the plain torch loop with
-    views.elementwise and torch.optim.Adam but for rounding.
+    like start, after each epoch; the next epoch overwrites them. Equal to loop.train but for rounding.
     """
     # numpy, not torch: on small arrays it takes half as long to call.
     a, b = (part.to(start.dtype).contiguous().numpy() for part in (moments.a, moments.b))

@@ -12,7 +12,7 @@ from torch.nn.functional import mse_loss
 from torch.optim.lr_scheduler import LambdaLR
 
 from t0qat.quantization.layers import Weights, quantized
-from t0qat.training.views import Objective, View, elementwise
+from t0qat.training.views import Objective, View, objective_of
 
 WARMUP = 0.1  # share of the steps
 # The other forms take square roots from MKL, which rounds some of them by the processor's maker.
@@ -58,13 +58,13 @@ def train(
 
     inputs (n, ...) and target as the loss takes them beside the model's output. draws: the training
     noise, or, for a View, a function from a parameter to noise like it. Each epoch is one batch of all,
-    or round(n / batch_size) batches of nearly equal size, in an order drawn from `order` (the stream
-    "batch_order"). schedule: a name in SCHEDULES. optimizer: takes groups of parameters and lr. extra:
+    or `batches` of nearly equal size, in an order drawn from `order` (the stream "batch_order").
+    schedule: a name in SCHEDULES. optimizer: takes groups of parameters and lr. extra:
     what the objective's `extra` made of the model; pass it in to have it afterwards, trained. The
     defaults are the paper's (sections 3.2 and 5.2). linear.train does the same for the paper's model,
     many at once.
     """
-    objective = method if isinstance(method, Objective) else elementwise(method)
+    objective = objective_of(method)
     weights = dict(model.named_parameters())
     extra = objective.extra(weights) if extra is None else extra
     rounded = quantized(weights)
@@ -74,12 +74,12 @@ def train(
         {"params": list(extra.values()), "lr": objective.rate * learning_rate, "weight_decay": 0.0},
     ]
     base = optimizer(groups, lr=learning_rate)
-    batches = max(1, round(len(inputs) / batch_size)) if batch_size else 1
-    steps = epochs * batches
+    count = batches(len(inputs), batch_size)
+    steps = epochs * count
     rates = LambdaLR(base, lambda step: SCHEDULES[schedule](step / steps))
     with objective.around(base, steps) as stepping:
         for _ in range(epochs):
-            for part in _parts(inputs, target, batches, order):
+            for part in _parts(inputs, target, count, order):
                 base.zero_grad()
                 at = partial(_batch_loss, model, loss, *part)
                 objective.value(at, weights | extra, draws).backward()
@@ -88,11 +88,16 @@ def train(
     return model
 
 
-def _parts(inputs, target, batches, order):
-    if batches == 1:
+def batches(n: int, batch_size: int | None) -> int:
+    """How many make up an epoch of n inputs: one without a size, else of nearly that size."""
+    return max(1, round(n / batch_size)) if batch_size else 1
+
+
+def _parts(inputs, target, count, order):
+    if count == 1:
         return [(inputs, target)]
     mixed = torch.from_numpy(order.permutation(len(inputs))).to(inputs.device)
-    return zip(inputs[mixed].tensor_split(batches), target[mixed].tensor_split(batches), strict=True)
+    return zip(inputs[mixed].tensor_split(count), target[mixed].tensor_split(count), strict=True)
 
 
 def _batch_loss(model, loss, inputs, target, seen: Weights) -> Tensor:

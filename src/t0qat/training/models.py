@@ -18,9 +18,9 @@ def start(model: nn.Module, draws: np.random.Generator) -> nn.Module:
     return model
 
 
-def linear(draws: np.random.Generator, inputs: int = 10, outputs: int = 1) -> nn.Module:
+def linear(draws: np.random.Generator, shape=(10,), classes: int = 1) -> nn.Module:
     """One layer with bias, as published by default."""
-    return start(nn.Linear(inputs, outputs), draws)
+    return start(nn.Linear(math.prod(shape), classes), draws)
 
 
 def deep_linear(draws: np.random.Generator, features: int = 10) -> nn.Module:
@@ -30,13 +30,13 @@ def deep_linear(draws: np.random.Generator, features: int = 10) -> nn.Module:
 
 def mlp(
     draws: np.random.Generator,
-    inputs: int = 64,
-    hidden: int = 32,
+    shape=(1, 8, 8),
     classes: int = 10,
+    hidden: int = 32,
     activation: type[nn.Module] = nn.ReLU,
 ) -> nn.Module:
     """One hidden layer, of rectified linear units unless said otherwise."""
-    layers = nn.Linear(inputs, hidden), activation(), nn.Linear(hidden, classes)
+    layers = nn.Linear(math.prod(shape), hidden), activation(), nn.Linear(hidden, classes)
     return start(nn.Sequential(*layers), draws)
 
 
@@ -93,9 +93,5 @@ def _halved(shape, times: int = 1) -> int:
     return math.prod(math.ceil(side / 2**times) for side in shape[1:])
 
 
-def _mlp(draws: np.random.Generator, shape=(1, 8, 8), classes: int = 10) -> nn.Module:
-    return mlp(draws, math.prod(shape), classes=classes)
-
-
 # For images: (draws, shape=(channels, height, width), classes) -> a network of flat pixels (n, pixels).
-MODELS = {"mlp": _mlp, "small_cnn": small_cnn, "deep_cnn": deep_cnn, "residual_cnn": residual_cnn}
+MODELS = {"mlp": mlp, "small_cnn": small_cnn, "deep_cnn": deep_cnn, "residual_cnn": residual_cnn}

@@ -1,8 +1,6 @@
 """Methods that round the weights while they train."""
 
-import logging
 import math
-import warnings
 from contextlib import contextmanager
 from functools import partial
 
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from t0qat.quantization.layers import Weights, by_channel, quantized, step_of
 from t0qat.quantization.quantizers import Grid, absmax_scale
+from t0qat.training.quiet import quietly
 from t0qat.training.views import Method, Objective
 
 
@@ -94,7 +93,8 @@ def parq(bits: int = 4, steepness: float = 10.0) -> Objective:
 
     @contextmanager
     def around(optimizer, steps):
-        tools = torchao_parq()
+        with quietly():  # imported when needed: seconds
+            from torchao.prototype import parq as tools
         optimizer.param_groups[0]["quant_bits"] = bits
         pull = tools.ProxPARQ(0, max(1, int(0.9 * steps)), steepness=steepness)
         grid = tools.UnifTorchaoQuantizer()
@@ -103,18 +103,6 @@ def parq(bits: int = 4, steepness: float = 10.0) -> Objective:
         pulled.restore_latent_params()
 
     return Objective(lambda loss, weights, draws: loss({}), around=around)
-
-
-def torchao_parq():
-    """torchao's PARQ, imported when needed (seconds), without its notes on libraries it cannot load."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from torchao.prototype import parq
-    finally:
-        logging.disable(logging.NOTSET)
-    return parq
 
 
 METHODS = {

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from t0qat.pipeline.parameters import Rule
 from t0qat.quantization.layers import Weights
@@ -52,16 +51,16 @@ def additive_noise(scale: float) -> View:
     return lambda parameter, noise: parameter + scale * noise
 
 
-def elementwise(view: View) -> Objective:
-    """loss(view(W, noise)) with fresh noise on every parameter, in the order of the names."""
+def objective_of(method: View | Objective) -> Objective:
+    """Of a View, loss(view(W, noise)) with fresh noise on every parameter, in the order of the names."""
 
     def value(loss, weights, draws):
-        if view is unchanged:
+        if method is unchanged:
             return loss({})
         noise = noise_from(draws)
-        return loss({name: view(p, noise(p)) for name, p in weights.items()})
+        return loss({name: method(p, noise(p)) for name, p in weights.items()})
 
-    return Objective(value)
+    return method if isinstance(method, Objective) else Objective(value)
 
 
 def noise_from(draws: np.random.Generator) -> Callable[[Tensor], Tensor]:
@@ -69,20 +68,6 @@ def noise_from(draws: np.random.Generator) -> Callable[[Tensor], Tensor]:
     if callable(draws):
         return draws
     return lambda p: torch.from_numpy(draws.standard_normal(p.shape, np.float32)).to(p)
-
-
-def training_forward(
-    model: nn.Module, view: View, noise: Callable[[Tensor], Tensor], *inputs: Tensor
-) -> Tensor:
-    """The model's output as training sees it: each parameter p replaced by view(p, noise(p)).
-
-    model: any nn.Module; its stored parameters stay as they are, and backward() leaves gradients,
-    taken at the point that was seen, in their .grad. noise: gives standard normal draws of the shape
-    and dtype of the parameter it gets, fresh at each call. Errors are those of the model's forward.
-    Source: the paper's section 5, written for one linear layer there.
-    """
-    seen = {name: view(p, noise(p)) for name, p in model.named_parameters()}
-    return functional_call(model, seen, inputs)
 
 
 FAMILIES = ("none", "noise", "rounding", "regularization", "coupled")
@@ -117,5 +102,4 @@ class Method(NamedTuple):
 
     def objective(self, **settings) -> Objective:
         """The method with these settings, for training.loop.train."""
-        built = self.build(**settings)
-        return built if isinstance(built, Objective) else elementwise(built)
+        return objective_of(self.build(**settings))
