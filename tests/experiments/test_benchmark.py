@@ -49,8 +49,8 @@ def mirrored(rows: pd.DataFrame) -> pd.DataFrame:
 
 def test_where_less_is_better_everything_is_as_of_the_negated_values():
     test, losses, tried = rows_of(1, 4), losses_of(2, 3), pd.DataFrame({"x": [1.0]})
-    more = benchmark.files("a", Run(tried, losses, test), MORE)
-    less = benchmark.files("a", Run(tried, losses, mirrored(test)), LESS)
+    more = benchmark.files("a", Run(tried, losses, test, {}), MORE)
+    less = benchmark.files("a", Run(tried, losses, mirrored(test), {}), LESS)
     assert set(more) == {f"a{end}" for end in ("", "_any", "_kept", "_paired", "_any_paired", "_tuning")}
     for name in set(more) - {"a_tuning"}:
         number = "mean" if "mean" in more[name] else "estimate"
@@ -63,7 +63,7 @@ def test_where_less_is_better_everything_is_as_of_the_negated_values():
 
 def test_the_worst_is_the_most_where_less_is_better_and_rivals_lost_least_in_tuning():
     test, losses = rows_of(1, 4), losses_of(2, 3)
-    files = benchmark.files("a", Run(pd.DataFrame(), losses, test), LESS)
+    files = benchmark.files("a", Run(pd.DataFrame(), losses, test, {}), LESS)
     at = {"method": "t0_qat", "eval_bits": 2, "metric": "score"}
     rows = files["a"].set_index([*at, "scale_rule"])["mean"]
     assert rows[*at.values(), "own"] == rows[*at.values(), "mse"]

@@ -134,7 +134,8 @@ def test_xi_alone_is_t0_qat_at_scaling_one_and_barely_moves_a_weight():
 def test_two_gradients_a_step_take_half_the_epochs():
     sam, plain = training(method="sam", epochs=4, strength=0.1), training(epochs=4)
     assert (sam.arguments["epochs"], plain.arguments["epochs"]) == (2, 4)
-    spent = [by_metric(asked(made, "sam"))["gradients"] for made in (sam, plain)]
+    pairs = (sam, "sam"), (plain, "no_noise")
+    spent = [by_metric(asked(*pair))["gradients"] for pair in pairs]
     assert spent[0] == spent[1] == [[32, "none", 44]]
 
 

@@ -36,7 +36,14 @@ class Jobs(NamedTuple):
         return trial.train(self.kind, arm, *setting, replicate=replicate, part=part, **self.shared)
 
     def cell(
-        self, ask: Callable, arm: Arm, setting: Setting, replicate: int, part: str = "test", **own: Any
+        self,
+        ask: Callable,
+        arm: Arm,
+        setting: Setting,
+        replicate: int,
+        part: str = "test",
+        /,
+        **own: Any,
     ) -> grid.Cell:
         """Asks this of the arm, trained at the setting."""
         training = self.training(arm, setting, replicate, part)
@@ -95,6 +102,7 @@ class Run(NamedTuple):
     tuning: pd.DataFrame  # one row a candidate, see tuning.tune
     losses: pd.DataFrame  # of the chosen candidates, on the replicates that they were chosen on
     test: pd.DataFrame  # KEYS, replicate, eval_bits, scale_rule, metric and value
+    more: dict[str, pd.DataFrame]  # results files that only this benchmark has
 
 
 def measured(

@@ -1,7 +1,7 @@
 """Where the rules of the linear layer stop: the loss of small networks under noise on their weights."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -90,10 +90,9 @@ def expansion(
     """
     settings = {"scales": [*map(float, training_noises)], "pairs": noise_pairs, "probes": probes}
     settings |= {"seed": seed, "epochs": epochs, "learning_rate": learning_rate, "dataset": dataset}
+    code = *CODE, *images.files(dataset)
     cells = [
-        grid.Cell(
-            _shaken_networks, {"name": name, "replicate": i} | settings, (*CODE, *images.files(dataset))
-        )
+        grid.Cell(_shaken_networks, {"name": name, "replicate": i} | settings, code)
         for name in NETWORKS
         for i in range(networks)
     ]
@@ -146,20 +145,20 @@ def _shaken_networks(
         learning_rate=learning_rate,
         loss=lambda outputs, target: sum(network.loss(output, target) for output in outputs),
     )
-    shared = before, inputs, target, name, replicate, seed, pairs, probes
-    rows = (_measured(net, scale, *shared) for net, scale in zip(nets, scales, strict=True))
-    return list(chain(*rows))
+    shared = [part.double() if part.is_floating_point() else part for part in (inputs, target)]
+    draws = replicate, seed, pairs, probes
+    return [
+        {"network": name, "noise_scale": sigma, "part": part, "quantity": quantity, "value": value}
+        for net, scale in zip(nets, scales, strict=True)
+        for part, sigma, values in _measured(net.double(), network, scale, before, *shared, *draws)
+        for quantity, value in values.items()
+    ]
 
 
 def _measured(
-    model, trained_under, before, inputs, target, name, replicate, seed, pairs, probes
-) -> list[dict]:
-    """Those of one trained network, whose weights had the norm `before` at the start."""
-    network = NETWORKS[name]
-    model.double()
-    if inputs.is_floating_point():
-        inputs = inputs.double()
-    target = target.double() if target.is_floating_point() else target
+    model, network: Network, trained_under, before, inputs, target, replicate, seed, pairs, probes
+) -> Iterator[tuple[str, float, dict[str, float]]]:
+    """Part, noise scale and values of a trained network, whose weights had the norm `before`."""
     center = {key: p.detach() for key, p in model.named_parameters()}
 
     def loss(noise: dict[str, Tensor]) -> Tensor:
@@ -168,11 +167,10 @@ def _measured(
 
     plain = loss({key: torch.zeros_like(p) for key, p in center.items()}).item()
     curvature = trace(loss, center, stream("probe", replicate, seed), probes)
-    common = {"network": name, "noise_scale": trained_under, "part": "trained"}
     values = {"loss": plain, "weight_norm": _norm(model) / before, "curvature": curvature}
-    rows = [common | {"quantity": key, "value": value} for key, value in values.items()]
+    yield "trained", trained_under, values
     if trained_under:
-        return rows
+        return
     draws = _like(center, stream("evaluation_noise", replicate, seed).standard_normal, pairs)
     for sigma in SIGMAS:
         # Each draw with its opposite: terms of odd order, which vanish on average, cancel exactly.
@@ -181,10 +179,7 @@ def _measured(
         ]
         excess = (sum(both) / 2).item() - plain
         predicted = sigma**2 / 2 * curvature
-        values = {"excess": excess, "predicted": predicted, "ratio": excess / predicted}
-        common = {"network": name, "noise_scale": sigma, "part": "shaken"}
-        rows += [common | {"quantity": key, "value": value} for key, value in values.items()]
-    return rows
+        yield "shaken", sigma, {"excess": excess, "predicted": predicted, "ratio": excess / predicted}
 
 
 def trace(

@@ -17,8 +17,7 @@ import pandas as pd
 
 from t0qat.experiments import on_text
 from t0qat.experiments.arms import CHANNELS, KEYS, Arm, arms, chosen, each_known
-from t0qat.experiments.benchmark import NUMBERS, Jobs, files, measured, planned, tuned
-from t0qat.experiments.benchmark import Run as Measured
+from t0qat.experiments.benchmark import NUMBERS, Jobs, Run, files, measured, planned, tuned
 from t0qat.experiments.compare import Metric
 from t0qat.experiments.on_text import numbered, pretraining_cell
 from t0qat.experiments.settings import checked
@@ -29,18 +28,6 @@ from t0qat.training import corpora, language_models
 from t0qat.training.methods import named
 
 METRIC = Metric("bits_per_character", less_is_better=True)
-
-
-class Run(NamedTuple):
-    """What was measured."""
-
-    tuning: pd.DataFrame  # as of benchmark.Run
-    losses: (
-        pd.DataFrame
-    )  # likewise; an arm of another layout has those of the arm whose setting it takes
-    test: pd.DataFrame  # KEYS, replicate, eval_bits, scale_rule, metric, value and block
-    samples: pd.DataFrame  # KEYS, eval_bits, text
-    text: pd.DataFrame  # dataset, sha256, characters, python
 
 
 class Plan(NamedTuple):
@@ -153,7 +140,11 @@ def _try(text: corpora.Corpus, model: str, context: int, blocks: int) -> None:
 
 
 def benchmark(**parameters) -> Run:
-    """Pretrain, tune every arm, then fine-tune it on all replicates: parameters as `plan` takes them."""
+    """Pretrain, tune every arm, then fine-tune it on all replicates: parameters as `plan` takes them.
+
+    The test values have a column block. An arm of another layout lost in tuning what the arm did whose
+    setting it takes.
+    """
     planned = plan(**parameters)
     jobs = planned.begun()
     tuning, losses, chosen = tuned(jobs)
@@ -164,7 +155,8 @@ def benchmark(**parameters) -> Run:
     for arm in planned.laid_out:
         mine = (losses[KEYS] == list(_in_channels(arm))).all(axis=1)
         lost.append(losses[mine].assign(layout=arm.layout))
-    return Run(tuning, pd.concat(lost), test, written(jobs, chosen), text_of(jobs))
+    more = {"language_samples": written(jobs, chosen), "language_text": text_of(jobs)}
+    return Run(tuning, pd.concat(lost), test, more)
 
 
 def _in_channels(arm: Arm) -> Arm:
@@ -204,14 +196,11 @@ def tables(run: Run) -> dict[str, pd.DataFrame]:
     Metrics: trained.at_widths and on_text.begin; a difference is positive where `method` needs more
     bits per character. language_blocks: KEYS, eval_bits, scale_rule, mean, ci_low, ci_high, n:
     bits per character of n blocks of text, each averaged over replicates first. language_samples and
-    language_text: as Run has them.
+    language_text: see `written` and `text_of`.
     """
-    means = Measured(run.tuning, run.losses, over_text(run.test))
+    means = run._replace(test=over_text(run.test))
     keys = [*KEYS, "eval_bits", "scale_rule"]
     blocks = run.test[run.test.metric == METRIC.name]
     blocks = blocks.groupby([*keys, "block"], sort=False)["value"].mean().reset_index()
-    return files("language", means, METRIC) | {
-        "language_blocks": statistics.means(blocks, keys),
-        "language_samples": run.samples,
-        "language_text": run.text,
-    }
+    more = run.more | {"language_blocks": statistics.means(blocks, keys)}
+    return files("language", means, METRIC) | more

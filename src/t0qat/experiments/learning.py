@@ -27,7 +27,7 @@ class Learner(NamedTuple):
     # rounded; keyword arguments say by what it is judged.
     scores: Callable[..., list[list]]
     loss: Callable[..., float]  # of a network of its shape: what tuning lessens, finite
-    parts: Any = None  # of a language model: on_text.Parts
+    parts: Any = None  # of a language model: its Tokens, and those (length,) that it is judged by
     extra: Weights | None = None  # what the method trained beside the network's parameters
     bits: int | None = None  # that it was trained for
 

@@ -4,7 +4,7 @@ import functools
 import math
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import Codes, rounded
 from t0qat.training import corpora, language_models, products
 from t0qat.training.corpora import Corpus, Tokens, windows
-from t0qat.training.language_models import LAYOUTS
+from t0qat.training.language_models import LAYOUTS, Predictor
 from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
 
@@ -29,33 +29,16 @@ TOGETHER = 64  # windows a forward pass of evaluation
 WORST = 100.0  # bits a character: as much as counts, and what a loss that is no number counts as
 
 
-class Parts(NamedTuple):
-    """A model before training, and tokens (length,) of the two parts of a text."""
-
-    net: nn.Module
-    tokens: Tokens
-    training: Tensor
-    scored: Tensor
-    tokens_per_character: float  # of the scored part
-
-
-def parts(
-    dataset: str, model: str, context: int, part: str, replicate: int, seed: int, device: str
-) -> Parts:
-    """part: "test" or "validation", both held out of training. Raises ParameterError, in one line."""
-    text = corpora.load(dataset)
+def begun(
+    text: Corpus, model: str, context: int, draws: np.random.Generator, device: str
+) -> tuple[Predictor, Tokens]:
+    """A model before training, and its tokens. Raises ParameterError, in one line."""
     if model in language_models.SMALL:
         tokens = corpora.characters(text)
-        draws = stream("initialization", replicate, seed)
-        net = language_models.small(model, tokens.size, context, draws).to(device)
-    else:
-        spread = device == "cuda" and torch.cuda.device_count() > 1
-        net, tokens = language_models.checkpoint(model, context, spread)
-        net = net if spread else net.to(device)
-    texts = {"test": text.test, "validation": text.validation}
-    read, scored = (numbered(t, tokens, text, model) for t in (text.training, texts[part]))
-    per_character = len(scored) / len(texts[part])
-    return Parts(net, tokens, read.to(device), scored.to(device), per_character)
+        return language_models.small(model, tokens.size, context, draws).to(device), tokens
+    spread = device == "cuda" and torch.cuda.device_count() > 1
+    net, tokens = language_models.checkpoint(model, context, spread)
+    return net if spread else net.to(device), tokens
 
 
 @functools.lru_cache(8)  # every cell asks for the same few
@@ -90,41 +73,42 @@ def begin(
 ) -> Learner:
     """A model that learns the training part, judged on another by (blocks, block_windows).
 
+    part: "test" or "validation", both held out of training. Raises ParameterError, in one line.
     start: what `pretrain` gave; "" for a checkpoint; None to begin anew. purpose: of the stream that
     draws the places of `steps` batches of windows. A block is so many windows that follow one another;
     blocks lie evenly over the part. Scores, each with a third number: bits_per_character of each block,
     with its number; and perplexity (of a token) of the whole, with -1. The loss is the mean over blocks
     of bits per character.
     """
-    found = parts(dataset, model, context, part, replicate, seed, device)
+    text = corpora.load(dataset)
+    held_out, shown = getattr(text, part), f"corpus = {dataset!r}, {part} part"
+    net, tokens = begun(text, model, context, stream("initialization", replicate, seed), device)
+    read, judged = (numbered(t, tokens, text, model).to(device) for t in (text.training, held_out))
     if model in language_models.SMALL and start is not None:
-        language_models.unpacked(start, found.net)
-    net = language_models.laid_out(found.net, **LAYOUTS[layout])
-    shown = f"corpus = {dataset!r}, {part} part"
+        language_models.unpacked(start, net)
+    net = language_models.laid_out(net, **LAYOUTS[layout])
 
     def examples() -> dict[str, Any]:
         draws = stream(purpose, replicate, seed)
-        every = windows(found.training, context, 1, "the training part")
+        every = windows(read, context, 1, "the training part")
         places = torch.from_numpy(draws.integers(len(every), size=steps * batch_size))
-        drawn = every[places.to(found.training.device)]
+        drawn = every[places.to(device)]
         return {"inputs": drawn[:, :-1], "target": drawn[:, 1:], "epochs": 1, "order": draws}
 
-    @functools.cache
-    def rows() -> Tensor:
-        return windows(found.scored, context, context, shown)
+    rows = windows(judged, context, context, shown)
 
     def scores(net: nn.Module, codes: Codes | None, on: Grid | None, *, blocks: int, block_windows: int):
-        if len(rows()) < blocks:
-            raise ParameterError(f"{shown}: {len(rows())} contexts are too few for {blocks} blocks")
-        each = [block[:block_windows] for block in rows().tensor_split(blocks)]
-        return scored(net, each, found.tokens_per_character)
+        if len(rows) < blocks:
+            raise ParameterError(f"{shown}: {len(rows)} contexts are too few for {blocks} blocks")
+        each = [block[:block_windows] for block in rows.tensor_split(blocks)]
+        return scored(net, each, len(judged) / len(held_out))
 
     def loss(net: nn.Module, **judged: int) -> float:
         return np.mean([row[1] for row in scores(net, None, None, **judged)[:-1]]).item()
 
-    every = windows(found.training, context, context, "the training part")
-    calibration = every[:CALIBRATION, :-1]
-    return Learner(net, examples, mean_loss, steps, calibration, scores, loss, found)
+    calibration = windows(read, context, context, "the training part")[:CALIBRATION, :-1]
+    parts = tokens, judged
+    return Learner(net, examples, mean_loss, steps, calibration, scores, loss, parts)
 
 
 def mean_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -180,15 +164,15 @@ def write(
 
     For FLOAT and each of the widths, rounded by this scale rule; every width draws the same numbers.
     """
-    prompt = tuned.parts.scored[:context]
+    tokens, judged = tuned.parts
     found = []
     for bits in (FLOAT, *widths):
         net = tuned.net
         if bits != FLOAT:
             net = rounded(net, trained.codes_of(tuned, method, bits, rule))
         draws = stream("evaluation_noise", replicate, seed)
-        ids = written(net, prompt, length, context, draws)
-        found.append([bits, tuned.parts.tokens.decode(ids.tolist())])
+        ids = written(net, judged[:context], length, context, draws)
+        found.append([bits, tokens.decode(ids.tolist())])
     return found
 
 

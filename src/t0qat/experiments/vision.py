@@ -70,7 +70,7 @@ def benchmark(**parameters) -> Run:
     """Tune every arm, then train it on its replicates: parameters as `plan` takes them."""
     jobs = plan(**parameters)
     tuning, losses, settings = tuned(jobs)
-    return Run(tuning, losses, measured(jobs.tests(settings), "networks"))
+    return Run(tuning, losses, measured(jobs.tests(settings), "networks"), {})
 
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
