@@ -118,7 +118,7 @@ def test_every_cell_agrees_with_monte_carlo_and_a_wrong_formula_would_not(monkey
     wrong = Drop.of
     monkeypatch.setattr(Drop, "of", lambda moments, v, scale: wrong(moments, v, 1.1 * scale))
     zero = {name: [0.0] * 11 for name in ("standard_qat", "t0_qat")}
-    done = theory._laws_at(zero, 0.4, 4000, 0, "sum")
+    done = theory._laws_at(linear.Setup()._asdict(), zero, 0.4, 4000)
     assert max(abs(row["z"]) for row in done[0]) > 5
 
 

@@ -36,17 +36,10 @@ class Jobs(NamedTuple):
         return trial.train(self.kind, arm, *setting, replicate=replicate, part=part, **self.shared)
 
     def cell(
-        self,
-        ask: Callable,
-        arm: Arm,
-        setting: Setting,
-        replicate: int,
-        part: str = "test",
-        /,
-        **own: Any,
+        self, ask: Callable, arm: Arm, setting: Setting, i: int, part: str = "test", **own: Any
     ) -> grid.Cell:
-        """Asks this of the arm, trained at the setting."""
-        training = self.training(arm, setting, replicate, part)
+        """Asks this of the arm, trained at the setting on replicate i."""
+        training = self.training(arm, setting, i, part)
         return trained.asked(ask, training, arm.method, **own | self.judged)
 
     def criterion(self, arm: Arm, setting: Setting, replicate: int) -> grid.Cell:
@@ -133,15 +126,12 @@ def files(name: str, run: Run, metric: Metric) -> dict[str, pd.DataFrame]:
     name_any_paired: all arms; each by its own rule, see `differences` and `kept`.
     """
     test = with_own_rule(run.test, metric)
-    anywhere = over_bits(test, metric)
+    anywhere = over_bits(test, metric.worst)
     everything = pd.concat([test, run.test[run.test.metric != metric.name]])
     judged = test[own_width(test) & test.scale_rule.isin([OWN, "none"])]
     lost = run.losses.assign(scale_rule=np.where(run.losses.eval_bits == FLOAT, "none", OWN))
     # A mean over widths compares with arms that train once for all of them.
-    free = lost[(lost.train_bits == NO_WIDTH) & (lost.eval_bits != FLOAT)]
-    keys = [*KEYS, "replicate", "scale_rule"]
-    free = free.groupby(keys, sort=False)["loss"].agg(mean="mean", worst="max").reset_index()
-    free = free.melt(keys, var_name="quantity", value_name="loss")
+    free = over_bits(lost[lost.train_bits == NO_WIDTH], "max", "loss")
     own = anywhere[anywhere.scale_rule == OWN]
     return {
         name: statistics.means(everything, [*KEYS, "eval_bits", "scale_rule", "metric"]),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from t0qat.experiments.published import Losses, table1_paired
 from t0qat.experiments.scale import CODE, in_batches
-from t0qat.experiments.settings import checked
+from t0qat.experiments.settings import set_up
 from t0qat.pipeline import claims, statistics
 from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.training.constants import REPORTED, XI, XI_SCALING
@@ -26,16 +26,14 @@ class Setting(NamedTuple):
     evaluation_noise: float
 
 
-@checked
+@set_up("target", "target_noise")
 def calibrate(
     *,
     calibration_replicates: int,
-    seed: int = 0,
+    setup: Setup,
     target_noises: Sequence[float] = (0, 0.1, 0.4, 0.7),
     baseline_noises: Sequence[float] = (0, 0.2, 0.4, 0.8, 1.2, 2),
     evaluation_noises: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5),
-    epochs: int = 300,
-    learning_rate: float = 0.005,
 ) -> dict[Setting, tuple[dict[str, Losses], dict[str, Losses]]]:
     """The published experiment in every setting of the grid, on both targets.
 
@@ -45,7 +43,6 @@ def calibrate(
     lists = target_noises, baseline_noises, evaluation_noises
     noises, baselines, shifts = ([float(value) for value in each] for each in lists)
     scales = [*baselines, XI * XI_SCALING]
-    setup = Setup(seed=seed, epochs=epochs, learning_rate=learning_rate)
     code, more = (*CODE, sys.modules[__name__]), {"scales": scales, "noises": noises, "shifts": shifts}
     parts = in_batches(_calibrated, code, calibration_replicates, setup, len(scales), **more)
     settings = {}

@@ -26,11 +26,6 @@ class Metric(NamedTuple):
     less_is_better: bool
 
     @property
-    def best(self) -> str:
-        """The pandas word for the best of several values: min or max."""
-        return "min" if self.less_is_better else "max"
-
-    @property
     def worst(self) -> str:
         """The pandas word for the worst of several values."""
         return "max" if self.less_is_better else "min"
@@ -49,13 +44,15 @@ def with_own_rule(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     return pd.concat([rows, rows[rows.scale_rule == fixed].assign(scale_rule=OWN)], ignore_index=True)
 
 
-def over_bits(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """Each network's mean and worst value over the evaluated bit-widths: quantity, value."""
-    rows = rows[rows.scale_rule.isin([*SCALES, OWN])]
-    by = rows.groupby([*KEYS, "scale_rule", "replicate"], sort=False)["value"]
-    wide = by.agg(mean="mean", worst=metric.worst).reset_index()
+def over_bits(rows: pd.DataFrame, worst: str, value: str = "value") -> pd.DataFrame:
+    """Each network's mean and worst over the evaluated bit-widths: KEYS, ..., quantity, and the value.
+
+    worst: the pandas word for the worst of several values.
+    """
     keys = [*KEYS, "scale_rule", "replicate"]
-    return wide.melt(keys, ["mean", "worst"], var_name="quantity")
+    by = rows[rows.scale_rule.isin([*SCALES, OWN])].groupby(keys, sort=False)[value]
+    wide = by.agg(mean="mean", worst=worst).reset_index()
+    return wide.melt(keys, ["mean", "worst"], var_name="quantity", value_name=value)
 
 
 def kept(rows: pd.DataFrame) -> pd.DataFrame:

@@ -15,24 +15,19 @@ MARGIN, NETWORK_MARGIN = 0.01, 0.02
 
 def metrics(cells: dict[Cell, Measured]) -> pd.DataFrame:
     """Mean metrics: dataset, model, method, bits, range, scale, quantity, mean, ci_low, ci_high, n."""
-    rows = [
-        cell.row
-        | vars(cell.grid)
-        | {"quantity": cell.metric}
-        | statistics.mean_interval(measured.metric)
-        for cell, measured in cells.items()
-    ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        cell.row | vars(cell.grid) | {"quantity": cell.metric} | statistics.mean_interval(found.metric)
+        for cell, found in cells.items()
+    )
 
 
 def full_precision(cells: dict[Cell, Measured]) -> pd.DataFrame:
     """Mean metric before rounding: columns dataset, model, method, mean, ci_low, ci_high, n."""
-    rows = [
+    return pd.DataFrame(
         cell.row | statistics.mean_interval(measured.full_precision)
         for cell, measured in cells.items()
         if cell.grid == Grid(16)
-    ]
-    return pd.DataFrame(rows)
+    )
 
 
 def knee(excess: np.ndarray, margin: float = MARGIN) -> np.ndarray:
@@ -95,11 +90,10 @@ def added_by_flips(cells: dict[Cell, Measured]) -> dict[tuple[Cell, int], np.nda
 
 def flips_added(cells: dict[Cell, Measured]) -> pd.DataFrame:
     """What flips add to the metric: dataset, model, method, bits, flipped, mean, ci_low, ci_high, n."""
-    rows = [
+    return pd.DataFrame(
         cell.row | {"bits": cell.grid.bits, "flipped": k} | statistics.mean_interval(added)
         for (cell, k), added in added_by_flips(cells).items()
-    ]
-    return pd.DataFrame(rows)
+    )
 
 
 def flips(cells: dict[Cell, Measured], method: str = "t0_qat") -> pd.DataFrame:
@@ -113,10 +107,7 @@ def flips(cells: dict[Cell, Measured], method: str = "t0_qat") -> pd.DataFrame:
         if cell.method != method:
             mine = added[cell._replace(method=method), k]
             n = min(len(mine), len(theirs))  # the first replicates, which both have
-            pair = mine[:n], theirs[:n]
-            rows.append(
-                cell.row
-                | {"bits": cell.grid.bits, "flipped": k, "method": method, "other": cell.method}
-                | statistics.paired_difference(*pair)
-            )
+            row = cell.row | {"bits": cell.grid.bits, "flipped": k}
+            row |= {"method": method, "other": cell.method}
+            rows.append(row | statistics.paired_difference(mine[:n], theirs[:n]))
     return statistics.corrected(rows)

@@ -40,13 +40,13 @@ class Plan(NamedTuple):
 
     def starts(self) -> dict[tuple[str, int], grid.Cell]:
         """(model, replicate) -> its pretraining, for the models of language_models.SMALL."""
-        found = {}
-        for arm in dict.fromkeys(one.arm._replace(method="", train_bits=0) for one in self.jobs.rivals):
-            if arm.model in language_models.SMALL:
-                for i in self.begins().values():
-                    cell = pretraining_cell(arm.dataset, arm.model, i, **self.pretraining)
-                    found[arm.model, i] = cell
-        return found
+        trained = dict.fromkeys((one.arm.dataset, one.arm.model) for one in self.jobs.rivals)
+        return {
+            (model, i): pretraining_cell(dataset, model, i, **self.pretraining)
+            for dataset, model in trained
+            if model in language_models.SMALL
+            for i in self.begins().values()
+        }
 
     def begins(self) -> dict[int, int]:
         """Replicate -> the replicate whose pretraining it goes on from; those of tuning share a few."""

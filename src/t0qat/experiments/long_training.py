@@ -18,7 +18,7 @@ from t0qat.training.linear import Setup
 CODE = sys.modules[__name__], constants, linear, *methods.CODE, loop, streams, tasks
 
 
-@set_up
+@set_up()
 def long_training(*, replicates: int, longest: int, setup: Setup, **settings: float) -> pd.DataFrame:
     """What each method has learned after 1, 10, ... times the published epochs, up to `longest` times.
 
@@ -57,10 +57,9 @@ def _long_run(first, stop, setup, names, settings, schedule, lengths) -> list[di
     a, b = moments.a.permute(2, 0, 1).numpy(), moments.b.T[..., None].numpy()
     best = torch.from_numpy(np.linalg.solve(a, b)[..., 0].T)
     whole = distance(best, start)
-    noise = runs.noise()
-    rates = [rate * loop.SCHEDULES[schedule](done) for done in np.arange(len(noise)) / len(noise)]
-    built = methods.build(**settings)
-    views = {name: built[name] for name in names}
+    noise, steps = runs.noise(), max(lengths)
+    rates = [rate * loop.SCHEDULES[schedule](step / steps) for step in range(steps)]
+    views = {name: view for name, view in methods.build(**settings).items() if name in names}
     seen = set(lengths)
     if schedule == "constant":
         seen |= {round(lengths[0] * 10 ** (k / 4)) for k in range(-8, 4 * len(lengths))}

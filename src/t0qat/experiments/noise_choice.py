@@ -32,7 +32,7 @@ class Arm(NamedTuple):
     unexplained: np.ndarray
 
 
-@set_up
+@set_up()
 def tuning(
     *, replicates: int, setup: Setup, tuning_points: int = 20, bits: Sequence[int] = (8, 4, 3, 2)
 ) -> dict[str, dict[str, Arm]]:
@@ -114,7 +114,7 @@ def arm_differences(arms: dict[str, dict[str, Arm]]) -> pd.DataFrame:
     )
 
 
-@set_up
+@set_up()
 def constants(
     *, replicates: int, setup: Setup, bits: Sequence[int] = (8, 4, 3, 2)
 ) -> tuple[pd.DataFrame, pd.DataFrame]:

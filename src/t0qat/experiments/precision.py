@@ -10,7 +10,7 @@ tasks.TASKS.
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -107,6 +107,12 @@ class Measured(NamedTuple):
     log_step: np.ndarray  # log2 of the geometric mean of all channels' steps, units of the weights
     flipped: np.ndarray  # (flips, replicates): metric with the lowest bits flipped as FLIPS says
 
+    @classmethod
+    def joined(cls, parts: Iterable[Sequence], join: Callable) -> "Measured":
+        """Of these fields of single replicates, with np.stack, or of batches, with np.concatenate."""
+        *columns, flipped = (join(column, -1) for column in zip(*parts, strict=True))
+        return cls(*columns, flipped.reshape(-1, len(columns[0])))
+
 
 def flip(codes: Tensor, bits: int) -> Tensor:
     """Codes with their lowest bits inverted in two's complement: flip(tensor([-1., 4.]), 2) is [-4, 7].
@@ -154,7 +160,7 @@ def measured(runs: linear.Runs, views: dict[str, View]) -> list[Measured]:
     return [measure(layer, grid) for layer in layers for grid in GRIDS]
 
 
-@set_up
+@set_up()
 def curves(
     *,
     replicates: int,
@@ -210,11 +216,11 @@ def plans(given: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
 
 def _linear_layers(replicates: int, setup: Setup, settings: dict[str, float]) -> dict[Cell, Measured]:
     batches = in_batches(_batch, CODE, replicates, setup, settings=settings)
-    keys, found = itertools.product(TASKS, [LINEAR], on_layer(settings), GRIDS), {}
-    for key, parts in zip(keys, zip(*batches, strict=True), strict=True):
-        *columns, flipped = (np.concatenate(column, -1) for column in zip(*parts, strict=True))
-        found[Cell(*key)] = Measured(*columns, flipped.reshape(-1, len(columns[0])))
-    return found
+    keys = itertools.product(TASKS, [LINEAR], on_layer(settings), GRIDS)
+    return {
+        Cell(*key): Measured.joined(parts, np.concatenate)
+        for key, parts in zip(keys, zip(*batches, strict=True), strict=True)
+    }
 
 
 def _batch(first: int, stop: int, setup: dict, settings: dict[str, float]) -> list[list]:
@@ -236,10 +242,7 @@ def _networks(jobs: Jobs) -> dict[Cell, Measured]:
     for (arm, _), rows in zip(tests, grid.run(cells, "networks"), strict=True):
         found.setdefault(arm, []).append(rows)
     return {
-        Cell(arm.dataset, arm.model, arm.method, on): Measured(
-            *(np.array([rows[place][column] for rows in replicates]) for column in range(3)),
-            np.array([rows[place][3] for rows in replicates]).T.reshape(-1, len(replicates)),
-        )
+        Cell(arm.dataset, arm.model, arm.method, on): Measured.joined(parts, np.stack)
         for arm, replicates in found.items()
-        for place, on in enumerate(GRIDS)
+        for on, parts in zip(GRIDS, zip(*replicates, strict=True), strict=True)
     }

@@ -36,7 +36,7 @@ def disturbed(test: Moments, trained: Tensor, shift: Tensor) -> Losses:
     return Losses(test.loss(trained).numpy(), test.loss(trained + shift).numpy())
 
 
-@set_up
+@set_up()
 @pin.one_thread()
 def published(
     *, replicates: int, setup: Setup, evaluation_noise: float | str = "reported", **settings: float
@@ -77,14 +77,12 @@ def table1(run: dict[str, Losses], evaluation_noise: float | str = "reported") -
     for method, losses in run.items():
         for quantity in QUANTITIES:
             values = getattr(losses, quantity)
-            reported = REPORTED.get(method, {}).get(quantity, np.nan)
-            rows.append(
-                {"method": method, "quantity": quantity, "reported": reported}
-                | {"evaluation_noise": constants.evaluation_noise(evaluation_noise)}
-                | statistics.mean_interval(values)
-                | statistics.spread(values)
-                | {"reported_percentile": statistics.percentile(values, reported)}
-            )
+            row = {"method": method, "quantity": quantity}
+            row["reported"] = REPORTED.get(method, {}).get(quantity, np.nan)
+            row["evaluation_noise"] = constants.evaluation_noise(evaluation_noise)
+            row |= statistics.mean_interval(values) | statistics.spread(values)
+            row["reported_percentile"] = statistics.percentile(values, row["reported"])
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -97,10 +95,9 @@ def table1_paired(first: dict[str, Losses], second: dict[str, Losses]) -> pd.Dat
     with the larger quantized loss. Intervals: Student's t for the mean, Wilson's for the chances.
     """
     standard, t0, separate = first["standard_qat"], first["t0_qat"], second["t0_qat"]
-    reduced = separate.drop <= (1 - REPORTED_REDUCTION) * standard.drop
     rows = {
         "drop_difference": statistics.paired_difference(t0.drop, standard.drop),
-        "chance_of_reported_reduction": statistics.chance(reduced & (standard.drop > 0)),
+        "chance_of_reported_reduction": statistics.chance(reduced(standard.drop, separate.drop)),
         "chance_t0_worse_quantized": statistics.chance(separate.quantized > standard.quantized),
     }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("quantity").reset_index()
@@ -112,11 +109,15 @@ def table1_same_method(first: dict[str, Losses], second: dict[str, Losses]) -> p
 
     What luck alone does: columns method, estimate, ci_low, ci_high, n.
     """
-    rows = []
-    for method, losses in first.items():
-        reduced = second[method].drop <= (1 - REPORTED_REDUCTION) * losses.drop
-        rows.append({"method": method} | statistics.chance(reduced & (losses.drop > 0)))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"method": method} | statistics.chance(reduced(losses.drop, second[method].drop))
+        for method, losses in first.items()
+    )
+
+
+def reduced(drop: np.ndarray, other: np.ndarray, fraction: float = REPORTED_REDUCTION) -> np.ndarray:
+    """Where the other drop is smaller by that fraction or more: (replicates,), bool."""
+    return (drop > 0) & (other <= (1 - fraction) * drop)
 
 
 class Cell(NamedTuple):
@@ -143,7 +144,7 @@ def rounded(trained: Tensor, grid: Grid) -> Tensor:
     return torch.cat([fake_quantize(weights, grid).movedim(-1, 0), trained[-1:]])
 
 
-@set_up
+@set_up()
 @pin.one_thread()
 def integer_grids(
     *, replicates: int, setup: Setup, bits: Sequence[int] = (8, 4, 3, 2), **settings: float
@@ -169,13 +170,12 @@ def integer_grids(
 
 def grid_losses(cells: dict[Cell, Losses]) -> pd.DataFrame:
     """Mean losses: columns dataset, method, bits, range, scale, quantity, mean, ci_low, ci_high, n."""
-    rows = [
+    return pd.DataFrame(
         {"dataset": cell.dataset, "method": cell.method, **vars(cell.grid), "quantity": quantity}
         | statistics.mean_interval(getattr(losses, quantity))
         for cell, losses in cells.items()
         for quantity in QUANTITIES
-    ]
-    return pd.DataFrame(rows)
+    )
 
 
 def grid_differences(cells: dict[Cell, Losses], method: str = "t0_qat") -> pd.DataFrame:
@@ -191,12 +191,10 @@ def grid_differences(cells: dict[Cell, Losses], method: str = "t0_qat") -> pd.Da
             continue
         mine = cells[cell._replace(method=method)]
         for quantity in QUANTITIES[1:]:
+            row = {"dataset": cell.dataset, **vars(cell.grid), "quantity": quantity}
+            row |= {"method": method, "other": cell.method}
             pair = getattr(mine, quantity), getattr(losses, quantity)
-            rows.append(
-                {"dataset": cell.dataset, **vars(cell.grid), "quantity": quantity}
-                | {"method": method, "other": cell.method}
-                | statistics.paired_difference(*pair)
-            )
+            rows.append(row | statistics.paired_difference(*pair))
     return statistics.corrected(rows)
 
 
@@ -217,8 +215,6 @@ def grid_overall(
                 np.mean([getattr(cells[Cell(dataset, name, grid)], quantity) for grid in grids], axis=0)
                 for name in (method, other)
             ]
-            rows.append(
-                {"dataset": dataset, "quantity": quantity, "method": method, "other": other}
-                | statistics.paired_difference(*pair)
-            )
+            row = {"dataset": dataset, "quantity": quantity, "method": method, "other": other}
+            rows.append(row | statistics.paired_difference(*pair))
     return pd.DataFrame(rows).drop(columns="p")

@@ -96,7 +96,7 @@ class Sweep(NamedTuple):
 SHOWN = (*QUANTITIES, "explained_full_precision", "explained_quantized")
 
 
-@set_up
+@set_up()
 def sweep(
     *, replicates: int, setup: Setup, points: int = 43, evaluation_noise: float | str = "reported"
 ) -> Sweep:

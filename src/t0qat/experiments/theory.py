@@ -16,18 +16,19 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from t0qat.experiments.settings import checked
+from t0qat.experiments import published
+from t0qat.experiments.settings import set_up
 from t0qat.pipeline import grid, pin, statistics
 from t0qat.training import constants, linear, methods, streams, tasks
 from t0qat.training.constants import REPORTED_REDUCTION
 from t0qat.training.linear import Setup
 from t0qat.training.streams import stream
-from t0qat.training.tasks import TARGETS, Data, synthetic
+from t0qat.training.tasks import TARGETS, Data
 
 PAIRS = (("standard_qat", "t0_qat"), ("standard_qat", "standard_qat"), ("t0_qat", "t0_qat"))
 REDUCTIONS = (*(k / 4 for k in range(-8, 11) if k != 2), REPORTED_REDUCTION)
 # What the cells of this module's grid depend on.
-CODE = sys.modules[__name__], constants, linear, *methods.CODE, statistics, streams, tasks
+CODE = sys.modules[__name__], published, constants, linear, *methods.CODE, statistics, streams, tasks
 
 
 class Drop(NamedTuple):
@@ -97,17 +98,10 @@ def reduction_chances(first: Drop, second: Drop, reductions=REDUCTIONS) -> np.nd
     return np.array([mass @ below for below in second.distribution(left)]).clip(0, 1)
 
 
-@checked
+@set_up("target")
 @pin.one_thread()
 def exact_laws(
-    *,
-    draws: int,
-    noise_scales: Sequence[float],
-    seed: int = 0,
-    target_noise: float = 0.1,
-    epochs: int = 300,
-    learning_rate: float = 0.005,
-    **settings: float,
+    *, draws: int, noise_scales: Sequence[float], setup: Setup, **settings: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Closed forms beside Monte Carlo, for the untrained layer and every method's trained one.
 
@@ -120,12 +114,11 @@ def exact_laws(
     """
     built = methods.build(**settings)
     cells = []
-    setup = Setup(seed, target_noise=target_noise, epochs=epochs, learning_rate=learning_rate)
     for target in TARGETS:
         runs = setup._replace(target=target).runs("synthetic", range(1))
         weights, noise = {"initial": runs.start}, runs.noise()
         weights |= {name: runs.trained(view, noise) for name, view in built.items()}
-        task = {"target": target, "target_noise": target_noise, "seed": seed, "draws": draws}
+        task = {"setup": runs.setup._asdict(), "draws": draws}
         task["weights"] = {name: v[:, 0].tolist() for name, v in weights.items()}
         cells += [
             grid.Cell(_laws_at, task | {"scale": scale}, CODE) for scale in map(float, noise_scales)
@@ -135,47 +128,41 @@ def exact_laws(
 
 
 def _laws_at(
-    weights: dict[str, list[float]],
-    scale: float,
-    draws: int,
-    seed: int,
-    target: str,
-    target_noise: float = 0.1,
+    setup: dict, weights: dict[str, list[float]], scale: float, draws: int
 ) -> tuple[list[dict], list[dict]]:
     """The rows of one noise scale, of both of exact_laws' tables."""
-    data = synthetic(0, seed, target, target_noise)
+    setup = Setup(**setup)
+    (data,) = setup.data("synthetic", range(1))
+    common = {"target": setup.target, "noise_scale": scale}
     moments, _ = linear.moments([data])
     weights = {name: torch.tensor(v)[:, None] for name, v in weights.items()}
     loss = {name: moments.loss(v).item() for name, v in weights.items()}
     laws = {name: Drop.of(moments, v, scale) for name, v in weights.items()}
 
     def measured(name: str, purpose: str) -> np.ndarray:
-        return shaken_losses(data, weights[name], scale, stream(purpose, 0, seed), draws)
+        return shaken_losses(data, weights[name], scale, stream(purpose, 0, setup.seed), draws)
 
     rows, chances, drops = [], [], {}
     for name, law in laws.items():
-        keys = {"target": target, "noise_scale": scale, "weights": name}
         drops[name] = measured(name, "evaluation_noise") - loss[name]
+        objective = statistics.mean_interval(measured(name, "training_noise"))
         for quantity, exact, row in (
-            (
-                "objective",
-                loss[name] + law.mean,
-                statistics.mean_interval(measured(name, "training_noise")),
-            ),
+            ("objective", loss[name] + law.mean, objective),
             ("drop_mean", law.mean, statistics.mean_interval(drops[name])),
             ("drop_variance", law.variance, statistics.variance_interval(drops[name])),
         ):
             row["estimate"] = row.pop("mean")
             error = (row["ci_high"] - row["estimate"]) / stats.norm.ppf((1 + statistics.LEVEL) / 2)
             z = (row["estimate"] - exact) / error
-            rows.append(keys | {"quantity": quantity, "exact": exact} | row | {"z": z})
+            keys = common | {"weights": name, "quantity": quantity, "exact": exact}
+            rows.append(keys | row | {"z": z})
     others = {other for _, other in PAIRS}
     second = {name: measured(name, "second_evaluation_noise") - loss[name] for name in others}
     for method, other in PAIRS:
-        keys = {"target": target, "noise_scale": scale, "method": method, "other": other}
+        keys = common | {"method": method, "other": other}
         exact = reduction_chances(laws[method], laws[other])
         for reduction, chance in zip(REDUCTIONS, exact, strict=True):
-            event = (drops[method] > 0) & (second[other] <= (1 - reduction) * drops[method])
+            event = published.reduced(drops[method], second[other], reduction)
             seen = statistics.chance(event)
             z = {"z": binomial_z(event.sum(), draws, chance)}
             chances.append(keys | {"reduction": reduction, "exact": chance} | seen | z)

@@ -18,22 +18,15 @@ from t0qat.quantization.layers import quantized
 from t0qat.quantization.quantizers import SCALES, Grid
 from t0qat.quantization.rounding import ROUNDINGS, Codes, rounded
 from t0qat.training.methods import REGISTRY
-from t0qat.training.views import Method
 
 LARGEST = torch.finfo(torch.float32).max
-
-
-def rules(method: Method, bits: int, train_bits: int | None) -> dict[str, str]:
-    """Scale rule -> rounding: both of SCALES, and learned steps where these bits learned them."""
-    learned = method.rounding == "learned"
-    found = dict.fromkeys(SCALES, "nearest" if learned else method.rounding)
-    return found | ({"learned": "learned"} if learned and bits == train_bits else {})
 
 
 def codes_of(trained: Learner, method: str, bits: int, rule: str) -> Codes:
     """Codes and steps of the quantized weights, as this method's networks are rounded by this rule."""
     on = Grid(bits, scale=rule if rule in SCALES else "absmax")
-    how = rules(REGISTRY[method], bits, trained.bits)[rule]
+    own = REGISTRY[method].rounding
+    how = "nearest" if own == "learned" != rule else own  # learned steps are those of one width
     return ROUNDINGS[how](trained.net, on, trained.extra, trained.calibration)
 
 
@@ -54,7 +47,7 @@ def at_widths(trained: Learner, *, method: str, widths: list[int], **judged: int
     unrounded += [["weight_norm", norm.item()], ["gradients", gradients(trained, method)]]
     found = [[FLOAT, "none", *row] for row in unrounded]
     for bits in widths:
-        for rule in rules(REGISTRY[method], bits, trained.bits):
+        for rule in dict.fromkeys([*SCALES, REGISTRY[method].rule(bits, trained.bits)]):
             codes = codes_of(trained, method, bits, rule)
             on = Grid(bits, scale=rule if rule in SCALES else "absmax")
             scores = trained.scores(rounded(trained.net, codes), codes, on, **judged)

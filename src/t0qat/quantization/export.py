@@ -68,19 +68,13 @@ def runnable(exported: Exported, model: nn.Module) -> nn.Module:
         state[name] = unpack(packed, state[name].shape, exported.grid)
     net.load_state_dict(state | exported.rest)
     for name, step in exported.steps.items():
-        layer = net.get_submodule(name.removesuffix(".weight"))
-        layer.register_forward_hook(_Rescale(layer, step))
+        _rescale(net.get_submodule(name.removesuffix(".weight")), step)
     return net
 
 
-class _Rescale:
-    """Takes the step, and then the bias, out of a layer and to its output."""
-
-    def __init__(self, layer: nn.Module, step: Tensor):
-        shape = (-1, *[1] * (layer.weight.ndim - 2))
-        self.step = step.view(shape)
-        self.bias = 0.0 if layer.bias is None else layer.bias.detach().view(shape)
-        layer.bias = None
-
-    def __call__(self, layer, inputs, output: Tensor) -> Tensor:
-        return output * self.step + self.bias
+def _rescale(layer: nn.Module, step: Tensor) -> None:
+    """Take the step, and then the bias, out of a layer and to its output."""
+    shape = (-1, *[1] * (layer.weight.ndim - 2))
+    bias = 0.0 if layer.bias is None else layer.bias.detach().view(shape)
+    layer.bias = None
+    layer.register_forward_hook(lambda _, inputs, output: output * step.view(shape) + bias)

@@ -42,15 +42,15 @@ def mlp(
 
 def small_cnn(draws: np.random.Generator, shape=(1, 8, 8), classes: int = 10) -> nn.Module:
     """Two convolutions, the second with stride 2, and a linear layer: 9,930 parameters by default."""
-    layers = (*convolution(shape[0], 16), *convolution(16, 32, 2))
-    return start(_classifier(shape, layers, 32 * _halved(shape), classes), draws)
+    layers = *convolution(shape[0], 16), *convolution(16, 32, 2)
+    return _classifier(draws, shape, layers, classes)
 
 
 def deep_cnn(draws: np.random.Generator, shape=(1, 8, 8), classes: int = 10) -> nn.Module:
     """Five convolutions of 8 and 16 channels, the third and last with stride 2, and a linear layer."""
     steps = ((shape[0], 8, 1), (8, 8, 1), (8, 16, 2), (16, 16, 1), (16, 16, 2))
     layers = [layer for step in steps for layer in convolution(*step)]
-    return start(_classifier(shape, layers, 16 * _halved(shape, 2), classes), draws)
+    return _classifier(draws, shape, layers, classes)
 
 
 class Residual(nn.Module):
@@ -69,8 +69,8 @@ class Residual(nn.Module):
 
 def residual_cnn(draws: np.random.Generator, shape=(1, 8, 8), classes: int = 10) -> nn.Module:
     """A convolution and two residual blocks with batch normalization, then a linear layer."""
-    layers = (*normalized(shape[0], 8), nn.ReLU(), Residual(8, 8), Residual(8, 16, 2))
-    return start(_classifier(shape, layers, 16 * _halved(shape), classes), draws)
+    layers = *normalized(shape[0], 8), nn.ReLU(), Residual(8, 8), Residual(8, 16, 2)
+    return _classifier(draws, shape, layers, classes)
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
@@ -83,14 +83,11 @@ def normalized(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, .
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs)
 
 
-def _classifier(shape, layers, features: int, classes: int) -> nn.Module:
-    # Inputs are flat (n, pixels), as tasks give them.
-    return nn.Sequential(nn.Unflatten(1, shape), *layers, nn.Flatten(), nn.Linear(features, classes))
-
-
-def _halved(shape, times: int = 1) -> int:
-    """Pixels that are left after so many strides of 2."""
-    return math.prod(math.ceil(side / 2**times) for side in shape[1:])
+def _classifier(draws, shape, layers, classes: int) -> nn.Module:
+    """Of flat inputs (n, pixels), as tasks give them; a linear layer takes what the others leave."""
+    net = nn.Sequential(nn.Unflatten(1, shape), *layers, nn.Flatten())
+    left = net.eval()(torch.zeros(1, math.prod(shape))).shape[1]
+    return start(net.train().append(nn.Linear(left, classes)), draws)
 
 
 # For images: (draws, shape=(channels, height, width), classes) -> a network of flat pixels (n, pixels).
