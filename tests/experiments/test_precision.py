@@ -208,7 +208,7 @@ def test_every_layer_is_rounded_and_no_bias(network):
 
 def test_a_replicate_has_the_same_bits_in_another_batch():
     few, many = range(2, 4), range(6)
-    batches = (precision.measured(SETUP.runs("diabetes", b), VIEWS) for b in (few, many))
+    batches = (precision.layers_on_grids(SETUP.runs("diabetes", b), VIEWS) for b in (few, many))
     for one, other in zip(*batches, strict=True):
         for mine, theirs in zip(one, other, strict=True):
             assert mine.tobytes() == np.ascontiguousarray(theirs[..., few]).tobytes()
@@ -230,7 +230,7 @@ def cells(tmp_path_factory) -> dict[Cell, Measured]:
 def test_processes_give_what_one_process_gives_and_every_method_is_there(cells):
     placebo = {"xi_alone": views.additive_noise(XI)}
     for dataset in TASKS:
-        alone = precision.measured(linear.Setup(epochs=20).runs(dataset, range(2)), placebo)
+        alone = precision.layers_on_grids(linear.Setup(epochs=20).runs(dataset, range(2)), placebo)
         for grid, measured in zip(GRIDS, alone, strict=True):
             found = cells[Cell(dataset, LINEAR, "xi_alone", grid)]
             for mine, theirs in zip(measured, found, strict=True):

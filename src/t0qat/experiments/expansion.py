@@ -49,14 +49,9 @@ class Network(NamedTuple):
         return self.start(draws, source.shape, source.classes), inputs, target
 
 
-def relative(parameter: Tensor, noise: Tensor) -> Tensor:
-    """Multiplicative noise: W * (1 + noise)."""
-    return parameter * (1 + noise)
-
-
 NETWORKS = {
     "linear": Network(models.linear, mse_loss),
-    "multiplicative": Network(models.linear, mse_loss, relative),
+    "multiplicative": Network(models.linear, mse_loss, lambda parameter, noise: parameter * (1 + noise)),
     "deep_linear": Network(models.deep_linear, mse_loss),
     "softmax": Network(models.linear, cross_entropy),
     "tanh_mlp": Network(partial(models.mlp, activation=nn.Tanh), cross_entropy),

@@ -170,9 +170,8 @@ def text_of(jobs: Jobs) -> pd.DataFrame:
     return pd.DataFrame([row | {"python": platform.python_version()}])
 
 
-def over_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """One value a model in place of one a block: the mean over blocks."""
-    keys = [*KEYS, "replicate", "eval_bits", "scale_rule", "metric"]
+def averaged(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The mean value of all rows of each of these keys."""
     return rows.groupby(keys, sort=False)["value"].mean().reset_index()
 
 
@@ -198,9 +197,8 @@ def tables(run: Run) -> dict[str, pd.DataFrame]:
     bits per character of n blocks of text, each averaged over replicates first. language_samples and
     language_text: see `written` and `text_of`.
     """
-    means = run._replace(test=over_text(run.test))
     keys = [*KEYS, "eval_bits", "scale_rule"]
-    blocks = run.test[run.test.metric == METRIC.name]
-    blocks = blocks.groupby([*keys, "block"], sort=False)["value"].mean().reset_index()
+    means = run._replace(test=averaged(run.test, [*keys, "metric", "replicate"]))
+    blocks = averaged(run.test[run.test.metric == METRIC.name], [*keys, "block"])
     more = run.more | {"language_blocks": statistics.means(blocks, keys)}
     return files("language", means, METRIC) | more

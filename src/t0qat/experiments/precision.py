@@ -153,7 +153,7 @@ def every_grid(network: Learner, *, method: str, **judged: int) -> list[list]:
 
 
 @pin.one_thread()
-def measured(runs: linear.Runs, views: dict[str, View]) -> list[Measured]:
+def layers_on_grids(runs: linear.Runs, views: dict[str, View]) -> list[Measured]:
     """The linear layers of each method in turn, on each of GRIDS."""
     noise = runs.noise()
     layers = [linear_layer(runs, view, noise) for view in views.values()]
@@ -224,12 +224,12 @@ def _linear_layers(replicates: int, setup: Setup, settings: dict[str, float]) ->
 
 
 def _batch(first: int, stop: int, setup: dict, settings: dict[str, float]) -> list[list]:
-    """What `measured` gives of each of TASKS, replicates first ... stop - 1."""
+    """What `layers_on_grids` gives of each of TASKS, replicates first ... stop - 1."""
     every = (Setup(**setup).runs(dataset, range(first, stop)) for dataset in TASKS)
     return [
         [part.tolist() for part in parts]
         for runs in every
-        for parts in measured(runs, on_layer(settings))
+        for parts in layers_on_grids(runs, on_layer(settings))
     ]
 
 

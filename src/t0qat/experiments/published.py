@@ -208,7 +208,7 @@ def grid_overall(
     """
     rows = []
     for dataset in TASKS:
-        mine = [cell.grid for cell in cells if (cell.dataset, cell.method) == (dataset, method)]
+        mine = [cell.grid for cell in cells if cell[:2] == (dataset, method)]
         grids = [grid for grid in mine if grid.scale in AVERAGED]
         for quantity in QUANTITIES[1:]:
             pair = [

@@ -13,6 +13,7 @@ from t0qat.experiments.learning import Learner
 from t0qat.pipeline import grid
 from t0qat.quantization.layers import Weights
 from t0qat.training.methods import REGISTRY
+from t0qat.training.views import objective_of
 
 # Each has `begin`: the arguments of `fit` -> a Learner; `own`: (arm, replicate, arguments that all
 # trainings share) -> those of its own; `files`: (data set, model) -> what they are read from; and CODE.
@@ -24,8 +25,7 @@ def fit(
 ) -> Weights:
     """A training of the grid. settings: all that the method takes; what: what `begin` takes."""
     learner = KINDS[kind].begin(**what)
-    registered = REGISTRY[method]
-    objective = registered._replace(build=preset(registered)[0]).objective(**settings)
+    objective = objective_of(preset(REGISTRY[method])[0](**settings))
     extra = learning.learn(learner, objective, learning_rate, schedule, **what)
     return learning.packed(learner.net, extra)
 

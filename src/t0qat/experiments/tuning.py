@@ -49,9 +49,10 @@ def rivals_of(
         candidates = arm.candidates(rates, lowest_rate, highest_rate)
         if loud and arm.registered.loud:
             candidates = candidates[:LOUD_RATES]
-            found.append(Rivals(arm, candidates, [(len(candidates), LOUD_REPLICATES)]))
+            rounds = [(len(candidates), LOUD_REPLICATES)]
         else:
-            found.append(Rivals(arm, candidates, halving(len(candidates), trainings)))
+            rounds = halving(len(candidates), trainings)
+        found.append(Rivals(arm, candidates, rounds))
     return found
 
 

@@ -35,8 +35,7 @@ def round_layer(
     damped.diagonal().add_(DAMPING * mean if mean > 0 else 1.0)  # no input at all: plain rounding
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     upper = torch.linalg.cholesky(inverse, upper=True)
-    left, codes = weights.double(), torch.empty_like(weights)
-    left = left.clone()
+    left, codes = weights.double().clone(), torch.empty_like(weights)
     for i, row in enumerate(upper):
         # Rounded in the weights' own type, as everywhere: ties are the same ties.
         codes[:, i] = encode(left[:, i].to(weights), steps[:, i], grid)

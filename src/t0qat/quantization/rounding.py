@@ -29,16 +29,11 @@ def learned(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Cod
     }
 
 
-def by_gptq(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
-    """gptq.round_network on the inputs (n, ...), the calibration data."""
-    return gptq.round_network(model, inputs, grid)
-
-
 # (model, grid, the method's own trained parameters, calibration inputs) -> codes and steps
 ROUNDINGS: dict[str, Callable[[nn.Module, Grid, Weights, Tensor], Codes]] = {
     "nearest": nearest,
     "learned": learned,
-    "gptq": by_gptq,
+    "gptq": lambda model, grid, extra, inputs: gptq.round_network(model, inputs, grid),
 }
 
 

@@ -114,23 +114,15 @@ def checkpoint(name: str, context: int, spread: bool = False) -> tuple[Predictor
     """
     tools, shown = library(), f"model = {name!r}:"
     where = str(places.ROOT / name) if (places.ROOT / name).is_dir() else name
-    try:
-        net, report = tools.AutoModelForCausalLM.from_pretrained(
-            where,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            device_map="auto" if spread else None,
-        )
-    except Exception as error:  # whatever readers of configurations and of weights raise
-        raise ParameterError(f"{shown} no causal language model there ({_line(error)})") from None
+    net, report = _read(
+        tools.AutoModelForCausalLM, where, f"{shown} no causal language model there",
+        dtype=torch.float32, use_safetensors=True, output_loading_info=True,
+        device_map="auto" if spread else None,
+    )  # fmt: skip
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise ParameterError(f"{shown} no causal language model there (no weights for {missing})")
-    try:
-        tokenizer = tools.AutoTokenizer.from_pretrained(where)
-    except Exception as error:
-        raise ParameterError(f"{shown} no tokenizer there ({_line(error)})") from None
+    tokenizer = _read(tools.AutoTokenizer, where, f"{shown} no tokenizer there")
     net = Predictor(linear_only(net)).eval()
     size = net.model.get_input_embeddings().num_embeddings
     if len(tokenizer) > size:
@@ -146,9 +138,13 @@ def checkpoint(name: str, context: int, spread: bool = False) -> tuple[Predictor
     return net, Tokens(encode, tokenizer.decode, size, tokenizer.unk_token_id)
 
 
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text if len(text) <= 200 else text[:197] + '...'}"
+def _read(reader, where: str, wrong: str, **options):
+    try:
+        return reader.from_pretrained(where, **options)
+    except Exception as error:  # whatever readers of configurations and of weights raise
+        text = " ".join(str(error).split())
+        text = text if len(text) <= 200 else text[:197] + "..."
+        raise ParameterError(f"{wrong} ({type(error).__name__}: {text})") from None
 
 
 @torch.no_grad()
