@@ -7,6 +7,7 @@ on more replicates. Candidates that are compared share their replicates.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -86,35 +87,38 @@ def tune(
     equals the first. First table: KEYS, learning_rate, strength (nan where there is none), mean, ci_low,
     ci_high, n, gradients (of all n), chosen (1 or 0). Second: KEYS, replicate, eval_bits, loss.
     """
-    left = [list(range(len(one.candidates))) for one in rivals]
-    read: dict[tuple[int, int], list[list]] = {}  # (rival, candidate) -> one list of rows a replicate
+    read: dict[tuple[int, int], list] = defaultdict(list)  # (rival, candidate) -> one answer a replicate
+
+    def mean(which: tuple[int, int]) -> float:
+        scores = [score(rows) for rows in read[which]]
+        return round(sum(scores) / len(scores), 12) if scores else 0.0
+
+    left = [[(i, k) for k in range(len(one.candidates))] for i, one in enumerate(rivals)]
     for number in range(max(len(one.rounds) for one in rivals)):
         jobs, cells = [], []
         for i, one in enumerate(rivals):
             if number >= len(one.rounds):
                 continue
             size, seen = one.rounds[number]
-            left[i] = _best(left[i], i, read)[:size]
-            for candidate in left[i]:
-                known = read.setdefault((i, candidate), [])
-                for replicate in range(FIRST + len(known), FIRST + seen):
-                    jobs.append((i, candidate))
-                    cells.append(ask(one.arm, one.candidates[candidate], replicate))
-        for job, rows in zip(jobs, grid.run(cells, f"tuning, round {number + 1}"), strict=True):
-            read[job].append(rows)
+            left[i] = sorted(left[i], key=mean)[:size]
+            for which in left[i]:
+                for replicate in range(FIRST + len(read[which]), FIRST + seen):
+                    jobs.append(which)
+                    cells.append(ask(one.arm, one.candidates[which[1]], replicate))
+        for which, rows in zip(jobs, grid.run(cells, f"tuning, round {number + 1}"), strict=True):
+            read[which].append(rows)
     table, losses = [], []
     for i, one in enumerate(rivals):
-        (best, *_) = _best(left[i], i, read)
-        for candidate, (rate, strength) in enumerate(one.candidates):
+        best = min(left[i], key=mean)
+        for k, (rate, strength) in enumerate(one.candidates):
+            answers = read[i, k]
             row = one.arm._asdict() | {"learning_rate": rate, "strength": strength}
-            row |= _mean([score(rows) for rows in read[i, candidate]])
-            row["gradients"] = sum(
-                n for rows in read[i, candidate] for *_, m, n in rows if m == "gradients"
-            )
-            table.append(row | {"chosen": int(candidate == best)})
+            row |= _mean([score(rows) for rows in answers])
+            row["gradients"] = sum(n for rows in answers for *_, m, n in rows if m == "gradients")
+            table.append(row | {"chosen": int((i, k) == best)})
         losses += [
             one.arm._asdict() | {"replicate": FIRST + number, "eval_bits": bits, "loss": loss}
-            for number, rows in enumerate(read[i, best])
+            for number, rows in enumerate(read[best])
             for bits, _, metric, loss in rows
             if metric == "loss"
         ]
@@ -132,16 +136,6 @@ def score(rows: list[list]) -> float:
     """Mean loss over the widths that were read."""
     losses = [loss for bits, _, metric, loss in rows if bits != FLOAT and metric == "loss"]
     return sum(losses) / len(losses)
-
-
-def _best(candidates: list[int], rival: int, read: dict[tuple[int, int], list[list]]) -> list[int]:
-    """The candidates, those of the lowest mean score first; as they are before anything was read."""
-
-    def mean(candidate: int) -> float:
-        scores = [score(rows) for rows in read.get((rival, candidate), [])]
-        return round(sum(scores) / len(scores), 12) if scores else 0.0
-
-    return sorted(candidates, key=mean)
 
 
 def chosen(tuning: pd.DataFrame) -> dict[Arm, Setting]:
