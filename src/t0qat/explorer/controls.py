@@ -2,20 +2,24 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import ipywidgets as widgets
+import numpy as np
 from traitlets import HasTraits, Instance, TraitError, observe, validate
 
 from t0qat.experiments.settings import RULES
-from t0qat.explorer.measure import BITS, Setting, fits
+from t0qat.explorer.measure import BITS, FIELDS, STRENGTHS, Setting, fits
 from t0qat.pipeline import results
 from t0qat.pipeline.paper import Paper
+from t0qat.pipeline.parameters import Rule
 from t0qat.quantization.quantizers import CODES, SCALES
-from t0qat.training.constants import CONSTANTS, XI, XI_SCALING
+from t0qat.training.constants import CONSTANTS, XI, XI_SCALING, evaluation_noise
+from t0qat.training.methods import on_layer
 from t0qat.training.tasks import TARGETS, TASKS
 
 NOISES = [round(0.05 * i, 2) for i in range(41)]  # 0 to 2, in units of the weights
+OWN_OFFERS = ("xi_scaling", "baseline_noise")  # of the methods' settings
 REPLICATES = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
 
 
@@ -38,12 +42,30 @@ class Control(NamedTuple):
 Named = partial(Control, kind=widgets.Dropdown)
 
 
+def spread(rule: Rule, default: float) -> list[float]:
+    """About 40 numbers from limit to limit, the default among them.
+
+    They are even up to its size, and by ratio beyond: most tell where the default is one of many, and
+    where limits are far.
+    """
+    kind, (low, high) = get_args(rule.type)[0], rule.limits
+    unit = abs(default) or 1.0
+    even = np.linspace(np.arcsinh(low / unit), np.arcsinh(high / unit), 40)
+    near = {kind(float(f"{value:.2g}")) for value in unit * np.sinh(even)}
+    return sorted({value for value in near if low <= value <= high} | {low, high, default})
+
+
+def _strength(name: str, rule: Rule) -> Control:
+    """Of a setting that some methods take and nothing else is known of."""
+    taken_by = [method.label for method in on_layer().values() if name in method.settings]
+    offered = spread(rule, FIELDS[name])
+    words = f"of {', '.join(taken_by)}: {rule.allowed}"
+    return Control(name.replace("_", " ").capitalize(), words, lambda _: offered, "{:g}".format)
+
+
 def controls(scalings: list[float]) -> dict[str, Control]:
     """Each by its field, in the panel's order; of these scalings one offers those that are allowed."""
     least, most = RULES["xi_scaling"].limits
-    disturbances = sorted(
-        [*NOISES, "reported"], key=lambda value: Setting(evaluation_noise=value).disturbance
-    )
     return {
         "constant": Named(
             "Constant",
@@ -63,10 +85,11 @@ def controls(scalings: list[float]) -> dict[str, Control]:
             lambda _: NOISES,
             "{:g}".format,
         ),
+        **{name: _strength(name, rule) for name, rule in STRENGTHS.items() if name not in OWN_OFFERS},
         "evaluation_noise": Control(
             "Evaluation noise",
             "standard deviation of the disturbance that stands for quantization",
-            lambda _: disturbances,
+            lambda _: sorted([*NOISES, "reported"], key=evaluation_noise),
             lambda value: value if value == "reported" else f"{value:g}",
         ),
         "bits": Control(
