@@ -8,7 +8,6 @@ import ipywidgets as widgets
 import numpy as np
 from traitlets import HasTraits, Instance, TraitError, observe, validate
 
-from t0qat.experiments.settings import RULES
 from t0qat.explorer.measure import BITS, FIELDS, STRENGTHS, Setting, fits
 from t0qat.pipeline import results
 from t0qat.pipeline.paper import Paper
@@ -19,7 +18,6 @@ from t0qat.training.methods import on_layer
 from t0qat.training.tasks import TARGETS, TASKS
 
 NOISES = [round(0.05 * i, 2) for i in range(41)]  # 0 to 2, in units of the weights
-OWN_OFFERS = ("xi_scaling", "baseline_noise")  # of the methods' settings
 REPLICATES = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
 
 
@@ -29,17 +27,16 @@ class Control(NamedTuple):
     label: str
     help: str
     offers: Callable[[Setting], list]  # its values, where the other fields are those of the setting
-    shows: Callable[[Any], str] | None = None  # a value in words; None: the value is a word
+    shows: Callable[[Any], str] | None = "{:g}".format  # a value in words; None: the value is a word
     kind: type[widgets.Widget] = widgets.SelectionSlider
     matters: Callable[[Setting], bool] = lambda setting: True
 
     def options(self, setting: Setting) -> list:
         """What it offers, as its widget takes it."""
-        offered = self.offers(setting)
-        return [(self.shows(value), value) for value in offered] if self.shows else offered
+        return [(self.shows(v), v) if self.shows else v for v in self.offers(setting)]
 
 
-Named = partial(Control, kind=widgets.Dropdown)
+Named = partial(Control, shows=None, kind=widgets.Dropdown)
 
 
 def spread(rule: Rule, default: float) -> list[float]:
@@ -55,62 +52,55 @@ def spread(rule: Rule, default: float) -> list[float]:
     return sorted({value for value in near if low <= value <= high} | {low, high, default})
 
 
-def _strength(name: str, rule: Rule) -> Control:
+def _strength(name: str) -> Control:
     """Of a setting that some methods take and nothing else is known of."""
-    taken_by = [method.label for method in on_layer().values() if name in method.settings]
+    rule, takers = STRENGTHS[name], [m.label for m in on_layer().values() if name in m.settings]
     offered = spread(rule, FIELDS[name])
-    words = f"of {', '.join(taken_by)}: {rule.allowed}"
-    return Control(name.replace("_", " ").capitalize(), words, lambda _: offered, "{:g}".format)
+    words = f"of {', '.join(takers)}: {rule.allowed}"
+    return Control(name.replace("_", " ").capitalize(), words, lambda _: offered)
+
+
+def _with_its_value(constant: str) -> str:
+    label = "ξ" if constant == "xi" else constant.replace("_", " ")
+    return f"{label} ({CONSTANTS[constant]:.3g})"
 
 
 def controls(scalings: list[float]) -> dict[str, Control]:
     """Each by its field, in the panel's order; of these scalings one offers those that are allowed."""
-    least, most = RULES["xi_scaling"].limits
+    least, most = STRENGTHS["xi_scaling"].limits
+    rest = {name: _strength(name) for name in STRENGTHS if name not in ("xi_scaling", "baseline_noise")}
     return {
         "constant": Named(
-            "Constant",
-            "T0-QAT's training noise is this constant times the scaling",
-            lambda _: [*CONSTANTS],
-            lambda name: f"{'ξ' if name == 'xi' else name.replace('_', ' ')} ({CONSTANTS[name]:.3g})",
+            "Constant", "T0-QAT's training noise is this constant times the scaling",
+            lambda _: [*CONSTANTS], shows=_with_its_value,
         ),
         "scaling": Control(
-            "Scaling",
-            f"of the constant; published: {XI_SCALING:g}",
+            "Scaling", f"of the constant; published: {XI_SCALING:g}",
             lambda s: [v for v in scalings if least <= s._replace(scaling=v).xi_scaling <= most],
-            "{:.6g}".format,
         ),
         "baseline_noise": Control(
-            "Baseline noise",
-            "standard deviation of Standard QAT's training noise",
-            lambda _: NOISES,
-            "{:g}".format,
+            "Baseline noise", "standard deviation of Standard QAT's training noise", lambda _: NOISES
         ),
-        **{name: _strength(name, rule) for name, rule in STRENGTHS.items() if name not in OWN_OFFERS},
+        **rest,
         "evaluation_noise": Control(
-            "Evaluation noise",
-            "standard deviation of the disturbance that stands for quantization",
+            "Evaluation noise", "standard deviation of the disturbance that stands for quantization",
             lambda _: sorted([*NOISES, "reported"], key=evaluation_noise),
             lambda value: value if value == "reported" else f"{value:g}",
         ),
         "bits": Control(
-            "Bits",
-            "of every weight on the integer grid",
-            lambda s: [bits for bits in reversed(BITS) if fits(bits, s.grid_range)],
-            "INT{}".format,
+            "Bits", "of every weight on the integer grid",
+            lambda s: [bits for bits in reversed(BITS) if fits(bits, s.grid_range)], "INT{}".format,
         ),
         "grid_range": Named(
-            "Range",
-            "all integer codes, or only symmetric ones",
+            "Range", "all integer codes, or only symmetric ones",
             lambda s: [codes for codes in CODES if fits(s.bits, codes)],
         ),
         "grid_scale": Named(
             "Scale rule", "the step spans the largest weight, or errs least", lambda _: [*SCALES]
         ),
         "target": Named(
-            "Target",
-            "of the synthetic task: sum of the features, or random coefficients",
-            lambda _: [*TARGETS],
-            matters=lambda s: s.dataset == "synthetic",
+            "Target", "of the synthetic task: sum of the features, or random coefficients",
+            lambda _: [*TARGETS], matters=lambda s: s.dataset == "synthetic",
         ),
         "dataset": Named(
             "Data set", "of the linear layer; the network below reads digits", lambda _: [*TASKS]
@@ -118,7 +108,7 @@ def controls(scalings: list[float]) -> dict[str, Control]:
         "replicates": Control(
             "Replicates", "independent runs of the linear layer", lambda _: REPLICATES, "{:,}".format
         ),
-    }
+    }  # fmt: skip
 
 
 class Controls(HasTraits):
@@ -187,11 +177,6 @@ class Preset(NamedTuple):
     label: str
     scaling: float
     means: str
-
-    def setting(self, now: Setting) -> Setting:
-        """The published experiment at this scaling; the grid and the number of replicates stay."""
-        kept = {name: getattr(now, name) for name in ("bits", "grid_range", "grid_scale", "replicates")}
-        return Setting(scaling=self.scaling, **kept)
 
 
 def presets(paper: Paper) -> dict[str, Preset]:

@@ -14,13 +14,14 @@ from t0qat.experiments.published import QUANTITIES
 from t0qat.experiments.scale import scalings
 from t0qat.explorer import canvas, pictures, settings, words
 from t0qat.explorer.controls import Controls, presets
-from t0qat.explorer.measure import Linear, Networks
+from t0qat.explorer.measure import Linear, Networks, Setting
 from t0qat.explorer.work import Work
 from t0qat.pipeline import places
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.parameters import ParameterError
 
 STATIC = "T0QAT_STATIC"  # set where no front end is live: `make outputs` keeps a picture, no widgets
+KEPT = "bits", "grid_range", "grid_scale", "replicates"
 WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 CARD = {"width": f"{100 * canvas.SIZE[0] + 10:g}px", "max_width": "100%", "margin": "4px 12px"}
 PICTURES = {
@@ -84,8 +85,9 @@ class Explorer(Work):
         self._controls.setting = self.wanted._replace(**values)
 
     def preset(self, name: str) -> None:
-        """Set the experiment as a preset says."""
-        self._controls.setting = self.presets[name].setting(self.wanted)
+        """Set the published experiment at a preset's scaling; grid and number of replicates stay."""
+        kept = {field: getattr(self.wanted, field) for field in KEPT}
+        self._controls.setting = Setting(scaling=self.presets[name].scaling, **kept)
 
     def _found(self, name: str) -> Linear | Networks:
         return self.networks if name == "bits" else self.linear

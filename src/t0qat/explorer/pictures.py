@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from t0qat.exhibits.figures.style import style
+from t0qat.exhibits.figures.style import only, style
 from t0qat.exhibits.figures.table1 import density
 from t0qat.explorer.measure import BITS, Linear, Networks
 from t0qat.training.constants import REPORTED
@@ -73,13 +73,8 @@ class Picture:
             toolbar.update()  # its home is here now
 
 
-def _line(method: str) -> dict:
-    return {key: value for key, value in style(method).items() if key != "marker"}
-
-
 def _points(method: str) -> dict:
-    look = style(method)
-    return {"linestyle": "", "color": look["color"], "marker": look["marker"]}
+    return {"linestyle": ""} | only(style(method), "color", "marker")
 
 
 def _upright(at, start, end) -> np.ndarray:
@@ -91,29 +86,27 @@ class Drops(Picture):
     """Distribution of the drop in single runs, peak 1, and the reported drops."""
 
     def __init__(self, axes: Axes):
-        axes.set(xlabel="Drop: loss added by the disturbance", yticks=[], ylim=(0, 1.1))
-        axes.set_ylabel("Density of runs, peak = 1")
-        self.curves = {m: axes.plot([], [], label=REGISTRY[m].label, **_line(m))[0] for m in on_layer()}
-        self.reported = {
-            m: axes.plot([], [], color=style(m)["color"], marker="v", markersize=8, clip_on=False)[0]
-            for m in REPORTED
-        }
+        axes.set(xlabel="Drop: loss added by the disturbance", ylabel="Density of runs, peak = 1")
+        axes.set(yticks=[], ylim=(0, 1.1))
+        self.curves, self.reported = {}, {}
+        for m in on_layer():
+            look = only(style(m), "color", "linestyle")
+            (self.curves[m],) = axes.plot([], [], label=REGISTRY[m].label, **look)
+        for m in REPORTED:
+            look = {"color": style(m)["color"], "marker": "v", "markersize": 8, "clip_on": False}
+            (self.reported[m],) = axes.plot([], [], **look)
         axes.plot([], [], color="0.4", marker="v", linestyle="", label="Reported")
         axes.legend(frameon=False)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         super().__init__(axes, [*self.curves.values(), *self.reported.values()])
 
     def update(self, found: Linear) -> None:
-        seen = []
         for method, curve in self.curves.items():
-            at, height = density(found.losses[method].drop)
-            curve.set_data(at, height)
-            seen.append(at)
+            curve.set_data(density(found.losses[method].drop))
         for method, mark in self.reported.items():
             drop = [REPORTED[method]["drop"]] if found.setting.dataset == "synthetic" else []
             mark.set_data(drop, [0.04] * len(drop))
-            seen.append(drop)
-        seen = np.concatenate([*seen, [0.0]])
+        seen = np.concatenate([*(artist.get_xdata() for artist in self.data), [0.0]])
         margin = 0.0 if np.ptp(seen) else 1.0
         ticks = self.axes.xaxis.get_major_locator().tick_values(min(seen) - margin, max(seen) + margin)
         self.limit((ticks[0], ticks[-1]), (0, 1.1))
