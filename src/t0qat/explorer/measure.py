@@ -138,11 +138,10 @@ class Linear(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """Share of test images named rightly by method: (networks, grids), and not rounded: (networks,)."""
+    """Share of test images named rightly by method: (networks, grids + 1), the last not rounded."""
 
     setting: Setting
     accuracy: dict[str, np.ndarray]
-    unrounded: dict[str, np.ndarray]
 
     @property
     def number(self) -> int:
@@ -231,13 +230,8 @@ def networks(setting: Setting, number: int = NETWORKS) -> Generator[tuple[int, i
     """Networks with one hidden layer that read the digits, on the grids of every width."""
     rows = {name: [] for name in on_layer()}
     for replicate in range(number):
-        for i, (name, method) in enumerate(on_layer().items()):
-            strengths = setting.strengths(method)
-            rows[name].append(_shares_right(method.build, strengths, replicate, tuple(setting.grids())))
-            yield replicate * len(on_layer()) + i + 1, number * len(on_layer())
-    shares = {name: np.array(row) for name, row in rows.items()}
-    return Networks(
-        setting,
-        {name: share[:, :-1] for name, share in shares.items()},
-        {name: share[:, -1] for name, share in shares.items()},
-    )
+        for i, (name, method) in enumerate(on_layer().items(), 1):
+            what = method.build, setting.strengths(method), replicate, tuple(setting.grids())
+            rows[name].append(_shares_right(*what))
+            yield replicate * len(rows) + i, number * len(rows)
+    return Networks(setting, {name: np.array(row) for name, row in rows.items()})

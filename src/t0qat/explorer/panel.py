@@ -74,8 +74,8 @@ class Explorer(Work):
             "weights": {m: x._asdict() for m, x in self.linear.rounded.items()},
             "networks_setting": self.networks.setting._asdict(),
             "bits": [grid.bits for grid in self.networks.setting.grids()],
-            "accuracy": self.networks.accuracy,
-            "unrounded": self.networks.unrounded,
+            "accuracy": {m: x[:, :-1] for m, x in self.networks.accuracy.items()},
+            "unrounded": {m: x[:, -1] for m, x in self.networks.accuracy.items()},
             "limits": {n: [p.axes.get_xlim(), p.axes.get_ylim()] for n, p in self._pictures.items()},
         }
         return json.loads(json.dumps(drawn, default=lambda array: array.tolist()))

@@ -167,8 +167,7 @@ class Accuracy(Picture):
         if self.chosen.get_xdata() != [bits, bits]:
             self.chosen.set_xdata([bits, bits])
         at = [*(grid.bits for grid in found.setting.grids()), self.FLOAT]
-        for method, accuracy in found.accuracy.items():
-            each = np.column_stack([accuracy, found.unrounded[method]])
+        for method, each in found.accuracy.items():
             self.lines[method].set_data(at, each.mean(0))
             self.whiskers[method].set_segments(_upright(at, each.min(0), each.max(0)))
         self.limit((min(BITS) - 0.5, self.FLOAT + 0.5), (0, 1.02))
