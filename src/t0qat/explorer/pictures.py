@@ -17,7 +17,7 @@ from t0qat.exhibits.figures.style import only, style
 from t0qat.exhibits.figures.table1 import density
 from t0qat.explorer.measure import BITS, Linear, Networks
 from t0qat.training.constants import REPORTED
-from t0qat.training.methods import REGISTRY, on_layer
+from t0qat.training.methods import on_layer
 
 SHOWN = 1000  # runs drawn as points, at most
 LINES = 64  # codes of a grid drawn as lines, at most
@@ -73,8 +73,8 @@ class Picture:
             toolbar.update()  # its home is here now
 
 
-def _points(method: str) -> dict:
-    return {"linestyle": ""} | only(style(method), "color", "marker")
+def _points(method: str, *more: str) -> dict:
+    return {"linestyle": ""} | only(style(method), "color", "marker", *more)
 
 
 def _upright(at, start, end) -> np.ndarray:
@@ -90,8 +90,7 @@ class Drops(Picture):
         axes.set(yticks=[], ylim=(0, 1.1))
         self.curves, self.reported = {}, {}
         for m in on_layer():
-            look = only(style(m), "color", "linestyle")
-            (self.curves[m],) = axes.plot([], [], label=REGISTRY[m].label, **look)
+            (self.curves[m],) = axes.plot([], [], **only(style(m), "color", "linestyle", "label"))
         for m in REPORTED:
             look = {"color": style(m)["color"], "marker": "v", "markersize": 8, "clip_on": False}
             (self.reported[m],) = axes.plot([], [], **look)
@@ -124,10 +123,9 @@ class BeforeAfter(Picture):
         axes.axline((1, 1), (2, 2), color="0.6", linewidth=0.8, label="No drop")
         self.points, self.means = {}, {}
         for m in on_layer():
-            look = _points(m)
-            (self.points[m],) = axes.plot([], [], markersize=2.5, alpha=0.35, mew=0, **look)
+            (self.points[m],) = axes.plot([], [], markersize=2.5, alpha=0.35, mew=0, **_points(m))
             edge = {"markeredgecolor": "white", "markersize": 9, "zorder": 3}
-            (self.means[m],) = axes.plot([], [], label=REGISTRY[m].label, **edge, **look)
+            (self.means[m],) = axes.plot([], [], **edge, **_points(m, "label"))
         axes.legend(title="Means", loc="lower right", framealpha=1, edgecolor="none")
         super().__init__(axes, [*self.points.values(), *self.means.values()])
 
@@ -157,7 +155,7 @@ class Accuracy(Picture):
         self.chosen = axes.axvline(0, color="0.85", linewidth=9, zorder=0)
         self.lines, self.whiskers = {}, {}
         for m in on_layer():
-            (self.lines[m],) = axes.plot([], [], label=REGISTRY[m].label, markersize=4, **style(m))
+            (self.lines[m],) = axes.plot([], [], markersize=4, **style(m))
             self.whiskers[m] = axes.add_collection(LineCollection([], colors=style(m)["color"]))
         axes.legend(frameon=False, loc="center right")
         super().__init__(axes, [*self.lines.values(), *self.whiskers.values()])
@@ -183,10 +181,10 @@ class OnGrid(Picture):
         self.grid = None
         self.before, self.after, self.moves = {}, {}, {}
         for m in REPORTED:
-            look = _points(m)
-            self.moves[m] = axes.add_collection(LineCollection([], colors=look["color"], zorder=1))
-            (self.before[m],) = axes.plot([], [], markerfacecolor="white", markersize=5, **look)
-            (self.after[m],) = axes.plot([], [], label=REGISTRY[m].label, markersize=5, **look)
+            colour = style(m)["color"]
+            self.moves[m] = axes.add_collection(LineCollection([], colors=colour, zorder=1))
+            (self.before[m],) = axes.plot([], [], markerfacecolor="white", markersize=5, **_points(m))
+            (self.after[m],) = axes.plot([], [], markersize=5, **_points(m, "label"))
         axes.legend(loc="lower left", framealpha=1, edgecolor="none")
         parts = self.moves, self.before, self.after
         super().__init__(axes, [artist for part in parts for artist in part.values()])

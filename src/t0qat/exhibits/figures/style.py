@@ -38,12 +38,12 @@ in_font = mpl.rc_context(FONT)  # a decorator: what the function draws is in thi
 
 
 def style(method: str) -> dict[str, Any]:
-    """The line of one method, the same in every figure: color, linestyle and marker.
+    """The line of one method, the same in every figure: color, linestyle, marker and label.
 
     Those of the linear layer come first, so that these and the next few differ.
     """
     first = sorted(named(), key=lambda name: not REGISTRY[name].layer)
-    return STYLES[first.index(method) % len(STYLES)]
+    return STYLES[first.index(method) % len(STYLES)] | {"label": REGISTRY[method].label}
 
 
 def only(line: dict[str, Any], *keys: str) -> dict[str, Any]:
