@@ -8,11 +8,12 @@ import ipywidgets as widgets
 import numpy as np
 from traitlets import HasTraits, Instance, TraitError, observe, validate
 
-from t0qat.explorer.measure import BITS, FIELDS, STRENGTHS, Setting, fits
+from t0qat.experiments.published import all_grids
+from t0qat.explorer.measure import FIELDS, STRENGTHS, Setting
 from t0qat.pipeline import results
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.parameters import Rule
-from t0qat.quantization.quantizers import CODES, SCALES
+from t0qat.quantization.quantizers import SCALES
 from t0qat.training.constants import CONSTANTS, XI, XI_SCALING, evaluation_noise
 from t0qat.training.methods import on_layer
 from t0qat.training.tasks import TARGETS, TASKS
@@ -89,11 +90,11 @@ def controls(scalings: list[float]) -> dict[str, Control]:
         ),
         "bits": Control(
             "Bits", "of every weight on the integer grid",
-            lambda s: [bits for bits in reversed(BITS) if fits(bits, s.grid_range)], "INT{}".format,
+            lambda s: [grid.bits for grid in reversed(s.grids())], "INT{}".format,
         ),
         "grid_range": Named(
             "Range", "all integer codes, or only symmetric ones",
-            lambda s: [codes for codes in CODES if fits(s.bits, codes)],
+            lambda s: [grid.range for grid in all_grids([s.bits], [s.grid_scale])],
         ),
         "grid_scale": Named(
             "Scale rule", "the step spans the largest weight, or errs least", lambda _: [*SCALES]

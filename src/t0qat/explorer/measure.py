@@ -21,7 +21,7 @@ from t0qat.experiments import published as experiment
 from t0qat.experiments.published import Losses
 from t0qat.pipeline import pin
 from t0qat.quantization.layers import quantized
-from t0qat.quantization.quantizers import CODES, Grid, fake_quantize, quantize
+from t0qat.quantization.quantizers import Grid, fake_quantize, quantize
 from t0qat.training import linear, loop
 from t0qat.training.constants import CONSTANTS, XI, evaluation_noise
 from t0qat.training.methods import on_layer
@@ -105,18 +105,13 @@ class Setting(namedtuple("Setting", FIELDS, defaults=FIELDS.values())):
 
     def grids(self) -> list[Grid]:
         """Those of the chosen range and scale rule, bits rising."""
-        return [Grid(b, self.grid_range, self.grid_scale) for b in BITS if fits(b, self.grid_range)]
+        grids = experiment.all_grids(BITS, [self.grid_scale])
+        return [grid for grid in grids if grid.range == self.grid_range]
 
     def strengths(self, method: Method) -> tuple[tuple[str, float], ...]:
         """Those that the method takes."""
         takes = inspect.signature(method.build).parameters
         return tuple((name, getattr(self, name)) for name in STRENGTHS if name in takes)
-
-
-def fits(bits: int, codes: str) -> bool:
-    """Whether the range has a grid of that many bits."""
-    low, high = CODES[codes](bits)
-    return low < high
 
 
 class Rounded(NamedTuple):

@@ -68,8 +68,7 @@ class Picture:
         self.axes.set(xlim=x, ylim=y)
         self.ours["x"].add(self.axes.get_xlim())
         self.ours["y"].add(self.axes.get_ylim())
-        toolbar = getattr(self.axes.figure.canvas, "toolbar", None)
-        if toolbar is not None:
+        if toolbar := self.axes.figure.canvas.toolbar:
             toolbar.update()  # its home is here now
 
 
