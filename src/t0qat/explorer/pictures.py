@@ -94,7 +94,7 @@ class Drops(Picture):
             look = {"color": style(m)["color"], "marker": "v", "markersize": 8, "clip_on": False}
             (self.reported[m],) = axes.plot([], [], **look)
         axes.plot([], [], color="0.4", marker="v", linestyle="", label="Reported")
-        axes.legend(frameon=False)
+        axes.legend()
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         super().__init__(axes, [*self.curves.values(), *self.reported.values()])
 
@@ -125,7 +125,7 @@ class BeforeAfter(Picture):
             (self.points[m],) = axes.plot([], [], markersize=2.5, alpha=0.35, mew=0, **_points(m))
             edge = {"markeredgecolor": "white", "markersize": 9, "zorder": 3}
             (self.means[m],) = axes.plot([], [], **edge, **_points(m, "label"))
-        axes.legend(title="Means", loc="lower right", framealpha=1, edgecolor="none")
+        axes.legend(title="Means", loc="lower right", frameon=True, framealpha=1, edgecolor="none")
         super().__init__(axes, [*self.points.values(), *self.means.values()])
 
     def update(self, found: Linear) -> None:
@@ -156,7 +156,7 @@ class Accuracy(Picture):
         for m in on_layer():
             (self.lines[m],) = axes.plot([], [], markersize=4, **style(m))
             self.whiskers[m] = axes.add_collection(LineCollection([], colors=style(m)["color"]))
-        axes.legend(frameon=False, loc="center right")
+        axes.legend(loc="center right")
         super().__init__(axes, [*self.lines.values(), *self.whiskers.values()])
 
     def update(self, found: Networks) -> None:
@@ -184,7 +184,7 @@ class OnGrid(Picture):
             self.moves[m] = axes.add_collection(LineCollection([], colors=colour, zorder=1))
             (self.before[m],) = axes.plot([], [], markerfacecolor="white", markersize=5, **_points(m))
             (self.after[m],) = axes.plot([], [], markersize=5, **_points(m, "label"))
-        axes.legend(loc="lower left", framealpha=1, edgecolor="none")
+        axes.legend(loc="lower left", frameon=True, framealpha=1, edgecolor="none")
         parts = self.moves, self.before, self.after
         super().__init__(axes, [artist for part in parts for artist in part.values()])
 

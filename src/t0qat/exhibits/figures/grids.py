@@ -20,7 +20,7 @@ def integer_grids(table: pd.DataFrame) -> Figure:
             full = mine.loc[mine.quantity == "full_precision", "mean"].iloc[0]
             panel.axhline(full, color=line["color"], **LEVEL)
         logarithmic(panel, "Mean squared error", ScalarFormatter())
-        panel.set_title(dataset_label(dataset), loc="left")
+        panel.set_title(dataset_label(dataset))
         panel.set_xticks(range(len(bits)), [f"INT{b}" for b in bits])
-    axes[0].legend(frameon=False, loc="center", bbox_to_anchor=(0.35, 0.68))
+    axes[0].legend(loc="center", bbox_to_anchor=(0.35, 0.68))
     return figure

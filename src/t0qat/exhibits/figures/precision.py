@@ -62,7 +62,7 @@ def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> 
         rail.set(yticks=[], ylim=(-i - 0.7, 0.7))
         rail.spines[["left", "bottom"]].set_visible(False)
         rail.tick_params(bottom=False)
-        rail.set_title(data_label(subject), loc="left")
+        rail.set_title(data_label(subject))
         logarithmic(panel, LOSSES[part.quantity.iloc[0]], FormatStrFormatter("%g"))
     pairs[0][0].set_title("filled: knee, open: step = xi", loc="right", fontsize=7)
     for panel in axes[-1]:

@@ -26,10 +26,13 @@ LEVEL = {"linewidth": 0.6, "linestyle": (0, (1, 3))}  # of full precision
 FONT = {
     "font.size": 8,
     "axes.titlesize": 8,
+    "axes.titlelocation": "left",
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
+    "legend.frameon": False,
+    "figure.labelsize": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "pdf.fonttype": 42,
@@ -76,8 +79,7 @@ def legend_above(figure: Figure, panel: Axes, ncols: int, **look) -> None:
     """The panel's labels above all panels, each once."""
     handles, labels = panel.get_legend_handles_labels()
     shown = dict(zip(labels, handles, strict=True))
-    look |= {"loc": "outside upper center", "frameon": False, "ncols": ncols}
-    figure.legend(shown.values(), shown, **look)
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=ncols, **look)
 
 
 def logarithmic(panel: Axes, label: str, formatter: Formatter) -> None:

@@ -43,6 +43,6 @@ def table1(run: dict[str, Losses]) -> Figure:
             )  # fmt: skip
         panel.set(xlabel=f"{QUANTITY_LABELS[quantity]} (mean squared error)", yticks=[], ylim=(0, 1.45))
         panel.spines["left"].set_visible(False)
-    axes[0].legend(loc="upper center", bbox_to_anchor=(0.45, 0.95), frameon=False)
-    figure.supylabel("Density of runs, peak = 1; arrows: reported", fontsize=8)
+    axes[0].legend(loc="upper center", bbox_to_anchor=(0.45, 0.95))
+    figure.supylabel("Density of runs, peak = 1; arrows: reported")
     return figure

@@ -45,7 +45,7 @@ def reductions(table: pd.DataFrame) -> Figure:
         xlabel="Reduction of the drop, second run against first", ylabel="Chance of it or more",
         ylim=(-0.03, 1.03),
     )  # fmt: skip
-    panel.legend(frameon=False)
+    panel.legend()
     return figure
 
 
