@@ -9,7 +9,7 @@ import numpy as np
 from traitlets import HasTraits, Instance, TraitError, observe, validate
 
 from t0qat.experiments.published import all_grids
-from t0qat.explorer.measure import FIELDS, STRENGTHS, Setting
+from t0qat.explorer.measure import PUBLISHED, STRENGTHS, Setting
 from t0qat.pipeline import results
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.parameters import Rule
@@ -56,7 +56,7 @@ def spread(rule: Rule, default: float) -> list[float]:
 def _strength(name: str) -> Control:
     """Of a setting that some methods take and nothing else is known of."""
     rule, takers = STRENGTHS[name], [m.label for m in on_layer().values() if name in m.settings]
-    offered = spread(rule, FIELDS[name])
+    offered = spread(rule, PUBLISHED[name])
     words = f"of {', '.join(takers)}: {rule.allowed}"
     return Control(name.replace("_", " ").capitalize(), words, lambda _: offered)
 

@@ -49,22 +49,22 @@ STRENGTHS = {
     for name, rule in method.settings.items()
     if get_args(rule.type)[0] in (int, float)
 }
-FIELDS = {
-    "constant": "xi",
-    "scaling": PUBLISHED["xi_scaling"],
-    **{name: PUBLISHED[name] for name in STRENGTHS if name != "xi_scaling"},
-    "evaluation_noise": PUBLISHED["evaluation_noise"],
-    "bits": 4,
-    "grid_range": Grid.range,
-    "grid_scale": Grid.scale,
-    "target": PUBLISHED["target"],
-    "dataset": "synthetic",
-    "replicates": BLOCK,
-}
+FIELDS = [
+    ("constant", "xi"),
+    ("scaling", PUBLISHED["xi_scaling"]),
+    *((name, PUBLISHED[name]) for name in STRENGTHS if name != "xi_scaling"),
+    ("evaluation_noise", PUBLISHED["evaluation_noise"]),
+    ("bits", 4),
+    ("grid_range", Grid.range),
+    ("grid_scale", Grid.scale),
+    ("target", PUBLISHED["target"]),
+    ("dataset", "synthetic"),
+    ("replicates", BLOCK),
+]
 NETWORK = {"epochs": 40, "learning_rate": 0.02}  # few and long steps: pictures are to follow the slider
 
 
-class Setting(namedtuple("Setting", FIELDS, defaults=FIELDS.values())):
+class Setting(namedtuple("Setting", [n for n, _ in FIELDS], defaults=[value for _, value in FIELDS])):
     """One value a control; names are those of the notebooks' parameters where there is one.
 
     xi_scaling is said by two: a constant, and what it is multiplied by.
