@@ -172,27 +172,14 @@ class Controls(HasTraits):
         self.setting = setting
 
 
-class Preset(NamedTuple):
-    """A scaling with a name: what its button says, and what it means."""
-
-    label: str
-    scaling: float
-    means: str
-
-
-def presets(paper: Paper) -> dict[str, Preset]:
-    """By name. Raises ResultsError where the paper has no best scaling."""
+def presets(paper: Paper) -> dict[str, tuple[float, str]]:
+    """Scalings by name, each with what it means. Raises ResultsError where the paper has no best one."""
     best = results.read(paper, "scale_best").set_index("quantity").estimate["quantized"]
     noise = Setting().baseline_noise
+    alike = f"the scaling that makes T0-QAT's noise {noise:g}, that of Standard QAT"
     return {
-        "as-published": Preset("As published", XI_SCALING, f"xi times {XI_SCALING:g}"),
-        "no-tuning": Preset("No tuning", 1.0, "xi itself: scaling 1"),
-        "tuned": Preset(
-            "Tuned", float(best), "the scaling of least mean quantized loss that 03_scale found"
-        ),
-        "baseline": Preset(
-            "Baseline",
-            noise / XI,
-            f"the scaling that makes T0-QAT's noise {noise:g}, that of Standard QAT",
-        ),
+        "as-published": (XI_SCALING, f"xi times {XI_SCALING:g}"),
+        "no-tuning": (1.0, "xi itself: scaling 1"),
+        "tuned": (float(best), "the scaling of least mean quantized loss that 03_scale found"),
+        "baseline": (noise / XI, alike),
     }

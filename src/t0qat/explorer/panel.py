@@ -42,12 +42,12 @@ def show(paper: Paper) -> "Explorer":
 class Explorer(Work):
     """Controls by name, what is drawn, and the work under way.
 
-    controls: name -> widget, a name a field of Setting. presets: by name.
+    controls: name -> widget, a name a field of Setting. presets: name -> (scaling, what it means).
     """
 
     def __init__(self, paper: Paper):
         self.paper, self.presets = paper, presets(paper)
-        named = (preset.scaling for preset in self.presets.values())
+        named = (scaling for scaling, _ in self.presets.values())
         self._scalings = sorted({*scalings(43).tolist(), *named})
         super().__init__(Controls(self._scalings))
         self.controls = self._controls.widgets
@@ -87,7 +87,8 @@ class Explorer(Work):
     def preset(self, name: str) -> None:
         """Set the published experiment at a preset's scaling; grid and number of replicates stay."""
         kept = {field: getattr(self.wanted, field) for field in KEPT}
-        self._controls.setting = Setting(scaling=self.presets[name].scaling, **kept)
+        scaling, _ = self.presets[name]
+        self._controls.setting = Setting(scaling=scaling, **kept)
 
     def _found(self, name: str) -> Linear | Networks:
         return self.networks if name == "bits" else self.linear
@@ -115,8 +116,8 @@ class Explorer(Work):
             return made.add_class(f"explore-{name}")
 
         chosen = [
-            button(f"preset-{name}", preset.label, preset.means, self.preset, name)
-            for name, preset in self.presets.items()
+            button(f"preset-{name}", name.replace("-", " ").capitalize(), means, self.preset, name)
+            for name, (_, means) in self.presets.items()
         ]
         work = [self.progress.add_class("explore-progress"), self.cancel.add_class("explore-cancel")]
         cards = [
