@@ -146,6 +146,7 @@ sys.path.insert(0, str(Path("notebooks").resolve()))
 os.chdir("notebooks")
 import IPython.display
 from t0qat import explorer
+from t0qat.explorer import settings
 from t0qat.explorer.panel import Explorer
 from t0qat.paper import PAPER
 from t0qat.pipeline import notebooks, places, readme
@@ -172,6 +173,12 @@ shown = Explorer(PAPER)
 made["pictures"] = texts(shown._figures.values())
 options = {name: getattr(control, "options", []) for name, control in shown.controls.items()}
 made["explorer"] = {name: [str(option) for option in each] for name, each in options.items()}
+made["file"] = settings.content(PAPER, shown.wanted)[1]
+before = shown.shown
+shown.controls["fraction"].index += 5
+after = shown.shown
+for part in ("full_precision", "accuracy"):
+    made[f"moved {part}"] = [name for name in before[part] if before[part][name] != after[part][name]]
 home = places.stage()
 made["readme"] = readme.made(PAPER, "results", home) + readme.outputs(PAPER, home)
 Path(sys.argv[2]).write_text(json.dumps(made))
@@ -285,6 +292,15 @@ def test_the_methods_setting_is_a_parameter_with_a_rule(extended):
             check=False,
         )
         assert told in done.stderr and (done.returncode == 0) == (told == "")
+
+
+def test_the_methods_setting_has_a_slider_that_moves_the_method_alone(extended):
+    values = [float(option.split("'")[1]) for option in extended.made["explorer"]["fraction"]]
+    assert (values[0], values[-1]) == (0, 10)
+    assert 0.1 in values
+    assert extended.made["moved full_precision"] == ["gentle"]
+    assert extended.made["moved accuracy"] == ["gentle"]
+    assert "no notebook has the parameter fraction" in extended.made["file"]
 
 
 def test_the_constant_has_its_rows_its_place_in_table_and_figure_and_its_slider(extended):

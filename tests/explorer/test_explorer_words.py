@@ -46,10 +46,11 @@ def test_reported_drops_are_counted_where_they_lie_and_only_for_the_synthetic_da
 
 def test_the_accuracy_sentence_is_of_the_chosen_width():
     def found(mine, plain):
-        table = np.full((4, 8), 0.5)
+        table = np.full((4, 9), 0.5)
+        table[:, -1] = 0.9075
         rows = {"t0_qat": table.copy(), "no_noise": table.copy(), "standard_qat": table}
         rows["t0_qat"][:, 2], rows["no_noise"][:, 2] = mine, plain
-        return Networks(Setting(bits=3), rows, dict.fromkeys(rows, np.full(4, 0.9075)))
+        return Networks(Setting(bits=3), rows)
 
     few = words.accuracy(found([0.1, 0.12, 0.11, 0.1], [0.8, 0.81, 0.8, 0.82]))
     assert "INT3" in few

@@ -44,7 +44,7 @@ def still(shown: Iterable[tuple[str, Callable[[Axes], Picture], object]]) -> byt
         figure = Figure(figsize=(2 * SIZE[0], 2 * SIZE[1]))
         figure.subplots_adjust(0.07, 0.075, 0.985, 0.96, wspace=0.17, hspace=0.28)
         for axes, (title, kind, found) in zip(figure.subplots(2, 2).flat, shown, strict=True):
-            axes.set_title(title, loc="left")
+            axes.set_title(title)
             kind(axes).update(found)
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=100, metadata={"Software": None})

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import ipywidgets as widgets
+import numpy as np
 from traitlets import HasTraits, Instance, TraitError, observe, validate
 
-from t0qat.experiments.settings import RULES
-from t0qat.explorer.measure import BITS, Setting, fits
+from t0qat.experiments.published import all_grids
+from t0qat.explorer.measure import PUBLISHED, STRENGTHS, Setting
 from t0qat.pipeline import results
 from t0qat.pipeline.paper import Paper
-from t0qat.quantization.quantizers import CODES, SCALES
-from t0qat.training.constants import CONSTANTS, XI, XI_SCALING
+from t0qat.pipeline.parameters import Rule
+from t0qat.quantization.quantizers import SCALES
+from t0qat.training.constants import CONSTANTS, XI, XI_SCALING, evaluation_noise
+from t0qat.training.methods import on_layer
 from t0qat.training.tasks import TARGETS, TASKS
 
 NOISES = [round(0.05 * i, 2) for i in range(41)]  # 0 to 2, in units of the weights
@@ -25,69 +28,80 @@ class Control(NamedTuple):
     label: str
     help: str
     offers: Callable[[Setting], list]  # its values, where the other fields are those of the setting
-    shows: Callable[[Any], str] | None = None  # a value in words; None: the value is a word
+    shows: Callable[[Any], str] | None = "{:g}".format  # a value in words; None: the value is a word
     kind: type[widgets.Widget] = widgets.SelectionSlider
     matters: Callable[[Setting], bool] = lambda setting: True
 
     def options(self, setting: Setting) -> list:
         """What it offers, as its widget takes it."""
-        offered = self.offers(setting)
-        return [(self.shows(value), value) for value in offered] if self.shows else offered
+        return [(self.shows(v), v) if self.shows else v for v in self.offers(setting)]
 
 
-Named = partial(Control, kind=widgets.Dropdown)
+Named = partial(Control, shows=None, kind=widgets.Dropdown)
+
+
+def spread(rule: Rule, default: float) -> list[float]:
+    """About 40 numbers from limit to limit, the default among them.
+
+    They are even up to its size, and by ratio beyond: most tell where the default is one of many, and
+    where limits are far.
+    """
+    kind, (low, high) = get_args(rule.type)[0], rule.limits
+    unit = abs(default) or 1.0
+    even = np.linspace(np.arcsinh(low / unit), np.arcsinh(high / unit), 40)
+    near = {kind(float(f"{value:.2g}")) for value in unit * np.sinh(even)}
+    return sorted({value for value in near if low <= value <= high} | {low, high, default})
+
+
+def _strength(name: str) -> Control:
+    """Of a setting that some methods take and nothing else is known of."""
+    rule, takers = STRENGTHS[name], [m.label for m in on_layer().values() if name in m.settings]
+    offered = spread(rule, PUBLISHED[name])
+    words = f"of {', '.join(takers)}: {rule.allowed}"
+    return Control(name.replace("_", " ").capitalize(), words, lambda _: offered)
+
+
+def _with_its_value(constant: str) -> str:
+    label = "ξ" if constant == "xi" else constant.replace("_", " ")
+    return f"{label} ({CONSTANTS[constant]:.3g})"
 
 
 def controls(scalings: list[float]) -> dict[str, Control]:
     """Each by its field, in the panel's order; of these scalings one offers those that are allowed."""
-    least, most = RULES["xi_scaling"].limits
-    disturbances = sorted(
-        [*NOISES, "reported"], key=lambda value: Setting(evaluation_noise=value).disturbance
-    )
+    least, most = STRENGTHS["xi_scaling"].limits
+    rest = {name: _strength(name) for name in STRENGTHS if name not in ("xi_scaling", "baseline_noise")}
     return {
         "constant": Named(
-            "Constant",
-            "T0-QAT's training noise is this constant times the scaling",
-            lambda _: [*CONSTANTS],
-            lambda name: f"{'ξ' if name == 'xi' else name.replace('_', ' ')} ({CONSTANTS[name]:.3g})",
+            "Constant", "T0-QAT's training noise is this constant times the scaling",
+            lambda _: [*CONSTANTS], shows=_with_its_value,
         ),
         "scaling": Control(
-            "Scaling",
-            f"of the constant; published: {XI_SCALING:g}",
+            "Scaling", f"of the constant; published: {XI_SCALING:g}",
             lambda s: [v for v in scalings if least <= s._replace(scaling=v).xi_scaling <= most],
-            "{:.6g}".format,
         ),
         "baseline_noise": Control(
-            "Baseline noise",
-            "standard deviation of Standard QAT's training noise",
-            lambda _: NOISES,
-            "{:g}".format,
+            "Baseline noise", "standard deviation of Standard QAT's training noise", lambda _: NOISES
         ),
+        **rest,
         "evaluation_noise": Control(
-            "Evaluation noise",
-            "standard deviation of the disturbance that stands for quantization",
-            lambda _: disturbances,
+            "Evaluation noise", "standard deviation of the disturbance that stands for quantization",
+            lambda _: sorted([*NOISES, "reported"], key=evaluation_noise),
             lambda value: value if value == "reported" else f"{value:g}",
         ),
         "bits": Control(
-            "Bits",
-            "of every weight on the integer grid",
-            lambda s: [bits for bits in reversed(BITS) if fits(bits, s.grid_range)],
-            "INT{}".format,
+            "Bits", "of every weight on the integer grid",
+            lambda s: [grid.bits for grid in reversed(s.grids())], "INT{}".format,
         ),
         "grid_range": Named(
-            "Range",
-            "all integer codes, or only symmetric ones",
-            lambda s: [codes for codes in CODES if fits(s.bits, codes)],
+            "Range", "all integer codes, or only symmetric ones",
+            lambda s: [grid.range for grid in all_grids([s.bits], [s.grid_scale])],
         ),
         "grid_scale": Named(
             "Scale rule", "the step spans the largest weight, or errs least", lambda _: [*SCALES]
         ),
         "target": Named(
-            "Target",
-            "of the synthetic task: sum of the features, or random coefficients",
-            lambda _: [*TARGETS],
-            matters=lambda s: s.dataset == "synthetic",
+            "Target", "of the synthetic task: sum of the features, or random coefficients",
+            lambda _: [*TARGETS], matters=lambda s: s.dataset == "synthetic",
         ),
         "dataset": Named(
             "Data set", "of the linear layer; the network below reads digits", lambda _: [*TASKS]
@@ -95,7 +109,7 @@ def controls(scalings: list[float]) -> dict[str, Control]:
         "replicates": Control(
             "Replicates", "independent runs of the linear layer", lambda _: REPLICATES, "{:,}".format
         ),
-    }
+    }  # fmt: skip
 
 
 class Controls(HasTraits):
@@ -158,32 +172,14 @@ class Controls(HasTraits):
         self.setting = setting
 
 
-class Preset(NamedTuple):
-    """A scaling with a name: what its button says, and what it means."""
-
-    label: str
-    scaling: float
-    means: str
-
-    def setting(self, now: Setting) -> Setting:
-        """The published experiment at this scaling; the grid and the number of replicates stay."""
-        kept = {name: getattr(now, name) for name in ("bits", "grid_range", "grid_scale", "replicates")}
-        return Setting(scaling=self.scaling, **kept)
-
-
-def presets(paper: Paper) -> dict[str, Preset]:
-    """By name. Raises ResultsError where the paper has no best scaling."""
+def presets(paper: Paper) -> dict[str, tuple[float, str]]:
+    """Scalings by name, each with what it means. Raises ResultsError where the paper has no best one."""
     best = results.read(paper, "scale_best").set_index("quantity").estimate["quantized"]
     noise = Setting().baseline_noise
+    alike = f"the scaling that makes T0-QAT's noise {noise:g}, that of Standard QAT"
     return {
-        "as-published": Preset("As published", XI_SCALING, f"xi times {XI_SCALING:g}"),
-        "no-tuning": Preset("No tuning", 1.0, "xi itself: scaling 1"),
-        "tuned": Preset(
-            "Tuned", float(best), "the scaling of least mean quantized loss that 03_scale found"
-        ),
-        "baseline": Preset(
-            "Baseline",
-            noise / XI,
-            f"the scaling that makes T0-QAT's noise {noise:g}, that of Standard QAT",
-        ),
+        "as-published": (XI_SCALING, f"xi times {XI_SCALING:g}"),
+        "no-tuning": (1.0, "xi itself: scaling 1"),
+        "tuned": (float(best), "the scaling of least mean quantized loss that 03_scale found"),
+        "baseline": (noise / XI, alike),
     }

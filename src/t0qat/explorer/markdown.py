@@ -8,24 +8,19 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from latex2mathml.converter import convert
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import IPythonRenderer
 
 from t0qat.pipeline import places
 from t0qat.pipeline.notebooks import NotebookError
 
-Address = Callable[[str, Path], str]
 
-
-def html(text: str, source: Path, address: Address) -> str:
-    """A text of the file `source`; address: where its links lead by the site, "" for no link.
+class Renderer(IPythonRenderer):
+    """Of texts of the file `source`; address: where its links lead by the site, "" for no link.
 
     Raises NotebookError for a formula, a link or a picture that cannot be shown.
     """
-    return MarkdownWithMath(renderer=_Renderer(source, address)).render(text)
 
-
-class _Renderer(IPythonRenderer):
-    def __init__(self, source: Path, address: Address):
+    def __init__(self, source: Path, address: Callable[[str, Path], str]):
         super().__init__(escape=False)
         self.source, self.address = source, address
 

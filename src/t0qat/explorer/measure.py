@@ -6,9 +6,10 @@ computes only what that slider changes. Losses are those of published.published,
 """
 
 import inspect
+from collections import namedtuple
 from collections.abc import Callable, Generator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -20,9 +21,9 @@ from t0qat.experiments import published as experiment
 from t0qat.experiments.published import Losses
 from t0qat.pipeline import pin
 from t0qat.quantization.layers import quantized
-from t0qat.quantization.quantizers import CODES, Grid, fake_quantize, quantize
+from t0qat.quantization.quantizers import Grid, fake_quantize, quantize
 from t0qat.training import linear, loop
-from t0qat.training.constants import CONSTANTS, XI, reported_evaluation_noise
+from t0qat.training.constants import CONSTANTS, XI, evaluation_noise
 from t0qat.training.methods import on_layer
 from t0qat.training.models import MODELS
 from t0qat.training.streams import stream
@@ -33,30 +34,43 @@ BLOCK = 500  # replicates a step
 NETWORKS = 4  # of each method
 BITS = range(1, 9)
 
-
-# What the experiment, and each method that it compares, takes where nothing is given.
+# What the experiment, and each method that it compares, takes where nothing is given. Of one name in
+# several methods, that of the first.
 PUBLISHED = {
     parameter.name: parameter.default
-    for function in (*(method.build for method in on_layer().values()), experiment.published)
+    for function in (*(method.build for method in [*on_layer().values()][::-1]), experiment.published)
     for parameter in inspect.signature(function).parameters.values()
     if parameter.default is not parameter.empty
 }
+# The numbers that the methods are set by, each with its rule.
+STRENGTHS = {
+    name: rule
+    for method in on_layer().values()
+    for name, rule in method.settings.items()
+    if get_args(rule.type)[0] in (int, float)
+}
+FIELDS = [
+    ("constant", "xi"),
+    ("scaling", PUBLISHED["xi_scaling"]),
+    *((name, PUBLISHED[name]) for name in STRENGTHS if name != "xi_scaling"),
+    ("evaluation_noise", PUBLISHED["evaluation_noise"]),
+    ("bits", 4),
+    ("grid_range", Grid.range),
+    ("grid_scale", Grid.scale),
+    ("target", PUBLISHED["target"]),
+    ("dataset", "synthetic"),
+    ("replicates", BLOCK),
+]
 NETWORK = {"epochs": 40, "learning_rate": 0.02}  # few and long steps: pictures are to follow the slider
 
 
-class Setting(NamedTuple):
-    """One value a control; names are those of the notebooks' parameters where there is one."""
+class Setting(namedtuple("Setting", [n for n, _ in FIELDS], defaults=[value for _, value in FIELDS])):
+    """One value a control; names are those of the notebooks' parameters where there is one.
 
-    constant: str = "xi"
-    scaling: float = PUBLISHED["xi_scaling"]
-    baseline_noise: float = PUBLISHED["baseline_noise"]
-    evaluation_noise: float | str = PUBLISHED["evaluation_noise"]
-    bits: int = 4
-    grid_range: str = Grid.range
-    grid_scale: str = Grid.scale
-    target: str = PUBLISHED["target"]
-    dataset: str = "synthetic"
-    replicates: int = BLOCK
+    xi_scaling is said by two: a constant, and what it is multiplied by.
+    """
+
+    __slots__ = ()
 
     @property
     def xi_scaling(self) -> float:
@@ -71,19 +85,18 @@ class Setting(NamedTuple):
     @property
     def disturbance(self) -> float:
         """Standard deviation of the evaluation noise, in units of the weights."""
-        reported = self.evaluation_noise == "reported"
-        return reported_evaluation_noise() if reported else self.evaluation_noise
+        return evaluation_noise(self.evaluation_noise)
 
     @property
     def losses(self) -> tuple:
         """What the losses of the published experiment depend on."""
-        own = self.target, self.dataset, self.replicates
-        return self.xi_scaling, self.baseline_noise, self.evaluation_noise, *own
+        own = self.evaluation_noise, self.target, self.dataset, self.replicates
+        return *map(self.strengths, on_layer().values()), *own
 
     @property
     def networks(self) -> tuple:
         """What the networks on all widths depend on."""
-        return self.xi_scaling, self.baseline_noise, self.grid_range, self.grid_scale
+        return *map(self.strengths, on_layer().values()), self.grid_range, self.grid_scale
 
     @property
     def grid(self) -> Grid:
@@ -92,19 +105,13 @@ class Setting(NamedTuple):
 
     def grids(self) -> list[Grid]:
         """Those of the chosen range and scale rule, bits rising."""
-        return [Grid(b, self.grid_range, self.grid_scale) for b in BITS if fits(b, self.grid_range)]
+        grids = experiment.all_grids(BITS, [self.grid_scale])
+        return [grid for grid in grids if grid.range == self.grid_range]
 
     def strengths(self, method: Method) -> tuple[tuple[str, float], ...]:
-        """Those of the settings that the method takes."""
-        given = {"xi_scaling": self.xi_scaling, "baseline_noise": self.baseline_noise}
+        """Those that the method takes."""
         takes = inspect.signature(method.build).parameters
-        return tuple((name, value) for name, value in given.items() if name in takes)
-
-
-def fits(bits: int, codes: str) -> bool:
-    """Whether the range has a grid of that many bits."""
-    low, high = CODES[codes](bits)
-    return low < high
+        return tuple((name, getattr(self, name)) for name in STRENGTHS if name in takes)
 
 
 class Rounded(NamedTuple):
@@ -126,11 +133,10 @@ class Linear(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """Share of test images named rightly by method: (networks, grids), and not rounded: (networks,)."""
+    """Share of test images named rightly by method: (networks, grids + 1), the last not rounded."""
 
     setting: Setting
     accuracy: dict[str, np.ndarray]
-    unrounded: dict[str, np.ndarray]
 
     @property
     def number(self) -> int:
@@ -218,13 +224,8 @@ def networks(setting: Setting, number: int = NETWORKS) -> Generator[tuple[int, i
     """Networks with one hidden layer that read the digits, on the grids of every width."""
     rows = {name: [] for name in on_layer()}
     for replicate in range(number):
-        for i, (name, method) in enumerate(on_layer().items()):
-            strengths = setting.strengths(method)
-            rows[name].append(_shares_right(method.build, strengths, replicate, tuple(setting.grids())))
-            yield replicate * len(on_layer()) + i + 1, number * len(on_layer())
-    shares = {name: np.array(row) for name, row in rows.items()}
-    return Networks(
-        setting,
-        {name: share[:, :-1] for name, share in shares.items()},
-        {name: share[:, -1] for name, share in shares.items()},
-    )
+        for i, (name, method) in enumerate(on_layer().items(), 1):
+            what = method.build, setting.strengths(method), replicate, tuple(setting.grids())
+            rows[name].append(_shares_right(*what))
+            yield replicate * len(rows) + i, number * len(rows)
+    return Networks(setting, {name: np.array(row) for name, row in rows.items()})

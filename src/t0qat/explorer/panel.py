@@ -14,13 +14,14 @@ from t0qat.experiments.published import QUANTITIES
 from t0qat.experiments.scale import scalings
 from t0qat.explorer import canvas, pictures, settings, words
 from t0qat.explorer.controls import Controls, presets
-from t0qat.explorer.measure import Linear, Networks
+from t0qat.explorer.measure import Linear, Networks, Setting
 from t0qat.explorer.work import Work
 from t0qat.pipeline import places
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.parameters import ParameterError
 
 STATIC = "T0QAT_STATIC"  # set where no front end is live: `make outputs` keeps a picture, no widgets
+KEPT = "bits", "grid_range", "grid_scale", "replicates"
 WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 CARD = {"width": f"{100 * canvas.SIZE[0] + 10:g}px", "max_width": "100%", "margin": "4px 12px"}
 PICTURES = {
@@ -41,12 +42,12 @@ def show(paper: Paper) -> "Explorer":
 class Explorer(Work):
     """Controls by name, what is drawn, and the work under way.
 
-    controls: name -> widget, a name a field of Setting. presets: by name.
+    controls: name -> widget, a name a field of Setting. presets: name -> (scaling, what it means).
     """
 
     def __init__(self, paper: Paper):
         self.paper, self.presets = paper, presets(paper)
-        named = (preset.scaling for preset in self.presets.values())
+        named = (scaling for scaling, _ in self.presets.values())
         self._scalings = sorted({*scalings(43).tolist(), *named})
         super().__init__(Controls(self._scalings))
         self.controls = self._controls.widgets
@@ -73,8 +74,8 @@ class Explorer(Work):
             "weights": {m: x._asdict() for m, x in self.linear.rounded.items()},
             "networks_setting": self.networks.setting._asdict(),
             "bits": [grid.bits for grid in self.networks.setting.grids()],
-            "accuracy": self.networks.accuracy,
-            "unrounded": self.networks.unrounded,
+            "accuracy": {m: x[:, :-1] for m, x in self.networks.accuracy.items()},
+            "unrounded": {m: x[:, -1] for m, x in self.networks.accuracy.items()},
             "limits": {n: [p.axes.get_xlim(), p.axes.get_ylim()] for n, p in self._pictures.items()},
         }
         return json.loads(json.dumps(drawn, default=lambda array: array.tolist()))
@@ -84,8 +85,10 @@ class Explorer(Work):
         self._controls.setting = self.wanted._replace(**values)
 
     def preset(self, name: str) -> None:
-        """Set the experiment as a preset says."""
-        self._controls.setting = self.presets[name].setting(self.wanted)
+        """Set the published experiment at a preset's scaling; grid and number of replicates stay."""
+        kept = {field: getattr(self.wanted, field) for field in KEPT}
+        scaling, _ = self.presets[name]
+        self._controls.setting = Setting(scaling=scaling, **kept)
 
     def _found(self, name: str) -> Linear | Networks:
         return self.networks if name == "bits" else self.linear
@@ -113,8 +116,8 @@ class Explorer(Work):
             return made.add_class(f"explore-{name}")
 
         chosen = [
-            button(f"preset-{name}", preset.label, preset.means, self.preset, name)
-            for name, preset in self.presets.items()
+            button(f"preset-{name}", name.replace("-", " ").capitalize(), means, self.preset, name)
+            for name, (_, means) in self.presets.items()
         ]
         work = [self.progress.add_class("explore-progress"), self.cancel.add_class("explore-cancel")]
         cards = [

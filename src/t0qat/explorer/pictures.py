@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from t0qat.exhibits.figures.style import style
+from t0qat.exhibits.figures.style import only, style
 from t0qat.exhibits.figures.table1 import density
 from t0qat.explorer.measure import BITS, Linear, Networks
 from t0qat.training.constants import REPORTED
-from t0qat.training.methods import REGISTRY, on_layer
+from t0qat.training.methods import on_layer
 
 SHOWN = 1000  # runs drawn as points, at most
 LINES = 64  # codes of a grid drawn as lines, at most
@@ -68,18 +68,12 @@ class Picture:
         self.axes.set(xlim=x, ylim=y)
         self.ours["x"].add(self.axes.get_xlim())
         self.ours["y"].add(self.axes.get_ylim())
-        toolbar = getattr(self.axes.figure.canvas, "toolbar", None)
-        if toolbar is not None:
+        if toolbar := self.axes.figure.canvas.toolbar:
             toolbar.update()  # its home is here now
 
 
-def _line(method: str) -> dict:
-    return {key: value for key, value in style(method).items() if key != "marker"}
-
-
-def _points(method: str) -> dict:
-    look = style(method)
-    return {"linestyle": "", "color": look["color"], "marker": look["marker"]}
+def _points(method: str, *more: str) -> dict:
+    return {"linestyle": ""} | only(style(method), "color", "marker", *more)
 
 
 def _upright(at, start, end) -> np.ndarray:
@@ -91,29 +85,26 @@ class Drops(Picture):
     """Distribution of the drop in single runs, peak 1, and the reported drops."""
 
     def __init__(self, axes: Axes):
-        axes.set(xlabel="Drop: loss added by the disturbance", yticks=[], ylim=(0, 1.1))
-        axes.set_ylabel("Density of runs, peak = 1")
-        self.curves = {m: axes.plot([], [], label=REGISTRY[m].label, **_line(m))[0] for m in on_layer()}
-        self.reported = {
-            m: axes.plot([], [], color=style(m)["color"], marker="v", markersize=8, clip_on=False)[0]
-            for m in REPORTED
-        }
+        axes.set(xlabel="Drop: loss added by the disturbance", ylabel="Density of runs, peak = 1")
+        axes.set(yticks=[], ylim=(0, 1.1))
+        self.curves, self.reported = {}, {}
+        for m in on_layer():
+            (self.curves[m],) = axes.plot([], [], **only(style(m), "color", "linestyle", "label"))
+        for m in REPORTED:
+            look = {"color": style(m)["color"], "marker": "v", "markersize": 8, "clip_on": False}
+            (self.reported[m],) = axes.plot([], [], **look)
         axes.plot([], [], color="0.4", marker="v", linestyle="", label="Reported")
-        axes.legend(frameon=False)
+        axes.legend()
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         super().__init__(axes, [*self.curves.values(), *self.reported.values()])
 
     def update(self, found: Linear) -> None:
-        seen = []
         for method, curve in self.curves.items():
-            at, height = density(found.losses[method].drop)
-            curve.set_data(at, height)
-            seen.append(at)
+            curve.set_data(density(found.losses[method].drop))
         for method, mark in self.reported.items():
             drop = [REPORTED[method]["drop"]] if found.setting.dataset == "synthetic" else []
             mark.set_data(drop, [0.04] * len(drop))
-            seen.append(drop)
-        seen = np.concatenate([*seen, [0.0]])
+        seen = np.concatenate([*(artist.get_xdata() for artist in self.data), [0.0]])
         margin = 0.0 if np.ptp(seen) else 1.0
         ticks = self.axes.xaxis.get_major_locator().tick_values(min(seen) - margin, max(seen) + margin)
         self.limit((ticks[0], ticks[-1]), (0, 1.1))
@@ -131,11 +122,10 @@ class BeforeAfter(Picture):
         axes.axline((1, 1), (2, 2), color="0.6", linewidth=0.8, label="No drop")
         self.points, self.means = {}, {}
         for m in on_layer():
-            look = _points(m)
-            (self.points[m],) = axes.plot([], [], markersize=2.5, alpha=0.35, mew=0, **look)
+            (self.points[m],) = axes.plot([], [], markersize=2.5, alpha=0.35, mew=0, **_points(m))
             edge = {"markeredgecolor": "white", "markersize": 9, "zorder": 3}
-            (self.means[m],) = axes.plot([], [], label=REGISTRY[m].label, **edge, **look)
-        axes.legend(title="Means", loc="lower right", framealpha=1, edgecolor="none")
+            (self.means[m],) = axes.plot([], [], **edge, **_points(m, "label"))
+        axes.legend(title="Means", loc="lower right", frameon=True, framealpha=1, edgecolor="none")
         super().__init__(axes, [*self.points.values(), *self.means.values()])
 
     def update(self, found: Linear) -> None:
@@ -164,9 +154,9 @@ class Accuracy(Picture):
         self.chosen = axes.axvline(0, color="0.85", linewidth=9, zorder=0)
         self.lines, self.whiskers = {}, {}
         for m in on_layer():
-            (self.lines[m],) = axes.plot([], [], label=REGISTRY[m].label, markersize=4, **style(m))
+            (self.lines[m],) = axes.plot([], [], markersize=4, **style(m))
             self.whiskers[m] = axes.add_collection(LineCollection([], colors=style(m)["color"]))
-        axes.legend(frameon=False, loc="center right")
+        axes.legend(loc="center right")
         super().__init__(axes, [*self.lines.values(), *self.whiskers.values()])
 
     def update(self, found: Networks) -> None:
@@ -174,8 +164,7 @@ class Accuracy(Picture):
         if self.chosen.get_xdata() != [bits, bits]:
             self.chosen.set_xdata([bits, bits])
         at = [*(grid.bits for grid in found.setting.grids()), self.FLOAT]
-        for method, accuracy in found.accuracy.items():
-            each = np.column_stack([accuracy, found.unrounded[method]])
+        for method, each in found.accuracy.items():
             self.lines[method].set_data(at, each.mean(0))
             self.whiskers[method].set_segments(_upright(at, each.min(0), each.max(0)))
         self.limit((min(BITS) - 0.5, self.FLOAT + 0.5), (0, 1.02))
@@ -191,11 +180,11 @@ class OnGrid(Picture):
         self.grid = None
         self.before, self.after, self.moves = {}, {}, {}
         for m in REPORTED:
-            look = _points(m)
-            self.moves[m] = axes.add_collection(LineCollection([], colors=look["color"], zorder=1))
-            (self.before[m],) = axes.plot([], [], markerfacecolor="white", markersize=5, **look)
-            (self.after[m],) = axes.plot([], [], label=REGISTRY[m].label, markersize=5, **look)
-        axes.legend(loc="lower left", framealpha=1, edgecolor="none")
+            colour = style(m)["color"]
+            self.moves[m] = axes.add_collection(LineCollection([], colors=colour, zorder=1))
+            (self.before[m],) = axes.plot([], [], markerfacecolor="white", markersize=5, **_points(m))
+            (self.after[m],) = axes.plot([], [], markersize=5, **_points(m, "label"))
+        axes.legend(loc="lower left", frameon=True, framealpha=1, edgecolor="none")
         parts = self.moves, self.before, self.after
         super().__init__(axes, [artist for part in parts for artist in part.values()])
 

@@ -4,12 +4,12 @@ import json
 import re
 from pathlib import Path
 
-from t0qat.explorer.measure import Setting
+from t0qat.explorer.measure import STRENGTHS, Setting
 from t0qat.pipeline import notebooks, places
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.parameters import ParameterError
 
-EVERYWHERE = "xi_scaling", "baseline_noise", "evaluation_noise", "target", "grid_range", "grid_scale"
+EVERYWHERE = *STRENGTHS, "evaluation_noise", "target", "grid_range", "grid_scale"
 
 
 def content(paper: Paper, setting: Setting) -> tuple[str, list[str]]:
@@ -19,7 +19,8 @@ def content(paper: Paper, setting: Setting) -> tuple[str, list[str]]:
     stand for much longer work. Their lists of widths get the chosen one where it is missing.
     """
     every = notebooks.load(paper)
-    values = {name: getattr(setting, name) for name in EVERYWHERE}
+    known = {name for notebook in every for name in notebook.defaults}
+    values = {name: getattr(setting, name) for name in EVERYWHERE if name in known}
     own = {}
     for notebook in every:
         if "target" in notebook.defaults:
@@ -36,6 +37,7 @@ def content(paper: Paper, setting: Setting) -> tuple[str, list[str]]:
     notes = ["both data sets run in any case"]
     if setting.constant != "xi":
         notes.append(f"the constant is written as the xi_scaling of the same noise, {setting.noise:.4g}")
+    notes += [f"no notebook has the parameter {name}" for name in EVERYWHERE if name not in known]
     return "\n".join(lines) + "\n", notes
 
 

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pandas as pd
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import MarkdownWithMath
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import TextLexer, find_lexer_class_for_filename
@@ -74,7 +75,9 @@ class _Site:
         pages["readme.html"] = self._page("How to run, check and change it", readme)
         pages["index.html"] = self._start()
         for path, name in self.sources.items():
-            pages[name] = self._page(receipts.shown(path), _listing(path))
+            lexer = find_lexer_class_for_filename(path.name) or TextLexer
+            listing = highlight(path.read_text(), lexer(), HtmlFormatter())
+            pages[name] = self._page(receipts.shown(path), listing)
         files = {name: page.encode() for name, page in pages.items()}
         files |= {"main.pdf": PDF.read_bytes()} if PDF in self.names else {}
         return {name: files[name] for name in sorted(files, key=lambda name: name == "index.html")}
@@ -96,7 +99,7 @@ class _Site:
         return self.sources[path]
 
     def _markdown(self, text: str, source: Path) -> str:
-        return markdown.html(text, source, self.address)
+        return MarkdownWithMath(renderer=markdown.Renderer(source, self.address)).render(text)
 
     def _page(self, title: str, body: str, **more) -> str:
         template = self.exporter.environment.get_template("page.html.j2")
@@ -164,11 +167,11 @@ def _executed(
     changed = receipts.outdated(notebook, run)
     here = receipt is not None and full.is_file() and receipts.made_here(notebook, run)
     if here and receipts.shown(path) not in changed:
-        since = ""
-        if changed:
-            since = f" Since then {changed[0]} changed; <code>make paper</code> runs it again."
         values = _listed(receipt["parameters"], sizes | set(receipt["changed_parameters"]))
-        return full, f"Shown as <code>make paper</code> ran it, at full size{values}.{since}"
+        note = f"Shown as <code>make paper</code> ran it, at full size{values}."
+        if changed:
+            note += f" Since then {changed[0]} changed; <code>make paper</code> runs it again."
+        return full, note
     small, large = notebook.defaults, notebook.parameters(run.profile, {})
     return path, (
         f"Shown with the notebook’s own parameters{_listed(small, sizes)}."
@@ -208,8 +211,8 @@ def _prepared(path: Path) -> nbformat.NotebookNode:
 
 def _counts(words: pd.Series) -> dict[str, int]:
     """How often each verdict stands there."""
-    order = (claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE)
-    return {word: count for word in order if (count := (words == word).sum())}
+    order = [claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE]
+    return pd.Categorical(words, order).value_counts().loc[lambda counts: counts > 0].to_dict()
 
 
 def _first_figure(path: Path, notebook: Notebook | None) -> str:
@@ -220,8 +223,3 @@ def _first_figure(path: Path, notebook: Notebook | None) -> str:
     outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
     pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     return f"data:image/png;base64,{pictures[0].strip()}" if pictures else ""
-
-
-def _listing(path: Path) -> str:
-    lexer = find_lexer_class_for_filename(path.name) or TextLexer
-    return highlight(path.read_text(), lexer(), HtmlFormatter())

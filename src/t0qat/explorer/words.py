@@ -12,10 +12,7 @@ from t0qat.training.constants import REPORTED
 from t0qat.training.methods import REGISTRY
 
 MINE, OTHER = "t0_qat", "standard_qat"
-
-
-def _label(method: str) -> str:
-    return escape(REGISTRY[method].label)
+T0, STANDARD = (escape(REGISTRY[name].label) for name in (MINE, OTHER))
 
 
 def _difference(first, second) -> tuple[str, str]:
@@ -35,14 +32,12 @@ def drops(found: Linear) -> str:
         return "Without evaluation noise nothing is disturbed, and no loss drops."
     words, numbers = _difference(mine, other)
     text = (
-        f"{_label(MINE)}'s expected drop is {words} {_label(OTHER)}'s: difference {numbers}"
+        f"{T0}'s expected drop is {words} {STANDARD}'s: difference {numbers}"
         f" ({thousands(len(mine))} paired runs)."
     )
     if found.setting.dataset == "synthetic":
-        inside = 0
-        for method, row in REPORTED.items():
-            low, high = np.quantile(found.losses[method].drop, [0.025, 0.975])
-            inside += low <= row["drop"] <= high
+        ends = {name: np.quantile(found.losses[name].drop, [0.025, 0.975]) for name in REPORTED}
+        inside = sum(low <= REPORTED[name]["drop"] <= high for name, (low, high) in ends.items())
         text += f" {inside} of {len(REPORTED)} reported drops lie in the middle 95 % of single runs."
     return text
 
@@ -51,14 +46,11 @@ def losses(found: Linear) -> str:
     mine, other = (found.losses[name] for name in (MINE, OTHER))
     words, numbers = _difference(mine.quantized, other.quantized)
     worse = statistics.chance(mine.quantized > other.quantized)["estimate"]
-    before = " and ".join(
-        f"{losses.full_precision.mean():.3g} ({_label(name)})"
-        for name, losses in ((OTHER, other), (MINE, mine))
-    )
     return (
-        f"After the disturbance {_label(MINE)}'s expected loss is {words} {_label(OTHER)}'s: difference"
-        f" {numbers}; it is the larger in {percent(worse)} % of {thousands(len(mine.drop))} pairs."
-        f" Before it the mean losses are {before}."
+        f"After the disturbance {T0}'s expected loss is {words} {STANDARD}'s: difference {numbers};"
+        f" it is the larger in {percent(worse)} % of {thousands(len(mine.drop))} pairs. Before it the"
+        f" mean losses are {other.full_precision.mean():.3g} ({STANDARD}) and"
+        f" {mine.full_precision.mean():.3g} ({T0})."
     )
 
 
@@ -66,9 +58,9 @@ def accuracy(found: Networks) -> str:
     setting = found.setting
     at = [grid.bits for grid in setting.grids()].index(setting.bits)
     mine, plain = (found.accuracy[name][:, at] for name in (MINE, "no_noise"))
-    lost = found.unrounded["no_noise"].mean() - plain.mean()
+    lost = found.accuracy["no_noise"][:, -1].mean() - plain.mean()
     text = (
-        f"A network of one hidden layer reads digits. Rounded to INT{setting.bits}, {_label(MINE)}"
+        f"A network of one hidden layer reads digits. Rounded to INT{setting.bits}, {T0}"
         f" with noise {setting.noise:.3g} names {percent(mine.mean())} % of the test images rightly,"
         f" training without noise {percent(plain.mean())} %"
     )
@@ -86,9 +78,9 @@ def weights(found: Linear) -> str:
     grid = found.setting.grid
     low, high = grid.codes
     each = "; ".join(
-        f"{_label(name)}: step {mine.step:.3g}, {len(np.unique(mine.codes))} codes used,"
+        f"{label}: step {mine.step:.3g}, {len(np.unique(mine.codes))} codes used,"
         f" loss {mine.before:.3g} before and {mine.after:.3g} after"
-        for name, mine in ((name, found.rounded[name]) for name in (OTHER, MINE))
+        for label, mine in ((STANDARD, found.rounded[OTHER]), (T0, found.rounded[MINE]))
     )
     return (
         f"One run's ten weights, rounded to INT{grid.bits}: {thousands(high - low + 1)} codes from {low}"

@@ -32,7 +32,7 @@ class Work:
         self.cancel = widgets.Button(
             description="Cancel", tooltip="Stop, and go back to what is drawn", layout=self._busy
         )
-        self.cancel.on_click(lambda _: self.stop())
+        self.cancel.on_click(self._back)
 
     @property
     def wanted(self) -> Setting:
@@ -47,8 +47,8 @@ class Work:
         self._finish()
         self._controls.observe(self._changed, "setting")
 
-    def stop(self) -> None:
-        """Stop the work and set the controls back to what is drawn."""
+    def _back(self, _) -> None:
+        """Set the controls back to what is drawn: other work stops."""
         self._controls.setting = self.networks.setting  # of the pictures that come last
 
     def _changed(self, _) -> None:

@@ -121,11 +121,11 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
         panel.grid(axis="y", color="0.9", linewidth=0.6)
         if plain is not None:
             panel.axvline(plain, label=f"{method_label('no_noise')}, float", **PLACE)
-        panel.set_title(_width(bits), loc="left")
+        panel.set_title(_width(bits))
     panel.set_yticks(range(len(order)), map(method_label, order))
     panel.set(ylim=(len(order) - 0.4, -0.6))
     _space_accuracies(panel, rows, "x")
-    figure.supxlabel("Accuracy (%), logarithm of error", fontsize=8)
+    figure.supxlabel("Accuracy (%), logarithm of error")
     legend_above(figure, panel, 4, fontsize=6.5, columnspacing=0.8, handletextpad=0.2)
     return figure
 
@@ -205,10 +205,10 @@ def _curves(rows: pd.DataFrame, label: str, space: Callable[[Axes, pd.DataFrame]
             look = line | {"label": method_label(method), "markerfacecolor": inside}
             points(panel, mine, at, markersize=3.5, linewidth=0.9, elinewidth=0.8, **look)
         space(panel, here)
-        panel.set_title(_titled(model), loc="left")
+        panel.set_title(_titled(model))
     panel.set(xlabel="Weights evaluated at")
     panel.set_xticks(range(len(widths)), map(_width, widths))
-    figure.supylabel(label, fontsize=8)
+    figure.supylabel(label)
     legend_above(figure, axes.flat[0], 3, fontsize=6.5, columnspacing=1.2)
     return figure
 
@@ -246,5 +246,5 @@ def _matrix(
     panel.tick_params(length=0, top=True, labeltop=True)
     panel.spines[:].set_visible(False)
     panel.set(xlabel="Weights evaluated at", ylabel="Trained with, and for")
-    panel.set_title(f"{_titled(model)}, {metric}")
+    panel.set_title(f"{_titled(model)}, {metric}", loc="center")
     return figure

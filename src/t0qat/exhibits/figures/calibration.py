@@ -26,7 +26,7 @@ def calibration(table: pd.DataFrame) -> Figure:
         panel.plot(at, height, marker="*", color="black", markersize=9, mec="white")
         panel.set_xticks(range(most.shape[1]), [f"{value:g}" for value in most.columns])
         panel.set_yticks(range(most.shape[0]), [f"{value:g}" for value in most.index])
-        panel.set_title(f"Target: {target}", loc="left")
+        panel.set_title(f"Target: {target}")
         panel.set_ylabel("Baseline noise")
     panel.set_xlabel("Evaluation noise   (x: ruled out, star: used elsewhere)")
     figure.colorbar(image, ax=axes, label="Largest p-value over target noises", aspect=40)

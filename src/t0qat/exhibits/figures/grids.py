@@ -6,7 +6,6 @@ from matplotlib.ticker import ScalarFormatter
 
 from t0qat.exhibits.figures.style import LEVEL, in_font, logarithmic, panels, points, style
 from t0qat.exhibits.words import dataset_label
-from t0qat.experiments.arms import method_label
 
 
 @in_font
@@ -17,12 +16,11 @@ def integer_grids(table: pd.DataFrame) -> Figure:
         bits = part.bits.unique()
         for method, mine in part.groupby("method", sort=False):
             rows, line = mine[mine.quantity == "quantized"], style(method)
-            look = line | {"label": method_label(method), "markersize": 4, "capsize": 2}
-            points(panel, rows, range(len(bits)), **look)
+            points(panel, rows, range(len(bits)), markersize=4, capsize=2, **line)
             full = mine.loc[mine.quantity == "full_precision", "mean"].iloc[0]
             panel.axhline(full, color=line["color"], **LEVEL)
         logarithmic(panel, "Mean squared error", ScalarFormatter())
-        panel.set_title(dataset_label(dataset), loc="left")
+        panel.set_title(dataset_label(dataset))
         panel.set_xticks(range(len(bits)), [f"INT{b}" for b in bits])
-    axes[0].legend(frameon=False, loc="center", bbox_to_anchor=(0.35, 0.68))
+    axes[0].legend(loc="center", bbox_to_anchor=(0.35, 0.68))
     return figure

@@ -18,7 +18,6 @@ from t0qat.exhibits.figures.style import (
 )
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.words import data_label
-from t0qat.experiments.arms import method_label
 
 LOSSES = {  # of precision.Cell.metric
     "unexplained": "Unexplained variance",
@@ -51,8 +50,7 @@ def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> 
         )
         for i, (method, mine) in enumerate(part.groupby("method", sort=False)):
             line = style(method)
-            look = line | {"label": method_label(method), "markersize": 4, "markevery": (i % 2, 2)}
-            panel.plot(mine.bits, mine["mean"], **look)
+            panel.plot(mine.bits, mine["mean"], markersize=4, markevery=(i % 2, 2), **line)
             level = levels[levels.method == method]["mean"].iloc[0]
             panel.axhline(level, color=line["color"], **LEVEL)
             inside = {"knee": line["color"], "xi_bits": "white"}
@@ -64,7 +62,7 @@ def precision(curves: pd.DataFrame, full: pd.DataFrame, knees: pd.DataFrame) -> 
         rail.set(yticks=[], ylim=(-i - 0.7, 0.7))
         rail.spines[["left", "bottom"]].set_visible(False)
         rail.tick_params(bottom=False)
-        rail.set_title(data_label(subject), loc="left")
+        rail.set_title(data_label(subject))
         logarithmic(panel, LOSSES[part.quantity.iloc[0]], FormatStrFormatter("%g"))
     pairs[0][0].set_title("filled: knee, open: step = xi", loc="right", fontsize=7)
     for panel in axes[-1]:

@@ -69,5 +69,5 @@ def constants(table: pd.DataFrame, product: pd.DataFrame) -> Figure:
     shown = zip(names, order.magnitude, strict=True)
     panel.set_yticks(range(len(names)), [f"{n.replace('_', ' ')}  {value:.4g}" for n, value in shown])
     panel.set_xlabel("Added unexplained variance", loc="right")
-    panel.legend(frameon=False, loc="lower right")
+    panel.legend(loc="lower right")
     return figure

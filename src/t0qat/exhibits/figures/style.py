@@ -26,10 +26,13 @@ LEVEL = {"linewidth": 0.6, "linestyle": (0, (1, 3))}  # of full precision
 FONT = {
     "font.size": 8,
     "axes.titlesize": 8,
+    "axes.titlelocation": "left",
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
+    "legend.frameon": False,
+    "figure.labelsize": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "pdf.fonttype": 42,
@@ -38,12 +41,12 @@ in_font = mpl.rc_context(FONT)  # a decorator: what the function draws is in thi
 
 
 def style(method: str) -> dict[str, Any]:
-    """The line of one method, the same in every figure: color, linestyle and marker.
+    """The line of one method, the same in every figure: color, linestyle, marker and label.
 
     Those of the linear layer come first, so that these and the next few differ.
     """
     first = sorted(named(), key=lambda name: not REGISTRY[name].layer)
-    return STYLES[first.index(method) % len(STYLES)]
+    return STYLES[first.index(method) % len(STYLES)] | {"label": REGISTRY[method].label}
 
 
 def only(line: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -76,8 +79,7 @@ def legend_above(figure: Figure, panel: Axes, ncols: int, **look) -> None:
     """The panel's labels above all panels, each once."""
     handles, labels = panel.get_legend_handles_labels()
     shown = dict(zip(labels, handles, strict=True))
-    look |= {"loc": "outside upper center", "frameon": False, "ncols": ncols}
-    figure.legend(shown.values(), shown, **look)
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=ncols, **look)
 
 
 def logarithmic(panel: Axes, label: str, formatter: Formatter) -> None:

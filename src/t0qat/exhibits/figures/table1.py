@@ -6,7 +6,6 @@ from scipy.stats import gaussian_kde
 
 from t0qat.exhibits.figures.style import in_font, only, panels, style
 from t0qat.exhibits.words import QUANTITY_LABELS
-from t0qat.experiments.arms import method_label
 from t0qat.experiments.published import QUANTITIES, Losses
 from t0qat.training.constants import REPORTED
 
@@ -30,21 +29,20 @@ def table1(run: dict[str, Losses]) -> Figure:
         for method, losses in run.items():
             at, height = density(getattr(losses, quantity))
             if len(at):  # without evaluation noise there is no drop
-                look = only(style(method), "color", "linestyle")
-                panel.plot(at, height, label=method_label(method), **look)
+                panel.plot(at, height, **only(style(method), "color", "linestyle", "label"))
         values = {method: row[quantity] for method, row in REPORTED.items()}
         least, greatest = min(values.values()), max(values.values())
         close = greatest - least < 0.3 * np.ptp(panel.get_xlim())
         for method, value in values.items():
-            colour = style(method)["color"]
+            look = style(method)
             side = "right" if value == least else "left"  # neighbours lean away
             panel.annotate(
-                f" {method_label(method)} ", (value, 1.03), (value, 1.25), color=colour, fontsize=7,
+                f" {look['label']} ", (value, 1.03), (value, 1.25), color=look["color"], fontsize=7,
                 ha=side if close else "center",
-                arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0},
+                arrowprops={"arrowstyle": "-|>", "color": look["color"], "shrinkA": 0, "shrinkB": 0},
             )  # fmt: skip
         panel.set(xlabel=f"{QUANTITY_LABELS[quantity]} (mean squared error)", yticks=[], ylim=(0, 1.45))
         panel.spines["left"].set_visible(False)
-    axes[0].legend(loc="upper center", bbox_to_anchor=(0.45, 0.95), frameon=False)
-    figure.supylabel("Density of runs, peak = 1; arrows: reported", fontsize=8)
+    axes[0].legend(loc="upper center", bbox_to_anchor=(0.45, 0.95))
+    figure.supylabel("Density of runs, peak = 1; arrows: reported")
     return figure

@@ -15,7 +15,6 @@ from t0qat.exhibits.figures.style import (
     style,
 )
 from t0qat.exhibits.theory import NETWORK_LABELS, at_fitted_noise
-from t0qat.experiments.arms import method_label
 from t0qat.training.constants import REPORTED_REDUCTION, XI, XI_SCALING
 
 
@@ -46,7 +45,7 @@ def reductions(table: pd.DataFrame) -> Figure:
         xlabel="Reduction of the drop, second run against first", ylabel="Chance of it or more",
         ylim=(-0.03, 1.03),
     )  # fmt: skip
-    panel.legend(frameon=False)
+    panel.legend()
     return figure
 
 
@@ -78,7 +77,7 @@ def training(table: pd.DataFrame) -> Figure:
     for panel, (quantity, label) in zip(axes, shown.items(), strict=True):
         rows = table[table.quantity == quantity]
         for (method, schedule), mine in rows.groupby(["method", "schedule"], sort=False):
-            look = style(method) | {"label": method_label(method)}
+            look = style(method)
             if schedule == "constant":
                 look |= {"marker": ""}
             else:
