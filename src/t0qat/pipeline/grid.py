@@ -24,7 +24,7 @@ from typing import Any
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from t0qat.pipeline import pin, places, progress, tally, weights
+from t0qat.pipeline import costs, pin, places, progress, weights
 from t0qat.pipeline.cells import Cell, GridError, Training, as_json, sha, source_of, versions
 
 STORE = places.BUILD / "cells"
@@ -45,16 +45,15 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
     at the first cell that fails; what ended before is kept.
     """
     keys = [cell.key for cell in cells]
-    results = {key: _stored(key) if cell.kept else None for key, cell in zip(keys, cells, strict=True)}
-    missing = {key: cell for key, cell in zip(keys, cells, strict=True) if results[key] is None}
-    tally.note(taken=results.keys() - missing.keys())
+    every = dict(zip(keys, cells, strict=True))
+    results = {key: _stored(key) if cell.kept else None for key, cell in every.items()}
+    missing = {key: cell for key, cell in every.items() if results[key] is None}
+    costs.note("taken", results.keys() - missing.keys())
     if missing:
         address = os.environ.get(CLUSTER)
         work = _on_cluster(address, missing) if address else _here(missing)
-        with (
-            progress.bar(words, len(results) - len(missing), len(results)) as step,
-            contextlib.closing(work),
-        ):
+        done = len(results) - len(missing)
+        with progress.bar(words, done, len(results)) as step, contextlib.closing(work):
             for key, result, wrong, trace in work:
                 if result is None:
                     # The trace as a cause, so that what a notebook shows ends with this one line.
@@ -62,7 +61,7 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
                 if missing[key].kept:
                     places.write(_path(key), f'{{"check": "{sha(key + result)}", "result": {result}}}\n')
                 results[key] = result
-                tally.note(computed=[key])
+                costs.note("computed", [key])
                 step()
     return [json.loads(results[key]) for key in keys]
 
@@ -89,8 +88,10 @@ def _jobs(cells: dict[str, Cell]) -> list[Job]:
     return list(jobs.values())
 
 
-def _compute(job: Job, store: str) -> list[Done]:
-    """What the cells give, up to the first that fails."""
+def _compute(job: Job, store: str, parent: int | None = None) -> list[Done]:
+    """What the cells give, up to the first that fails; in a worker that ends with its parent."""
+    if parent:
+        _end_with(parent)
     done = []
     opened = functools.cache(lambda: _opened(next(iter(job.values())).reads, store))
     for key, cell in job.items():
@@ -126,39 +127,27 @@ def _opened(training: Training, store: str) -> Any:
 
 
 def _here(cells: dict[str, Cell]) -> Iterator[Done]:
-    jobs, store = _jobs(cells), places.current().cells
-    if min(len(jobs), joblib.cpu_count()) < 2:
+    left, store, cores = dict(cells), places.current().cells, joblib.cpu_count()
+    if min(len(jobs := _jobs(cells)), cores) < 2:
         for job in jobs:
             yield from _compute(job, store)
         return
-    left = dict(cells)
+    how = {"backend": "loky", "return_as": "generator_unordered", "batch_size": 1}
     for deaths in range(1, DEATHS + 1):
+        pool = joblib.Parallel(n_jobs=cores, **how)
+        calls = [joblib.delayed(_compute)(job, store, os.getpid()) for job in _jobs(left)]
         try:
-            with contextlib.closing(_in_pool(left.copy())) as work:
-                for done in work:
-                    del left[done[0]]
-                    yield done
+            with warnings.catch_warnings(), contextlib.closing(pool(calls)) as work:
+                # Closed early, it is on purpose.
+                warnings.filterwarnings("ignore", ".* tasks (have been|which were)")
+                for job in work:
+                    for done in job:
+                        del left[done[0]]
+                        yield done
             return
         except BrokenProcessPool:
             if deaths == DEATHS:
                 raise GridError(f"a worker process died, perhaps for want of memory; {AGAIN}") from None
-
-
-def _in_pool(cells: dict[str, Cell]) -> Iterator[Done]:
-    pool = joblib.Parallel(
-        n_jobs=joblib.cpu_count(), backend="loky", return_as="generator_unordered", batch_size=1
-    )
-    store, parent = places.current().cells, os.getpid()
-    jobs = (joblib.delayed(_in_worker)(job, store, parent) for job in _jobs(cells))
-    with warnings.catch_warnings(), contextlib.closing(pool(jobs)) as work:
-        warnings.filterwarnings("ignore", ".* tasks (have been|which were)")  # closed early, on purpose
-        for done in work:
-            yield from done
-
-
-def _in_worker(job: Job, store: str, parent: int) -> list[Done]:
-    _end_with(parent)
-    return _compute(job, store)
 
 
 @functools.cache

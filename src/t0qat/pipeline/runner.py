@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from t0qat.pipeline import costs, notebooks, places, receipts, tally, typeset
+from t0qat.pipeline import costs, notebooks, places, receipts, typeset
 from t0qat.pipeline.kernel import PipelineError, execute
 from t0qat.pipeline.notebooks import Notebook
 from t0qat.pipeline.paper import Paper
@@ -170,7 +170,7 @@ def _make(
     _check_results(paper, notebook, stage)
     receipt = receipts.make(notebook, run, parameters, changed, inputs, stage)
     places.write(stage / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
-    recorded = bill.add(notebook.name, cost, tally.read(stage))
+    recorded = bill.add(notebook.name, cost, stage)
     places.write(stage / "finished.json", json.dumps(asdict(cost) if recorded else None))
     finish(notebook, run)
 

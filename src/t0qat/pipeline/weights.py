@@ -50,12 +50,10 @@ def _path(store: str, key: str) -> Path:
 
 
 def _check(weights: "dict[str, Tensor]") -> str:
-    """SHA-256 of names and numbers."""
-    found = hashlib.sha256()
-    for name in sorted(weights):
-        found.update(name.encode())
-        found.update(weights[name].numpy().tobytes())
-    return found.hexdigest()
+    """SHA-256 of names, shapes and numbers."""
+    from safetensors.torch import save
+
+    return hashlib.sha256(save(weights)).hexdigest()
 
 
 def _drop_oldest() -> None:
