@@ -24,8 +24,8 @@ from t0qat.pipeline.places import Run
 def make(paper: Paper, profile: str, params: Path | None = None) -> None:
     """Run what is not fresh, publish it, and typeset; raises PipelineError after doing what it can."""
     run = places.RUNS[profile]
-    with alone() as bill:
-        typeset.typeset(paper, run_notebooks(paper, run, bill, params), run)
+    with alone():
+        typeset.typeset(paper, run_notebooks(paper, run, params), run)
 
 
 def make_one(paper: Paper, notebook: str, params: Path | None = None) -> Iterator[str]:
@@ -35,8 +35,8 @@ def make_one(paper: Paper, notebook: str, params: Path | None = None) -> Iterato
         known = ", ".join(names)
         raise PipelineError(f"NOTEBOOK = {notebook!r}: there is no such notebook; known are {known}")
     run = places.of_one(notebook)
-    with alone() as bill:
-        (one,) = run_notebooks(paper, run, bill, params)
+    with alone():
+        (one,) = run_notebooks(paper, run, params)
         path = executed(one, run)
         for cell in json.loads(path.read_bytes())["cells"]:
             if "paper.publish(" in "".join(cell["source"]):
@@ -46,34 +46,36 @@ def make_one(paper: Paper, notebook: str, params: Path | None = None) -> Iterato
         yield "\n".join(["\nmade:", *(f"  {receipts.shown(path)}" for path in made)])
 
 
-def run_notebooks(
-    paper: Paper, run: Run, bill: costs.Bill, params: Path | None = None
-) -> list[Notebook]:
+def run_notebooks(paper: Paper, run: Run, params: Path | None = None) -> list[Notebook]:
     """Run what is not fresh and publish it; returns the notebooks, whose outputs are all as made.
 
-    bill: what those that ran took is put on it.
+    Says at the end on standard error what those that ran took.
     """
     every = notebooks.load(paper)
     changed = notebooks.changes(params, every)
-    # What workers elsewhere use is not seen from here.
-    bill.recorded = run.name == "paper" and not any(changed.values()) and not os.environ.get("CLUSTER")
     every = [n for n in every if run.one in ("", n.name)]
     parameters = {n.name: n.checked(paper, run.profile, changed[n.name]) for n in every}
     for notebook in every:
         finish(notebook, run)
     refuse_altered(every, run)
-    failures = []
+    # What workers elsewhere use is not seen from here.
+    plain = run.name == "paper" and not any(changed.values()) and not os.environ.get("CLUSTER")
+    bill, failures = costs.Bill(recorded=plain), []
     due = tqdm(every, desc=f"notebooks ({run.name})", unit="notebook", disable=None)
-    for notebook in due:
-        mine = parameters[notebook.name]
-        if why := receipts.stale(notebook, run, mine):
-            due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
-            try:
-                _make(paper, notebook, run, bill, mine, changed[notebook.name])
-            except PipelineError as error:
-                failures.append(str(error))
-            except OSError as error:
-                failures.append(f"{notebook.name}.ipynb: {error.strerror} ({error.filename})")
+    try:
+        for notebook in due:
+            mine = parameters[notebook.name]
+            if why := receipts.stale(notebook, run, mine):
+                due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
+                try:
+                    _make(paper, notebook, run, bill, mine, changed[notebook.name])
+                except PipelineError as error:
+                    failures.append(str(error))
+                except OSError as error:
+                    failures.append(f"{notebook.name}.ipynb: {error.strerror} ({error.filename})")
+    finally:
+        for line in bill.lines:
+            due.write(line, file=sys.stderr)
     if failures:
         if len(failures) > 3:  # five lines in all
             failures[2:] = [f"and {len(failures) - 2} more notebooks"]
@@ -88,11 +90,8 @@ def run_notebooks(
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[costs.Bill]:
-    """Hold the project for this process; raises PipelineError while another holds it.
-
-    Yields the bill of a run, and says at the end on standard error what stands on it.
-    """
+def alone() -> Iterator[None]:
+    """Hold the project for this process; raises PipelineError while another holds it."""
     path = places.BUILD / "lock"
     path.parent.mkdir(exist_ok=True)
     with path.open("a+") as lock:
@@ -105,13 +104,7 @@ def alone() -> Iterator[costs.Bill]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        bill = costs.Bill()
-        try:
-            yield bill
-        finally:
-            sys.stdout.flush()
-            for line in bill.lines:
-                print(line, file=sys.stderr)
+        yield
 
 
 def refuse_altered(every: list[Notebook], run: Run) -> None:

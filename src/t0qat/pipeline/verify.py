@@ -82,11 +82,11 @@ def verify(paper: Paper, profile: str) -> Iterator[str]:
     Raises PipelineError at the end where anything is off.
     """
     run = places.RUNS["verify" if profile == "paper" else "verify-smoke"]
-    with runner.alone() as bill:
+    with runner.alone():
         every = notebooks.load(paper)
         problems = list(inventory(every))
         _forget(run)
-        runner.run_notebooks(paper, run, bill)
+        runner.run_notebooks(paper, run)
         identical = profile == "paper" and same_machine(paper, every, run)
         left = left_out(paper, every, run)
         table = compare(paper, run, identical, {file for files in left.values() for file in files})
