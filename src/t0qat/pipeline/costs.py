@@ -1,6 +1,6 @@
 """What the notebooks cost: time, cells and memory of each, measured by the pipeline as it runs them.
 
-Every run says it at its end. paper/cost.json keeps it, for the README and `make bench`: no result and no
+Every run says it. paper/cost.json keeps it, for the README and `make bench`: no result and no
 receipt depends on it. Its rule: an entry is of the last `make paper` without changed parameters or a
 cluster that itself computed every cell of the notebook, there or in a notebook before it.
 """

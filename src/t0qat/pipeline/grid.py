@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,24 +95,19 @@ def _compute(job: Job, store: str, parent: int | None = None) -> list[Done]:
     done = []
     opened = functools.cache(lambda: _opened(next(iter(job.values())).reads, store))
     for key, cell in job.items():
-        done.append(_done(cell, key, opened))
-        if done[-1][1] is None:
-            break
+        try:
+            if cell.key != key:  # a process that loaded its modules before an edit, or after one
+                why = "sources changed since processes started: restart the kernel or the workers"
+                raise GridError(why)
+            with pin.one_thread():
+                if cell.before:
+                    cell.before()
+                result = cell.made(opened()) if cell.reads else cell.made()
+            done.append((key, as_json(result, "its result"), "", ""))
+        except Exception as error:
+            said = [type(error).__name__, *str(error).splitlines()[:1]]  # MemoryError often says nothing
+            return [*done, (key, None, ": ".join(said), traceback.format_exc())]
     return done
-
-
-def _done(cell: Cell, key: str, opened: Callable[[], Any]) -> Done:
-    try:
-        if cell.key != key:  # a process that loaded its modules before an edit, or after one
-            raise GridError("sources changed since processes started: restart the kernel or the workers")
-        with pin.one_thread():
-            if cell.before:
-                cell.before()
-            result = cell.made(opened()) if cell.reads else cell.made()
-        return key, as_json(result, "its result"), "", ""
-    except Exception as error:
-        said = [type(error).__name__, *str(error).splitlines()[:1]]  # MemoryError often says nothing
-        return key, None, ": ".join(said), traceback.format_exc()
 
 
 def _opened(training: Training, store: str) -> Any:
