@@ -63,10 +63,9 @@ def build(name: str) -> str:
     return digest(sorted(line for line in record.splitlines() if re.search(r"\.so[.,\d]", line)))
 
 
-def make(
-    notebook: Notebook, run: Run, parameters: dict, changed: dict, inputs: dict[str, str], stage: Path
-) -> dict[str, Any]:
+def make(notebook: Notebook, run: Run, changed: dict, inputs: dict, stage: Path) -> dict[str, Any]:
     """The receipt of a finished run whose outputs lie in its stage."""
+    parameters = notebook.parameters(run.profile, changed)
     return {
         "experiment": notebook.experiment,
         "profile": run.profile,

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -64,15 +63,16 @@ def run_notebooks(paper: Paper, run: Run, params: Path | None = None) -> list[No
     due = tqdm(every, desc=f"notebooks ({run.name})", unit="notebook", disable=None)
     try:
         for notebook in due:
-            mine = parameters[notebook.name]
-            if why := receipts.stale(notebook, run, mine):
-                due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
-                try:
-                    _make(paper, notebook, run, bill, mine, changed[notebook.name])
-                except PipelineError as error:
-                    failures.append(str(error))
-                except OSError as error:
-                    failures.append(f"{notebook.name}.ipynb: {error.strerror} ({error.filename})")
+            why = receipts.stale(notebook, run, parameters[notebook.name])
+            if not why:
+                continue
+            due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
+            try:
+                _make(paper, notebook, run, bill, changed[notebook.name])
+            except PipelineError as error:
+                failures.append(str(error))
+            except OSError as error:
+                failures.append(f"{notebook.name}.ipynb: {error.strerror} ({error.filename})")
     finally:
         for line in bill.lines:
             due.write(line, file=sys.stderr)
@@ -124,21 +124,14 @@ def _stages(notebook: Notebook, run: Run) -> Path:
     return places.BUILD / "runs" / run.name / notebook.name
 
 
-def _make(
-    paper: Paper,
-    notebook: Notebook,
-    run: Run,
-    bill: costs.Bill,
-    parameters: dict[str, Any],
-    changed: dict[str, Any],
-) -> None:
+def _make(paper: Paper, notebook: Notebook, run: Run, bill: costs.Bill, changed: dict) -> None:
     """Run one notebook in a private folder and, if all it declares is there, put that in place."""
     _stages(notebook, run).mkdir(parents=True, exist_ok=True)
     # A new folder each time: the kernel of a run that was killed may still be writing into the old one.
     stage = Path(tempfile.mkdtemp(dir=_stages(notebook, run)))
     before = receipts.hashes()
     with costs.measured() as cost:
-        execute(notebook, run, parameters, stage)
+        execute(notebook, run, notebook.parameters(run.profile, changed), stage)
     read = {receipts.shown(notebook.path), *(stage / "reads.txt").read_text().splitlines()}
     inputs = {name: before.get(name) for name in sorted(read)}
     now = receipts.hashes()
@@ -155,7 +148,7 @@ def _make(
             results.read(paper, table, stage)
     except results.ResultsError as error:
         raise PipelineError(f"{notebook.name}.ipynb left a malformed file: {error}") from None
-    receipt = receipts.make(notebook, run, parameters, changed, inputs, stage)
+    receipt = receipts.make(notebook, run, changed, inputs, stage)
     places.write(stage / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
     recorded = bill.add(notebook.name, cost, stage)
     places.write(stage / "finished.json", json.dumps(asdict(cost) if recorded else None))
