@@ -60,8 +60,13 @@ class Notebook:
         return values
 
 
-def source_hash(path: Path) -> str:
-    """SHA-256 of a file; of a notebook, what an author writes in it, not what running it leaves."""
+def source_hash(path: Path) -> str | None:
+    """SHA-256 of a file; of a notebook, what an author writes in it, not what running it leaves.
+
+    None where there is no file.
+    """
+    if not path.is_file():
+        return None
     content = path.read_bytes()
     if path.suffix == ".ipynb":
         cells = json.loads(content)["cells"]

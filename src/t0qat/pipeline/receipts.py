@@ -24,9 +24,9 @@ WALKED = ("src", "notebooks", "paper", "figures", "tests", *(f"build/{name}" for
 
 def hashes() -> dict[str, str]:
     """The hash of every file that a notebook of this project may read, by path below the project."""
-    top = [path for path in places.ROOT.iterdir() if path.is_file()]
-    below = [path for folder in WALKED for path in (places.ROOT / folder).rglob("*") if path.is_file()]
-    return {shown(path): source_hash(path) for path in top + below if path.suffix != ".pyc"}
+    below = (path for folder in WALKED for path in (places.ROOT / folder).rglob("*"))
+    paths = [*places.ROOT.iterdir(), *below]
+    return {shown(path): source_hash(path) for path in paths if path.is_file() and path.suffix != ".pyc"}
 
 
 def shown(path: Path) -> str:
@@ -96,8 +96,7 @@ def read(notebook: Notebook, run: Run) -> dict[str, Any] | None:
 def altered(notebook: Notebook, run: Run) -> list[str]:
     """Outputs that no longer are what their receipt says: edited, or cut short (not: deleted)."""
     made = (read(notebook, run) or {"outputs": {}})["outputs"]
-    there = {name: run.home / name for name in made if (run.home / name).is_file()}
-    return [name for name, path in there.items() if source_hash(path) != made[name]]
+    return [name for name, was in made.items() if source_hash(run.home / name) not in (was, None)]
 
 
 def accept(notebook: Notebook, run: Run, edited: list[str]) -> None:
@@ -121,8 +120,8 @@ def stamp(notebook: Notebook, run: Run) -> None:
 
 def made_here(notebook: Notebook, run: Run) -> bool:
     """Whether the receipt beside the results is that of this clone's own last run."""
-    stamp, receipt = _stamp(notebook, run), run.home / notebook.receipt
-    return stamp.is_file() and receipt.is_file() and stamp.read_text() == source_hash(receipt)
+    stamp = _stamp(notebook, run)
+    return stamp.is_file() and stamp.read_text() == source_hash(run.home / notebook.receipt)
 
 
 def stale(notebook: Notebook, run: Run, parameters: dict[str, Any]) -> str:
@@ -147,6 +146,5 @@ def stale(notebook: Notebook, run: Run, parameters: dict[str, Any]) -> str:
 
 def outdated(notebook: Notebook, run: Run) -> list[str]:
     """What the notebook read, by its receipt, that is no longer as it was."""
-    read_then = (read(notebook, run) or {"inputs": {}})["inputs"]
-    paths = {name: places.ROOT / name for name in read_then}
-    return [n for n, path in paths.items() if not path.is_file() or source_hash(path) != read_then[n]]
+    inputs = (read(notebook, run) or {"inputs": {}})["inputs"]
+    return [name for name, was in inputs.items() if source_hash(places.ROOT / name) != was]
