@@ -10,6 +10,7 @@ the pipeline has stores of its own: `make verify` takes nothing from what `make 
 import contextlib
 import functools
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -89,8 +90,8 @@ def _jobs(cells: dict[str, Cell]) -> list[Job]:
 
 
 def _compute(job: Job, store: str, parent: int | None = None) -> list[Done]:
-    """What the cells give, up to the first that fails; in a worker that ends with its parent."""
-    if parent:
+    """What the cells give, up to the first that fails; a process below the parent ends with it."""
+    if parent not in (None, os.getpid()):
         _end_with(parent)
     done = []
     opened = functools.cache(lambda: _opened(next(iter(job.values())).reads, store))
@@ -122,23 +123,19 @@ def _opened(training: Training, store: str) -> Any:
 
 
 def _here(cells: dict[str, Cell]) -> Iterator[Done]:
-    left, store, cores = dict(cells), places.current().cells, joblib.cpu_count()
-    if min(len(jobs := _jobs(cells)), cores) < 2:
-        for job in jobs:
-            yield from _compute(job, store)
-        return
+    left, store = dict(cells), places.current().cells
     how = {"backend": "loky", "return_as": "generator_unordered", "batch_size": 1}
     for deaths in range(1, DEATHS + 1):
-        pool = joblib.Parallel(n_jobs=cores, **how)
-        calls = [joblib.delayed(_compute)(job, store, os.getpid()) for job in _jobs(left)]
+        jobs = _jobs(left)
+        pool = joblib.Parallel(n_jobs=joblib.cpu_count() if len(jobs) > 1 else 1, **how)
+        calls = [joblib.delayed(_compute)(job, store, os.getpid()) for job in jobs]
         try:
             with warnings.catch_warnings(), contextlib.closing(pool(calls)) as work:
                 # Closed early, it is on purpose.
                 warnings.filterwarnings("ignore", ".* tasks (have been|which were)")
-                for job in work:
-                    for done in job:
-                        del left[done[0]]
-                        yield done
+                for done in itertools.chain.from_iterable(work):
+                    del left[done[0]]
+                    yield done
             return
         except BrokenProcessPool:
             if deaths == DEATHS:

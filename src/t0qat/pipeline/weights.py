@@ -6,6 +6,7 @@ torch takes seconds to import and most grids need none, so it is imported where 
 
 import contextlib
 import hashlib
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,10 +58,9 @@ def _check(weights: "dict[str, Tensor]") -> str:
 
 
 def _drop_oldest() -> None:
-    files = [(path, path.stat()) for path in FOLDER.glob("*/*.safetensors")]
-    too_much = sum(stat.st_size for _, stat in files) - LIMIT
-    for path, stat in sorted(files, key=lambda file: file[1].st_mtime_ns):
-        if too_much <= 0:
-            return
-        path.unlink(missing_ok=True)
-        too_much -= stat.st_size
+    files = FOLDER.glob("*/*.safetensors")
+    newest = sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    sizes = itertools.accumulate(path.stat().st_size for path in newest)
+    for path, size in zip(newest, sizes, strict=True):
+        if size > LIMIT:
+            path.unlink(missing_ok=True)
