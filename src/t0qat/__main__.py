@@ -49,10 +49,8 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        what = f"t0qat: {error.strerror} ({error.filename})"
-        return _say(
-            f"{what}\nwhat was published before is in place; mend it and run the same command again"
-        )
+        mend = "what was published before is in place; mend it and run the same command again"
+        return _say(f"t0qat: {error.strerror} ({error.filename})\n{mend}")
     except Exception as error:
         # By its module: to import every room for its errors would keep a reader waiting for seconds.
         if not type(error).__module__.startswith("t0qat."):

@@ -16,7 +16,7 @@ import math
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from scipy import stats
@@ -57,35 +57,28 @@ def load(path: Path = DECLARED) -> tuple[tuple[Claim, ...], dict[str, float]]:
     """The claims, and the margins by name. Raises ClaimsError."""
     try:
         content = tomllib.loads(path.read_text())
-        words, margins = content["words"], content["margins"]
         claims = []
         for claim in content["claims"]:
-            tests = [test for each in claim.pop("tests") for test in _tests(words, margins, **each)]
+            tests = [test for each in claim.pop("tests") for test in _tests(content, **each)]
             claims.append(Claim(**claim, tests=tuple(tests)))
+        return tuple(claims), content["margins"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ClaimsError(f"{path.name}: {type(error).__name__}: {error}") from None
-    return tuple(claims), margins
 
 
 def _tests(
-    words: dict[str, str],
-    margins: dict[str, float],
-    *,
-    statistic: str,
-    file: str,
-    row: dict[str, Any],
-    needs: str,
-    value: float = 0.0,
-    margin: str = "",
+    content: dict, statistic: str, file: str, row: dict, needs: str, value: float = 0.0, margin: str = ""
 ) -> Iterator[Comparison]:
     """What a declared test stands for: one for each of the values that stand in a list of its row."""
     if needs not in ("below", "above"):
         raise ValueError(f"a test of {file} needs {needs!r}; allowed are 'below' and 'above'")
     if margin:
-        value = margins[margin] * (1 if needs == "below" else -1)
+        value = content["margins"][margin] * (1 if needs == "below" else -1)
     for values in itertools.product(*(v if isinstance(v, list) else [v] for v in row.values())):
         keys = dict(zip(row, values, strict=True))
-        shown = {key: words.get(str(v), v) for key, v in keys.items()} | {"value": f"{value:g}"}
+        shown = {key: content["words"].get(str(v), v) for key, v in keys.items()} | {
+            "value": f"{value:g}"
+        }
         yield Comparison(statistic.format(**shown), file, keys, needs, value)
 
 
