@@ -99,7 +99,7 @@ AGAINST = f"method train_bits against other other_bits {TEST}"
 
 
 def shown(function: str, files: str = "") -> Exhibit:
-    """What "room:function" of the exhibits makes of these results files; of all of them, without any."""
+    """What "room:function" of the exhibits makes of these results files, or of all of its experiment."""
     return Exhibit(f"t0qat.exhibits.{function}", files.split())
 
 
