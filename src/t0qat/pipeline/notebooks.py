@@ -61,10 +61,7 @@ class Notebook:
 
 
 def source_hash(path: Path) -> str | None:
-    """SHA-256 of a file; of a notebook, what an author writes in it, not what running it leaves.
-
-    None where there is no file.
-    """
+    """SHA-256 of a file, if it is there; of a notebook, of what an author writes in it alone."""
     if not path.is_file():
         return None
     content = path.read_bytes()
@@ -100,18 +97,17 @@ def _load(paper: Paper, path: Path) -> Notebook | None:
     defaults = _assignments(path.name, tagged[0])
     needed = ("cell_limit_seconds", *places.PROFILES)
     if {*settings} != {*needed}:
-        raise NotebookError(
-            f"{path.stem}.toml: its entries are {', '.join(settings) or 'none'}, not {', '.join(needed)}"
-        )
-    limit, *profiles = (settings[name] for name in needed)
-    profiles = dict(zip(places.PROFILES, profiles, strict=True))
+        found = ", ".join(settings) or "none"
+        raise NotebookError(f"{path.stem}.toml: its entries are {found}, not {', '.join(needed)}")
+    profiles = {profile: settings[profile] for profile in places.PROFILES}
     for profile, values in profiles.items():
         _known(values, defaults, f"{path.stem}.toml, [{profile}]")
     experiment = experiment_of(path)
     if experiment not in paper.experiments:
         known = ", ".join(paper.experiments)
         raise NotebookError(f"{path.name}: the paper has no experiment {experiment!r}, only {known}")
-    return Notebook(path, defaults, paper.experiments[experiment].outputs, limit, profiles)
+    outputs, limit = paper.experiments[experiment].outputs, settings["cell_limit_seconds"]
+    return Notebook(path, defaults, outputs, limit, profiles)
 
 
 def _assignments(name: str, source: str) -> dict[str, Any]:
@@ -156,7 +152,7 @@ def changes(path: Path | None, notebooks: list[Notebook]) -> dict[str, dict[str,
             names = ", ".join(known)
             raise ParameterError(f"{path.name}: [{name}]: unknown notebook; known are {names}")
         _known(values, known[name], f"{path.name}, [{name}]")
-    return {
-        name: {key: everywhere[key] for key in everywhere if key in names} | own.get(name, {})
-        for name, names in known.items()
+    shared = {
+        name: {k: everywhere[k] for k in everywhere if k in names} for name, names in known.items()
     }
+    return {name: values | own.get(name, {}) for name, values in shared.items()}
