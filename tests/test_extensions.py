@@ -84,7 +84,7 @@ def starts(results):
     return tabular([["Distance", shown]], ["", "Mean"], "lr"), {"StartsDistance": shown}
 '''
 ENTRY = """EXPERIMENTS["starts"] = Experiment(
-    {"starts": f"quantity {ESTIMATE}"}, {"starts": Exhibit("t0qat.exhibits.starts:starts", "starts")}
+    {"starts": f"quantity {ESTIMATE}"}, {"starts": shown("starts:starts", "starts")}
 )
 PAPER = Paper("""
 CLAIM = """

@@ -84,10 +84,13 @@ def _edit_cells(path, edit):
         (lambda p: _edit_cells(p, lambda c: c[0].update(source="import os")), "not `import os`"),
         (lambda p: p.write_text("{"), "01_toy.ipynb or its .toml cannot be read"),
         (lambda p: p.with_suffix(".toml").unlink(), "01_toy.toml is missing"),
-        (lambda p: p.with_suffix(".toml").write_text(""), "cell_limit_seconds is missing"),
+        (
+            lambda p: p.with_suffix(".toml").write_text(""),
+            "its entries are none, not cell_limit_seconds, paper, smoke",
+        ),
         (
             lambda p: p.with_suffix(".toml").write_text("cell_limit_seconds=1\n[papr]"),
-            "unknown entry papr",
+            "its entries are cell_limit_seconds, papr, not",
         ),
     ],
 )

@@ -99,7 +99,9 @@ def test_hostile_text_stays_text_in_the_claims_table_the_readme_and_the_verify_p
     (row,) = [line for line in block.splitlines() if "C1" in line]
     assert "<script>" not in row
     assert re.findall(r"(?<!\\)\|", row).__len__() == 6, "a bar in a text must not open another column"
-    page = verify.page([verify.Comparison("f", HOSTILE, "q", "1", "2", 1.0, 1.0, "DIFFERS")], [HOSTILE])
+    page = verify.page(
+        pd.DataFrame([["f", HOSTILE, 1.0]], columns=["file", "row", "tolerance"]), [HOSTILE]
+    )
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 

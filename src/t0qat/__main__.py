@@ -2,90 +2,76 @@
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
+from pkgutil import resolve_name
 
 from t0qat.paper import PAPER
-from t0qat.pipeline import pin, places
+from t0qat.pipeline import places
+
+OPTIONS = {
+    "notebook": {},
+    "--profile": {"choices": places.PROFILES, "default": "paper"},
+    "--params": {"type": Path, "help": "a file of changed parameters"},
+}
+# What is called, and imported only then, with which options, and what it does.
+COMMANDS = {
+    "run": ("pipeline.runner:make", "--profile --params", "run what is not fresh and typeset"),
+    "one": ("pipeline.runner:make_one", "notebook --params", "run one notebook, into build/run"),
+    "status": ("pipeline.runner:status", "--profile", "say what is fresh"),
+    "verify": ("pipeline.verify:verify", "--profile", "re-run elsewhere and compare every number"),
+    "keep": ("pipeline.runner:keep", "--profile", "accept generated files that were edited by hand"),
+    "site": ("explorer.site:build", "", "a static site in build/site"),
+    "lock": ("pipeline.lock:main", "", "renew requirements.lock"),
+    "pin": ("pipeline.pin:main", "", 'lines for a shell: eval "$(python -m t0qat pin)"'),
+}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Run one command; expected errors become their own lines and exit status 1."""
     parser = argparse.ArgumentParser(prog="python -m t0qat", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    about = {
-        "run": "run what is not fresh and typeset",
-        "status": "say what is fresh",
-        "verify": "re-run everything elsewhere and compare every number",
-        "keep": "accept generated files that were edited by hand",
-    }
-    for name, text in about.items():
-        command = commands.add_parser(name, help=text)
-        command.add_argument("--profile", choices=places.PROFILES, default="paper")
-        if name == "run":
-            command.add_argument("--params", type=Path, help="a file of changed parameters")
-    one = commands.add_parser("one", help="run one notebook with your parameters, into build/run")
-    one.add_argument("notebook")
-    one.add_argument("--params", type=Path, help="a file of changed parameters")
-    commands.add_parser("site", help="a static site in build/site")
-    commands.add_parser("lock", help="renew requirements.lock")
-    commands.add_parser("pin", help='lines for a shell: eval "$(python -m t0qat pin)"')
-    given = parser.parse_args(arguments)
+    for name, (_, options, about) in COMMANDS.items():
+        command = commands.add_parser(name, help=about)
+        for option in options.split():
+            command.add_argument(option, **OPTIONS[option])
     try:
-        return _call(given)
+        return _call(**vars(parser.parse_args()))
     except KeyboardInterrupt:
         # What the tasks of a kernel that was stopped in their midst still say is no news to the reader.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         warnings.simplefilter("ignore", RuntimeWarning)
         sys.unraisablehook = lambda _: None
-        print("t0qat: stopped; what was published before is in place", file=sys.stderr)
-        return 130
+        return _say("t0qat: stopped; what was published before is in place", 130)
+    except BrokenPipeError:  # whoever reads the lines, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
-        print(f"t0qat: {error.strerror} ({error.filename})", file=sys.stderr)
-        print(
-            "what was published before is in place; mend it and run the same command again",
-            file=sys.stderr,
-        )
-        return 1
+        mend = "what was published before is in place; mend it and run the same command again"
+        return _say(f"t0qat: {error.strerror} ({error.filename})\n{mend}")
     except Exception as error:
         # By its module: to import every room for its errors would keep a reader waiting for seconds.
         if not type(error).__module__.startswith("t0qat."):
             raise
-        print(f"t0qat: {error}", file=sys.stderr)
-        return 1
+        return _say(f"t0qat: {error}")
 
 
-def _call(given: argparse.Namespace) -> int:
-    if given.command == "run":
-        from t0qat.pipeline import runner
+def _say(line: str, status: int = 1) -> int:
+    print(line, file=sys.stderr)
+    return status
 
-        runner.make(PAPER, places.RUNS[given.profile], given.params)
-    elif given.command == "one":
-        from t0qat.pipeline import runner
 
-        for line in runner.make_one(PAPER, given.notebook, given.params):
-            print(line)
-    elif given.command in ("status", "keep"):
-        from t0qat.pipeline import runner
-
-        for line in getattr(runner, given.command)(PAPER, places.RUNS[given.profile]):
-            print(line)
-    elif given.command == "verify":
-        from t0qat.pipeline import verify
-
-        return min(verify.verify(PAPER, given.profile), 1)
-    elif given.command == "site":
-        from t0qat.explorer import site
-        from t0qat.pipeline import receipts
-
-        print(f"open {receipts.shown(site.build(PAPER))}")
-    elif given.command == "lock":
-        from t0qat.pipeline import lock
-
-        lock.main()
-    elif given.command == "pin":
-        pin.main()
+def _call(command: str, **options) -> int:
+    """Print the lines that the command's function gives, or the page that it made."""
+    function = resolve_name(f"t0qat.{COMMANDS[command][0]}")
+    made = function(**options) if command in ("lock", "pin") else function(PAPER, **options)
+    if isinstance(made, Path):
+        made = [f"open {made.relative_to(places.ROOT)}"]
+    for line in made or ():
+        print(line)
+    sys.stdout.flush()
     return 0
 
 

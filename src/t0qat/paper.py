@@ -15,9 +15,8 @@ COLUMNS: dict[str, Column] = {
     "method": name("a name in methods.REGISTRY", "t0qat.training.methods:REGISTRY"),
     "other": name("the method it is compared with", "t0qat.training.methods:REGISTRY", chosen=True),
     "dataset": name(
-        "a name in tasks.TASKS or tasks.IMAGES, or what images.load or corpora.load takes; "
-        "with _ and the name of a model: that model's, on images in place of the one with a "
-        "hidden layer",
+        "a name in tasks.TASKS or tasks.IMAGES, or what images.load or corpora.load takes; with _ and"
+        " the name of a model: that model's, on images in place of the one with a hidden layer",
         "t0qat.training.tasks:DATASETS",
     ),
     "quantity": name("what the row is about"),
@@ -40,9 +39,7 @@ COLUMNS: dict[str, Column] = {
     "q025": number("2.5 % point of single runs"),
     "median": number("median of single runs"),
     "q975": number("97.5 % point of single runs"),
-    "noise_scale": setting(
-        "standard deviation of the weight noise, in units of the weights unless relative",
-    ),
+    "noise_scale": setting("standard deviation of weight noise, in units of weights unless relative"),
     "weights": name("whose: those at the start, or those trained by a method"),
     "exact": number("the same by theory"),
     "z": number("estimate minus exact, in standard errors"),
@@ -50,9 +47,7 @@ COLUMNS: dict[str, Column] = {
     "network": name("a name in theory.NETWORKS"),
     "schedule": name("of the learning rate, a name in training.SCHEDULES"),
     "epoch": setting("after how many"),
-    "estimate": number(
-        "mean paired difference, probability, scaling of least mean loss, or Monte Carlo mean",
-    ),
+    "estimate": number("mean paired difference, chance, scaling of least loss, or Monte Carlo mean"),
     "p_holm": number("two-sided p-value after Holm's correction over the file"),
     "detectable": number("smallest difference that this n sees with 90 % power"),
     "xi_scaling": setting("the training noise is xi times this"),
@@ -65,8 +60,7 @@ COLUMNS: dict[str, Column] = {
     "multiplier": number("that makes it the published noise scale"),
     "largest_difference": number("of a trained parameter from one trained with xi at the same product"),
     "model": name(
-        "a name in models.MODELS, or what language.plan takes",
-        "t0qat.experiments.precision:MODEL_NAMES",
+        "a name in models.MODELS, or what language.plan takes", "t0qat.experiments.precision:MODEL_NAMES"
     ),
     "layout": name(
         "of the weights that are rounded: channels (a step each), groups (of them, a step each), or"
@@ -93,7 +87,7 @@ COLUMNS: dict[str, Column] = {
     "target": name("of the synthetic task: sum or normal", "t0qat.training.tasks:TARGETS"),
     "target_noise": setting("standard deviation of the noise on the target"),
     "baseline_noise": setting(
-        "standard deviation of Standard QAT's training noise, in units of the weights",
+        "standard deviation of Standard QAT's training noise, in units of weights"
     ),
     "evaluation_noise": setting("standard deviation of the evaluation noise, in units of the weights"),
 }
@@ -102,6 +96,11 @@ ESTIMATE = "estimate ci_low ci_high n"
 TEST = f"{ESTIMATE} p_holm detectable"
 ARM = "layout method train_bits"
 AGAINST = f"method train_bits against other other_bits {TEST}"
+
+
+def shown(function: str, files: str = "") -> Exhibit:
+    """What "room:function" of the exhibits makes of these results files, or of all of its experiment."""
+    return Exhibit(f"t0qat.exhibits.{function}", files.split())
 
 
 def benchmark(file: str, on: str) -> dict[str, str]:
@@ -125,9 +124,7 @@ EXPERIMENTS = {
             "table1_paired": f"quantity {ESTIMATE}",
             "table1_same_method": f"method {ESTIMATE}",
         },
-        {
-            "table1": Exhibit("t0qat.exhibits.table1:table1", "table1 table1_paired table1_same_method"),
-        },
+        {"table1": shown("table1:table1")},
         "table1",
     ),
     "integer_grids": Experiment(
@@ -137,12 +134,7 @@ EXPERIMENTS = {
             "integer_grids_paired": f"dataset bits range scale quantity method other {TEST}",
             "integer_grids_overall": f"dataset quantity method other {ESTIMATE} detectable",
         },
-        {
-            "integer_grids": Exhibit(
-                "t0qat.exhibits.grids:integer_grids",
-                "integer_grids integer_grids_conventions integer_grids_paired integer_grids_overall",
-            ),
-        },
+        {"integer_grids": shown("grids:integer_grids")},
         "integer_grids",
     ),
     "theory": Experiment(
@@ -153,12 +145,7 @@ EXPERIMENTS = {
             "theory_norms": f"network noise_scale quantity {MEAN}",
             "theory_training": f"method schedule epoch quantity {MEAN}",
         },
-        {
-            "theory": Exhibit(
-                "t0qat.exhibits.theory:theory",
-                "theory theory_reduction theory_expansion theory_norms theory_training",
-            ),
-        },
+        {"theory": shown("theory:theory")},
         "theory theory_expansion theory_training",
     ),
     "scale": Experiment(
@@ -176,14 +163,11 @@ EXPERIMENTS = {
             " p_holm?",
         },
         {
-            "scale": Exhibit(
-                "t0qat.exhibits.scale:scale",
-                "scale scale_best scale_excess scale_neighbours scale_arms scale_tuning",
+            "scale": shown(
+                "scale:scale", "scale scale_best scale_excess scale_neighbours scale_arms scale_tuning"
             ),
-            "constants": Exhibit("t0qat.exhibits.scale:constants_table", "constants constants_product"),
-            "calibration": Exhibit(
-                "t0qat.exhibits.calibration:calibration", "calibration calibration_verdicts"
-            ),
+            "constants": shown("scale:constants_table", "constants constants_product"),
+            "calibration": shown("calibration:calibration", "calibration calibration_verdicts"),
         },
         "scale constants calibration",
     ),
@@ -195,22 +179,16 @@ EXPERIMENTS = {
             "precision_flips": f"dataset* model bits flipped method other {TEST}",
             "precision_flips_added": f"dataset* model method bits flipped {MEAN}",
         },
-        {
-            "precision": Exhibit(
-                "t0qat.exhibits.precision:precision", "precision_full precision_knee precision_flips"
-            ),
-        },
+        {"precision": shown("precision:precision", "precision_full precision_knee precision_flips")},
         "precision",
     ),
     "vision": Experiment(
         IMAGES,
         {
-            "vision": Exhibit("t0qat.exhibits.vision:vision", " ".join(IMAGES)),
-            "vision_differences": Exhibit(
-                "t0qat.exhibits.vision:differences", "vision vision_any_paired"
-            ),
-            "vision_few": Exhibit("t0qat.exhibits.vision:few", "vision"),
-            "vision_rules": Exhibit("t0qat.exhibits.vision:rules", "vision"),
+            "vision": shown("vision:vision"),
+            "vision_differences": shown("vision:differences", "vision vision_any_paired"),
+            "vision_few": shown("vision:few", "vision"),
+            "vision_rules": shown("vision:rules", "vision"),
         },
         "vision vision_matrix vision_ranks",
     ),
@@ -222,15 +200,10 @@ EXPERIMENTS = {
             "language_text": "dataset* sha256 characters python",
         },
         {
-            "language": Exhibit(
-                "t0qat.exhibits.language:language",
-                " ".join([*TEXT, "language_blocks", "language_text"]),
-            ),
-            "language_differences": Exhibit(
-                "t0qat.exhibits.language:differences", "language language_any_paired"
-            ),
-            "language_layouts": Exhibit("t0qat.exhibits.language:layouts", "language language_paired"),
-            "language_samples": Exhibit("t0qat.exhibits.language:samples", "language language_samples"),
+            "language": shown("language:language"),
+            "language_differences": shown("language:differences", "language language_any_paired"),
+            "language_layouts": shown("language:layouts", "language language_paired"),
+            "language_samples": shown("language:samples", "language language_samples"),
         },
         "language language_matrix",
     ),
@@ -239,7 +212,7 @@ EXPERIMENTS = {
             "claims": "id claim statistic estimate? ci_low? ci_high? n? verdict value? p_holm?"
             " detectable?"
         },
-        {"claims": Exhibit("t0qat.exhibits.verdicts:claims_table", "claims")},
+        {"claims": shown("verdicts:claims_table")},
     ),
 }
 PAPER = Paper(

@@ -9,30 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from toy_cells import (
-    calls,
-    cluster,
-    draws,
-    expected,
-    imported,
-    prepared,
-    script,
-    wait,
-)
+from toy_cells import FIXTURES, calls, cluster, draws, expected, script, wait
 
 from t0qat.pipeline import cells as cells_
 from t0qat.pipeline import grid, pin
 from t0qat.pipeline.grid import Cell, GridError
 
-
-@pytest.fixture(scope="module")
-def module(tmp_path_factory):
-    yield from imported(tmp_path_factory.mktemp("toys"))
-
-
-@pytest.fixture
-def toys(module, tmp_path, monkeypatch):
-    return prepared(module, tmp_path, monkeypatch)
+module, toys = FIXTURES
 
 
 @pytest.mark.faults
@@ -113,7 +96,6 @@ def test_a_scheduler_that_dies_is_one_line(toys, tmp_path):
 def test_workers_with_other_sources_versions_or_threads_are_refused(toys, tmp_path, monkeypatch):
     source = Path(grid.__file__).parents[1]
     other = shutil.copytree(source, tmp_path / "other" / "t0qat")
-    shutil.copytree(source.parents[1] / "paper", tmp_path / "paper")  # as a worker has it beside
     streams = other / "training/streams.py"
     streams.write_text(streams.read_text() + "# edited\n")
     path = os.pathsep.join([str(other.parent), str(tmp_path)])

@@ -9,31 +9,13 @@ from functools import partial
 
 import psutil
 import pytest
-from toy_cells import (
-    TOYS,
-    calls,
-    draws,
-    environment,
-    expected,
-    imported,
-    prepared,
-    script,
-    wait,
-)
+from toy_cells import FIXTURES, TOYS, calls, draws, environment, expected, script, wait
 
 from t0qat.experiments import expansion
 from t0qat.pipeline import grid, places, progress
 from t0qat.pipeline.grid import Cell, GridError
 
-
-@pytest.fixture(scope="module")
-def module(tmp_path_factory):
-    yield from imported(tmp_path_factory.mktemp("toys"))
-
-
-@pytest.fixture
-def toys(module, tmp_path, monkeypatch):
-    return prepared(module, tmp_path, monkeypatch)
+module, toys = FIXTURES
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -306,7 +288,7 @@ def test_a_kernel_shows_progress_and_keeps_nothing_of_it(toys, tmp_path, monkeyp
             return super().process_message(message, cell, index)
 
     Client(notebook, timeout=600, kernel_name="python3").execute()
-    assert seen[0].startswith("networks:   0%")
+    assert seen[0] == "networks" and seen[1].startswith("networks:   0%")
     assert "3/3" in seen[-1]
     assert [cell.outputs for cell in notebook.cells] == [[], []]
 

@@ -1,9 +1,12 @@
 """What runs and what does not, and that nothing good is lost when something goes wrong."""
 
+import fcntl
 import hashlib
 import json
+import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 from conftest import Project, with_toys, write_toy
@@ -140,35 +143,26 @@ def test_a_cell_past_its_limit_and_a_kernel_that_dies_are_named(made):
     assert made.files("build/smoke/paper") == before
 
 
-def test_a_notebook_that_forgets_an_output_replaces_nothing(made):
-    made.notebook("01_toy", "pass")
+MALFORMED = write_toy("'x\\n1\\n'").replace("toy.txt", "claims.csv")
+EDITING = (
+    "import t0qat.pipeline.latex as m\nwith open(m.__file__, 'a') as file:\n    file.write('# x')\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "told"),
+    [
+        ("01_toy", "pass", ": it ended without making paper/results/toy.txt"),
+        ("04_claims", MALFORMED, " left a malformed file: paper/results/claims.csv"),
+        ("01_toy", EDITING + write_toy("'8'"), ": src/t0qat/pipeline/latex.py changed while it ran"),
+    ],
+)
+def test_a_notebook_that_does_not_do_as_it_must_is_named_and_replaces_nothing(made, name, code, told):
+    made.notebook(name, code, kind="csv" if name == "04_claims" else "txt")
     before = made.files("build/smoke/paper")
     done = made.run(*SMOKE)
     assert done.returncode == 1
-    assert "01_toy.ipynb: it ended without making paper/results/toy.txt" in done.stderr
-    assert made.files("build/smoke/paper") == before
-
-
-def test_a_notebook_that_leaves_a_malformed_table_replaces_nothing(made):
-    code = "from t0qat.pipeline import places\n"
-    code += "places.write(places.stage() / 'paper/results/claims.csv', 'x\\n1\\n')"
-    made.notebook("04_claims", code, "seed = 0", kind="csv")
-    before = made.files("build/smoke/paper")
-    done = made.run(*SMOKE)
-    assert done.returncode == 1
-    assert "04_claims.ipynb left a malformed file: " in done.stderr
-    assert made.files("build/smoke/paper") == before
-
-
-def test_an_input_edited_during_the_run_is_said_and_nothing_is_replaced(made):
-    edit = (
-        "import t0qat.pipeline.latex as m\nwith open(m.__file__, 'a') as file:\n    file.write('# x')\n"
-    )
-    made.notebook("01_toy", edit + write_toy("'replicates\\n8\\n'"))
-    before = made.files("build/smoke/paper")
-    done = made.run(*SMOKE)
-    assert done.returncode == 1
-    assert "01_toy.ipynb: src/t0qat/pipeline/latex.py changed while it ran" in done.stderr
+    assert f"{name}.ipynb{told}" in done.stderr
     assert made.files("build/smoke/paper") == before
 
 
@@ -217,6 +211,14 @@ def test_status_says_fresh_or_why_not(made):
     assert made.run("status").stdout.splitlines()[0] == "01_toy: stale, it has not run in this clone"
 
 
+def test_lines_that_nobody_reads_to_the_end_are_no_error(toys):
+    command = f"{shlex.quote(sys.executable)} -m t0qat status | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=toys.root, env=toys.environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("141\n", "")  # as of a command that SIGPIPE ended
+
+
 def test_without_latex_all_but_the_pdf_is_made_and_one_line_says_what_to_install(toys, tmp_path):
     toys.environment["PATH"] = str(tmp_path)
     done = toys.run(*SMOKE)
@@ -238,8 +240,6 @@ def test_a_latex_error_is_shown_with_the_log_that_holds_it(toys):
 
 
 def test_a_second_run_at_the_same_time_is_refused_and_names_the_first(toys):
-    import fcntl
-
     lock = toys.root / "build" / "lock"
     lock.parent.mkdir()
     with lock.open("w") as held:

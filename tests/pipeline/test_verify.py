@@ -138,9 +138,9 @@ def test_the_tolerance_follows_from_both_standard_errors(
 ):
     monkeypatch.setattr(places, "ROOT", _folder(tmp_path, "old", "0.5,0.402,0.598,100"))
     run = places.Run("x", profile, _folder(tmp_path, "new", rerun), "x")
-    assert [row.verdict for row in verify.compare(PAPER, run, identical=False)] == verdicts
+    assert list(verify.compare(PAPER, run, identical=False).verdict) == verdicts
     if verdicts[0] != "equal":
-        assert "DIFFERS" in [row.verdict for row in verify.compare(PAPER, run, identical=True)]
+        assert "DIFFERS" in set(verify.compare(PAPER, run, identical=True).verdict)
 
 
 TUNED = "pydoc,small_gpt2,channels,ste,4,{rate},,{numbers},64,1\n"
@@ -157,7 +157,7 @@ def test_where_halving_chose_otherwise_n_is_not_held_to_the_digit(tmp_path, monk
     monkeypatch.setattr(places, "ROOT", tmp_path / "old")
     run = places.Run("x", "paper", tmp_path / "new", "x")
     loose, strict = (
-        {row.quantity: row.verdict for row in verify.compare(PAPER, run, identical)}
+        verify.compare(PAPER, run, identical).set_index("quantity").verdict
         for identical in (False, True)
     )
     assert {loose[column] for column in ("n", "ci_low", "ci_high", "mean")} == {"not compared"}

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from joblib.externals.loky import get_reusable_executor
 
 from t0qat.pipeline import grid
@@ -67,8 +68,10 @@ def exhaust():
 '''
 
 
-def imported(folder: Path):
+@pytest.fixture(scope="module")
+def module(tmp_path_factory):
     """The module of cells, where worker processes that several tests share find it."""
+    folder = tmp_path_factory.mktemp("toys")
     (folder / "toys.py").write_text(TOYS)
     sys.path.insert(0, str(folder))
     import toys
@@ -79,13 +82,17 @@ def imported(folder: Path):
     get_reusable_executor().shutdown(kill_workers=True)
 
 
-def prepared(module, folder: Path, monkeypatch):
+@pytest.fixture
+def toys(module, tmp_path, monkeypatch):
     """It, with an empty folder for the notes of this test, a copy to edit, and two processes."""
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
-    (folder / "toys.py").write_text(TOYS)
-    module.notes = folder / "notes"
+    (tmp_path / "toys.py").write_text(TOYS)
+    module.notes = tmp_path / "notes"
     module.notes.mkdir()
     return module
+
+
+FIXTURES = module, toys
 
 
 def draws(toys, number: int, **more) -> list[Cell]:

@@ -14,6 +14,7 @@ from t0qat.exhibits.rows import Results, Row, rows_of, times
 from t0qat.exhibits.words import corrected_direction, listed
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.experiments.compare import Metric, own_width
+from t0qat.pipeline import claims
 from t0qat.pipeline.latex import escape, grouped, scientific
 from t0qat.pipeline.statistics import ERROR_RATE
 
@@ -30,8 +31,12 @@ class Benchmark(NamedTuple):
     file: str  # the names of its results files start with this
     metric: Metric
     times: int  # 100: shown in hundredths
-    margin: float  # what may be lost and count as nothing, as the files hold it
     full: Callable[[pd.DataFrame], list[str]]  # models with all methods, in order
+
+    @property
+    def margin(self) -> float:
+        """What may be lost and count as nothing, as the files hold it. Raises ClaimsError."""
+        return claims.margins()[self.metric.name]
 
     @property
     def sign(self) -> int:

@@ -13,7 +13,6 @@ from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.exhibits.words import corrected_direction, listed
 from t0qat.experiments.arms import CHANNELS, FLOAT
 from t0qat.experiments.compare import Metric
-from t0qat.pipeline.claims import margins
 from t0qat.pipeline.latex import escape, grouped, scientific
 from t0qat.training.language_models import GROUP, HEADS, LAYERS, WIDTH
 
@@ -26,7 +25,7 @@ LAYOUTS = {
 SHOWN = 64  # characters of a sample
 LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
 BITS = Metric("bits_per_character", less_is_better=True)
-MODELS = Benchmark("language", BITS, 1, margins()["bits_per_character"], benchmark.models)
+MODELS = Benchmark("language", BITS, 1, benchmark.models)
 differences = functools.partial(benchmark.differences, MODELS)
 
 

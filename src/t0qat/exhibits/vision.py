@@ -12,7 +12,6 @@ from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.exhibits.words import listed
 from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES
 from t0qat.experiments.compare import Metric, own_width
-from t0qat.pipeline.claims import margins
 from t0qat.pipeline.latex import escape, grouped, spanning, thin
 from t0qat.quantization.quantizers import SCALES
 from t0qat.training.methods import named
@@ -27,7 +26,7 @@ def has_all_methods(table: pd.DataFrame) -> list[str]:
 
 
 ACCURACY = Metric("accuracy", less_is_better=False)
-IMAGES = Benchmark("vision", ACCURACY, 100, margins()["accuracy"], has_all_methods)
+IMAGES = Benchmark("vision", ACCURACY, 100, has_all_methods)
 differences = functools.partial(benchmark.differences, IMAGES)
 
 

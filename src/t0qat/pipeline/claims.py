@@ -16,7 +16,7 @@ import math
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from scipy import stats
@@ -26,7 +26,6 @@ from t0qat.pipeline.statistics import ERROR_RATE, LEVEL, holm, standardized_effe
 
 SUPPORTED, CONTRADICTED, UNCLEAR = "supported", "contradicted", "not supported"
 UNTESTABLE = "not testable here"
-ENTRIES = {"statistic", "file", "row", "needs", "value", "margin"}  # of a declared test
 DECLARED = places.ROOT / "paper" / "claims.toml"
 
 
@@ -53,52 +52,44 @@ class Claim(NamedTuple):
     tests: tuple[Comparison, ...]
 
 
+@functools.cache
 def load(path: Path = DECLARED) -> tuple[tuple[Claim, ...], dict[str, float]]:
     """The claims, and the margins by name. Raises ClaimsError."""
     try:
         content = tomllib.loads(path.read_text())
-        words, margins = content["words"], content["margins"]
-        claims = [
-            Claim(
-                **claim
-                | {"tests": tuple(t for each in claim["tests"] for t in _tests(each, words, margins))}
-            )
-            for claim in content["claims"]
-        ]
+        claims = []
+        for claim in content["claims"]:
+            tests = [test for each in claim.pop("tests") for test in _tests(content, **each)]
+            claims.append(Claim(**claim, tests=tuple(tests)))
+        return tuple(claims), content["margins"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ClaimsError(f"{path.name}: {type(error).__name__}: {error}") from None
-    return tuple(claims), margins
 
 
 def _tests(
-    each: dict[str, Any], words: dict[str, str], margins: dict[str, float]
+    content: dict, statistic: str, file: str, row: dict, needs: str, value: float = 0.0, margin: str = ""
 ) -> Iterator[Comparison]:
-    """One test for each of the values that stand in a list."""
-    needs, row = each["needs"], each["row"]
-    if needs not in ("below", "above") or not {*each} <= ENTRIES:
-        raise ValueError(f"a test of {each['file']} is not as it must be: {each}")
-    value = each.get("value", 0.0)
-    if "margin" in each:
-        value = margins[each["margin"]] * (1 if needs == "below" else -1)
+    """What a declared test stands for: one for each of the values that stand in a list of its row."""
+    if needs not in ("below", "above"):
+        raise ValueError(f"a test of {file} needs {needs!r}; allowed are 'below' and 'above'")
+    if margin:
+        value = content["margins"][margin] * (1 if needs == "below" else -1)
     for values in itertools.product(*(v if isinstance(v, list) else [v] for v in row.values())):
         keys = dict(zip(row, values, strict=True))
-        shown = {key: words.get(str(v), v) for key, v in keys.items()} | {"value": f"{value:g}"}
-        yield Comparison(each["statistic"].format(**shown), each["file"], keys, needs, value)
-
-
-@functools.cache
-def _declared() -> tuple[tuple[Claim, ...], dict[str, float]]:
-    return load()
+        shown = {key: content["words"].get(str(v), v) for key, v in keys.items()} | {
+            "value": f"{value:g}"
+        }
+        yield Comparison(statistic.format(**shown), file, keys, needs, value)
 
 
 def declared() -> tuple[Claim, ...]:
     """The paper's claims. Raises ClaimsError."""
-    return _declared()[0]
+    return load()[0]
 
 
 def margins() -> dict[str, float]:
     """What may be lost and count as nothing, by name. Raises ClaimsError."""
-    return _declared()[1]
+    return load()[1]
 
 
 def read_by() -> list[str]:
@@ -131,31 +122,26 @@ def decide(results: dict[str, pd.DataFrame], error_rate: float = ERROR_RATE) -> 
     ci_high, n, p_holm, detectable. error_rate: the chance of one wrong decided verdict or more, if
     no claim and no opposite held.
     """
-    rows, p_values = [], []
-    for claim in declared():
-        for test in claim.tests:
-            words = {"id": claim.id, "claim": claim.statement, "statistic": test.statistic}
-            words |= {"verdict": UNTESTABLE, "value": test.value}
-            row = _row(results[test.file], test.keys)
-            if row is not None:
-                words |= {key: row[key] for key in ("estimate", "ci_low", "ci_high", "n")}
-                words["verdict"], p = judge(row, test)
-            if words["verdict"] != UNTESTABLE:
-                p_values.append(p)
-                deviation = standard_error(row) * math.sqrt(row["n"])
-                words["detectable"] = deviation * standardized_effect(row["n"])
-            rows.append(words)
+    rows = []
+    for claim, test in [(c, test) for c in declared() for test in c.tests]:
+        row = _row(results[test.file], test.keys)
+        verdict, p = judge(row, test) if row else (UNTESTABLE, math.nan)
+        if verdict != UNTESTABLE:
+            deviation = standard_error(row) * math.sqrt(row["n"])
+            row["detectable"] = deviation * standardized_effect(row["n"])
+        words = {"id": claim.id, "claim": claim.statement, "statistic": test.statistic}
+        rows.append(words | {"verdict": verdict, "value": test.value, "p_holm": p} | row)
     table = pd.DataFrame(rows)
-    tested = table.index[table.verdict.isin([SUPPORTED, CONTRADICTED])]
-    table.loc[tested, "p_holm"] = holm(p_values)
-    table.loc[tested[table.loc[tested, "p_holm"] >= error_rate], "verdict"] = UNCLEAR
+    tested = table.p_holm.notna()
+    table.loc[tested, "p_holm"] = holm(table.p_holm[tested])
+    table.loc[tested & (table.p_holm >= error_rate), "verdict"] = UNCLEAR
     table["n"] = table["n"].astype("Int64")
     return table
 
 
-def _row(table: pd.DataFrame, keys: dict[str, str | float]) -> dict | None:
-    """The one row with these keys, or None."""
+def _row(table: pd.DataFrame, keys: dict[str, str | float]) -> dict[str, float]:
+    """Estimate, interval and n of the one row with these keys; empty where there is none."""
     for column, value in keys.items():
         table = table[table[column] == value]
-    (row,) = table.to_dict("records") or [None]
+    (row,) = table[["estimate", "ci_low", "ci_high", "n"]].to_dict("records") or [{}]
     return row

@@ -1,24 +1,25 @@
 """What the notebooks cost: time, cells and memory of each, measured by the pipeline as it runs them.
 
-Every run says it at its end. paper/cost.json keeps it, for the README and `make bench`: no result and no
+Every run says it. paper/cost.json keeps it, for the README and `make bench`: no result and no
 receipt depends on it. Its rule: an entry is of the last `make paper` without changed parameters or a
 cluster that itself computed every cell of the notebook, there or in a notebook before it.
 """
 
 import contextlib
 import json
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
 
 from t0qat.pipeline import places
-from t0qat.pipeline.tally import Cells
 
 RECORD = "paper/cost.json"
+CELLS = "cells.txt"  # in a notebook's stage: a line a cell of its grids
 EVERY = 0.5  # seconds between two looks at the processes
 
 
@@ -73,15 +74,31 @@ class Bill:
     computed: set[str] = field(default_factory=set)  # keys of the cells that this run computed
     recorded: bool = False  # whether the record follows this run
 
-    def add(self, name: str, cost: Cost, cells: Cells) -> bool:
+    def add(self, name: str, cost: Cost, stage: Path) -> bool:
         """Enter a notebook that ran; whether its entry in the record is to be replaced."""
-        cost.cells = len(cells.computed)
-        self.computed.update(cells.computed)
+        # A notebook without a grid tells nothing.
+        told = (stage / CELLS).read_text() if (stage / CELLS).is_file() else ""
+        lines = [line.split() for line in told.splitlines()]
+        computed = [key for what, key in lines if what == "computed"]
+        taken = {key for what, key in lines if what == "taken"} - set(computed)
+        cost.cells = len(computed)
+        self.computed.update(computed)
         said = [f"{cost.seconds:,.0f} s", f"{cost.peak_memory_mb / 1e3:.1f} GB of memory at most"]
-        if cells.computed or cells.taken:
-            said.insert(1, f"{cost.cells:,} cells (and {len(cells.taken):,} kept from before)")
+        if lines:
+            said.insert(1, f"{cost.cells:,} cells (and {len(taken):,} kept from before)")
         self.lines.append(f"{name}: {', '.join(said)}")
-        return self.recorded and self.computed.issuperset(cells.taken)
+        return self.recorded and self.computed >= taken
+
+
+def note(what: str, keys: Iterable[str]) -> None:
+    """Tell the pipeline that the cells with these keys were "computed", or "taken" from the store.
+
+    Nothing where no pipeline listens. Raises OSError where the stage cannot be written.
+    """
+    if places.STAGE in os.environ:
+        places.stage().mkdir(parents=True, exist_ok=True)
+        with (places.stage() / CELLS).open("a") as file:
+            file.writelines(f"{what} {key}\n" for key in keys)
 
 
 def record(name: str, cost: Cost, home: Path) -> None:

@@ -10,6 +10,7 @@ the pipeline has stores of its own: `make verify` takes nothing from what `make 
 import contextlib
 import functools
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -17,14 +18,14 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from t0qat.pipeline import pin, places, progress, tally, weights
+from t0qat.pipeline import costs, pin, places, progress, weights
 from t0qat.pipeline.cells import Cell, GridError, Training, as_json, sha, source_of, versions
 
 STORE = places.BUILD / "cells"
@@ -45,16 +46,15 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
     at the first cell that fails; what ended before is kept.
     """
     keys = [cell.key for cell in cells]
-    results = {key: _stored(key) if cell.kept else None for key, cell in zip(keys, cells, strict=True)}
-    missing = {key: cell for key, cell in zip(keys, cells, strict=True) if results[key] is None}
-    tally.note(taken=results.keys() - missing.keys())
+    every = dict(zip(keys, cells, strict=True))
+    results = {key: _stored(key) if cell.kept else None for key, cell in every.items()}
+    missing = {key: cell for key, cell in every.items() if results[key] is None}
+    costs.note("taken", results.keys() - missing.keys())
     if missing:
         address = os.environ.get(CLUSTER)
         work = _on_cluster(address, missing) if address else _here(missing)
-        with (
-            progress.bar(words, len(results) - len(missing), len(results)) as step,
-            contextlib.closing(work),
-        ):
+        done = len(results) - len(missing)
+        with progress.bar(words, done, len(results)) as step, contextlib.closing(work):
             for key, result, wrong, trace in work:
                 if result is None:
                     # The trace as a cause, so that what a notebook shows ends with this one line.
@@ -62,7 +62,7 @@ def run(cells: Sequence[Cell], words: str) -> list[Any]:
                 if missing[key].kept:
                     places.write(_path(key), f'{{"check": "{sha(key + result)}", "result": {result}}}\n')
                 results[key] = result
-                tally.note(computed=[key])
+                costs.note("computed", [key])
                 step()
     return [json.loads(results[key]) for key in keys]
 
@@ -89,29 +89,26 @@ def _jobs(cells: dict[str, Cell]) -> list[Job]:
     return list(jobs.values())
 
 
-def _compute(job: Job, store: str) -> list[Done]:
-    """What the cells give, up to the first that fails."""
+def _compute(job: Job, store: str, parent: int | None = None) -> list[Done]:
+    """What the cells give, up to the first that fails; a process below the parent ends with it."""
+    if parent not in (None, os.getpid()):
+        _end_with(parent)
     done = []
     opened = functools.cache(lambda: _opened(next(iter(job.values())).reads, store))
     for key, cell in job.items():
-        done.append(_done(cell, key, opened))
-        if done[-1][1] is None:
-            break
+        try:
+            if cell.key != key:  # a process that loaded its modules before an edit, or after one
+                why = "sources changed since processes started: restart the kernel or the workers"
+                raise GridError(why)
+            with pin.one_thread():
+                if cell.before:
+                    cell.before()
+                result = cell.made(opened()) if cell.reads else cell.made()
+            done.append((key, as_json(result, "its result"), "", ""))
+        except Exception as error:
+            said = [type(error).__name__, *str(error).splitlines()[:1]]  # MemoryError often says nothing
+            return [*done, (key, None, ": ".join(said), traceback.format_exc())]
     return done
-
-
-def _done(cell: Cell, key: str, opened: Callable[[], Any]) -> Done:
-    try:
-        if cell.key != key:  # a process that loaded its modules before an edit, or after one
-            raise GridError("sources changed since processes started: restart the kernel or the workers")
-        with pin.one_thread():
-            if cell.before:
-                cell.before()
-            result = cell.made(opened()) if cell.reads else cell.made()
-        return key, as_json(result, "its result"), "", ""
-    except Exception as error:
-        said = [type(error).__name__, *str(error).splitlines()[:1]]  # MemoryError often says nothing
-        return key, None, ": ".join(said), traceback.format_exc()
 
 
 def _opened(training: Training, store: str) -> Any:
@@ -126,39 +123,23 @@ def _opened(training: Training, store: str) -> Any:
 
 
 def _here(cells: dict[str, Cell]) -> Iterator[Done]:
-    jobs, store = _jobs(cells), places.current().cells
-    if min(len(jobs), joblib.cpu_count()) < 2:
-        for job in jobs:
-            yield from _compute(job, store)
-        return
-    left = dict(cells)
+    left, store = dict(cells), places.current().cells
+    how = {"backend": "loky", "return_as": "generator_unordered", "batch_size": 1}
     for deaths in range(1, DEATHS + 1):
+        jobs = _jobs(left)
+        pool = joblib.Parallel(n_jobs=joblib.cpu_count() if len(jobs) > 1 else 1, **how)
+        calls = [joblib.delayed(_compute)(job, store, os.getpid()) for job in jobs]
         try:
-            with contextlib.closing(_in_pool(left.copy())) as work:
-                for done in work:
+            with warnings.catch_warnings(), contextlib.closing(pool(calls)) as work:
+                # Closed early, it is on purpose.
+                warnings.filterwarnings("ignore", ".* tasks (have been|which were)")
+                for done in itertools.chain.from_iterable(work):
                     del left[done[0]]
                     yield done
             return
         except BrokenProcessPool:
             if deaths == DEATHS:
                 raise GridError(f"a worker process died, perhaps for want of memory; {AGAIN}") from None
-
-
-def _in_pool(cells: dict[str, Cell]) -> Iterator[Done]:
-    pool = joblib.Parallel(
-        n_jobs=joblib.cpu_count(), backend="loky", return_as="generator_unordered", batch_size=1
-    )
-    store, parent = places.current().cells, os.getpid()
-    jobs = (joblib.delayed(_in_worker)(job, store, parent) for job in _jobs(cells))
-    with warnings.catch_warnings(), contextlib.closing(pool(jobs)) as work:
-        warnings.filterwarnings("ignore", ".* tasks (have been|which were)")  # closed early, on purpose
-        for done in work:
-            yield from done
-
-
-def _in_worker(job: Job, store: str, parent: int) -> list[Done]:
-    _end_with(parent)
-    return _compute(job, store)
 
 
 @functools.cache

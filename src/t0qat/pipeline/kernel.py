@@ -27,13 +27,11 @@ def execute(notebook: Notebook, run: Run, parameters: dict[str, Any], stage: Pat
 
     os.environ |= pin.settings() | QUIET | {places.STAGE: str(stage), places.RUN: run.name}
     kept = stage / f"{notebook.name}.ipynb"
-    log = str(stage / "reads.txt")
-    record = f"from t0qat.pipeline import recorder as _r; _r.start({log!r}, {str(places.ROOT)!r})"
+    reads = str(stage / "reads.txt")
+    record = f"from t0qat.pipeline import recorder as _r; _r.start({reads!r}, {str(places.ROOT)!r})"
+    bar = {"desc": f"  {notebook.name}", "leave": False, "disable": None}
     try:
-        with contextlib.ExitStack() as stack:
-            terminal = stack.enter_context(_log_noise(stage / "kernel.log"))
-            stack.enter_context(progress.follow(stage, terminal))
-            bar = {"desc": f"  {notebook.name}", "leave": False, "disable": None, "file": terminal}
+        with _log_noise(stage / "kernel.log") as terminal, progress.follow(stage, terminal):
             papermill.execute_notebook(
                 str(notebook.path),
                 str(kept),
@@ -41,7 +39,7 @@ def execute(notebook: Notebook, run: Run, parameters: dict[str, Any], stage: Pat
                 kernel_name="python3",
                 language="python",
                 cwd=str(notebook.path.parent),
-                progress_bar=bar,
+                progress_bar=bar | {"file": terminal},
                 execution_timeout=notebook.cell_limit_seconds,
                 # No port is opened; a kernel that does not heed Ctrl-C is killed after two seconds.
                 config=Config({"KernelManager": {"transport": "ipc", "shutdown_wait_time": 2}}),
@@ -64,18 +62,16 @@ def execute(notebook: Notebook, run: Run, parameters: dict[str, Any], stage: Pat
 
 def _stopped_at(executed: Path) -> str:
     """The last cell that was started, `cell 5 (first line)`, counted as in the source."""
-    added = {"injected-parameters", "papermill-error-cell-tag"}
     try:
         cells = json.loads(executed.read_bytes())["cells"]
     except (OSError, ValueError):
         return "in a cell that could not be noted"
-    cells = [cell for cell in cells if not added & set(cell["metadata"].get("tags", []))]
-    started = [
-        i for i, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")
-    ]
+    added = {"injected-parameters", "papermill-error-cell-tag"}
+    own = [cell for cell in cells if not added & set(cell["metadata"].get("tags", []))]
+    started = [i for i, c in enumerate(own) if c["metadata"].get("papermill", {}).get("start_time")]
     if not started:
         return "before its first cell"
-    return f"cell {started[-1] + 1} ({''.join(cells[started[-1]]['source']).splitlines()[0]})"
+    return f"cell {started[-1] + 1} ({''.join(own[started[-1]]['source']).splitlines()[0]})"
 
 
 @contextlib.contextmanager

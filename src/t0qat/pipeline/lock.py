@@ -36,19 +36,15 @@ def main() -> None:
     """Resolve with pip, then write both files."""
     pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     # For the oldest Python of the series: a package may need a later patch version than a reader has.
-    oldest = [
-        "--python-version",
-        PYTHON,
-        "--only-binary=:all:",
-        "--target",
-        str(places.BUILD / "resolved"),
-    ]
+    oldest = ["--python-version", PYTHON, "--only-binary=:all:", "--target", places.BUILD / "resolved"]
     command = [*pip, *oldest, "--report", "-", *requirements("test", "browser")]
-    answer = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-    pins = resolved(json.loads(answer))
+    pins = resolved(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
     lock = LOCK_HEADER + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))
     places.write(places.ROOT / "requirements.lock", lock)
-    places.write(places.ROOT / "environment.yml", environment(direct_dependencies(), pins))
+    lines = [f"  - {CONDA_NAMES.get(name, name)}={pins[name]}\n" for name in direct_dependencies()]
+    pinned = [f'  {name}: "{value}"\n' for name, value in (pin.KERNELS | pin.ONE_THREAD).items()]
+    conda = CONDA_HEADER + "".join(lines) + CONDA_FOOTER + "".join(pinned)
+    places.write(places.ROOT / "environment.yml", conda)
 
 
 def resolved(report: dict) -> dict[str, str]:
@@ -70,10 +66,3 @@ def requirements(*extras: str) -> list[str]:
 def direct_dependencies() -> list[str]:
     """The names of the requirements, without what only browser tests need: conda has no such build."""
     return sorted(re.match(r"[\w-]+", requirement)[0] for requirement in requirements("test"))
-
-
-def environment(names: list[str], pins: dict[str, str]) -> str:
-    """environment.yml for these direct dependencies."""
-    lines = [f"  - {CONDA_NAMES.get(name, name)}={pins[name]}\n" for name in names]
-    pinned = [f'  {name}: "{value}"\n' for name, value in (pin.KERNELS | pin.ONE_THREAD).items()]
-    return CONDA_HEADER + "".join(lines) + CONDA_FOOTER + "".join(pinned)

@@ -2,9 +2,11 @@
 
 import ast
 import hashlib
+import itertools
 import json
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +60,10 @@ class Notebook:
         return values
 
 
-def source_hash(path: Path) -> str:
-    """SHA-256 of a file; of a notebook, what an author writes in it, not what running it leaves."""
+def source_hash(path: Path) -> str | None:
+    """SHA-256 of a file, if it is there; of a notebook, of what an author writes in it alone."""
+    if not path.is_file():
+        return None
     content = path.read_bytes()
     if path.suffix == ".ipynb":
         cells = json.loads(content)["cells"]
@@ -80,7 +84,7 @@ def load(paper: Paper, folder: Path = places.ROOT / "notebooks") -> list[Noteboo
 def _load(paper: Paper, path: Path) -> Notebook | None:
     try:
         cells = json.loads(path.read_bytes())["cells"]
-        tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+        tagged = ["".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])]
         if not tagged and not path.with_suffix(".toml").exists():
             return None
         settings = tomllib.loads(path.with_suffix(".toml").read_text())
@@ -90,45 +94,40 @@ def _load(paper: Paper, path: Path) -> Notebook | None:
         raise NotebookError(f"{path.name} or its .toml cannot be read: {error}") from None
     if len(tagged) != 1:
         raise NotebookError(f"{path.name}: {len(tagged)} cells are tagged 'parameters', 1 is needed")
-    defaults = _assignments(path.name, "".join(tagged[0]["source"]))
-    unknown = set(settings) - {"cell_limit_seconds", *places.PROFILES}
-    if unknown:
-        raise NotebookError(f"{path.stem}.toml: unknown entry {', '.join(sorted(unknown))}")
-    try:
-        limit = settings["cell_limit_seconds"]
-        profiles = {profile: settings[profile] for profile in places.PROFILES}
-    except KeyError as error:
-        raise NotebookError(f"{path.stem}.toml: {error.args[0]} is missing") from None
+    defaults = _assignments(path.name, tagged[0])
+    needed = ("cell_limit_seconds", *places.PROFILES)
+    if {*settings} != {*needed}:
+        found = ", ".join(settings) or "none"
+        raise NotebookError(f"{path.stem}.toml: its entries are {found}, not {', '.join(needed)}")
+    profiles = {profile: settings[profile] for profile in places.PROFILES}
     for profile, values in profiles.items():
         _known(values, defaults, f"{path.stem}.toml, [{profile}]")
     experiment = experiment_of(path)
     if experiment not in paper.experiments:
         known = ", ".join(paper.experiments)
         raise NotebookError(f"{path.name}: the paper has no experiment {experiment!r}, only {known}")
-    return Notebook(path, defaults, paper.experiments[experiment].outputs, limit, profiles)
+    outputs, limit = paper.experiments[experiment].outputs, settings["cell_limit_seconds"]
+    return Notebook(path, defaults, outputs, limit, profiles)
 
 
 def _assignments(name: str, source: str) -> dict[str, Any]:
     """The plain `name = value` lines of a parameters cell."""
     values = {}
     for statement in ast.parse(source).body:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=key)], value=value):
-                try:
-                    values[key] = ast.literal_eval(value)
-                    continue
-                except ValueError:
-                    pass
-        line = ast.unparse(statement)
-        raise NotebookError(f"{name}: a parameters cell holds only `name = value` lines, not `{line}`")
+        try:
+            (target,) = statement.targets
+            values[target.id] = ast.literal_eval(statement.value)
+        except (AttributeError, ValueError):
+            allowed = "a parameters cell holds only `name = value` lines"
+            raise NotebookError(f"{name}: {allowed}, not `{ast.unparse(statement)}`") from None
     return values
 
 
-def _known(values: dict[str, Any], defaults: dict[str, Any], where: str) -> None:
+def _known(values: dict[str, Any], known: Iterable[str], where: str) -> None:
     for key, value in values.items():
-        if key not in defaults:
-            known = ", ".join(defaults)
-            raise ParameterError(f"{where}: {key} = {value!r}: unknown parameter; known are {known}")
+        if key not in known:
+            names = ", ".join(known)
+            raise ParameterError(f"{where}: {key} = {value!r}: unknown parameter; known are {names}")
 
 
 def changes(path: Path | None, notebooks: list[Notebook]) -> dict[str, dict[str, Any]]:
@@ -137,25 +136,23 @@ def changes(path: Path | None, notebooks: list[Notebook]) -> dict[str, dict[str,
     `name = value` at the top of the file holds for every notebook with that parameter; below a
     `[notebook]` line it holds for that one. Raises ParameterError for a name that fits nowhere.
     """
-    result = {notebook.name: {} for notebook in notebooks}
-    if path is None:
-        return result
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text()) if path else {}
     except FileNotFoundError:
         raise ParameterError(f"PARAMS = {path}: there is no such file") from None
     except ValueError as error:
         raise ParameterError(f"PARAMS = {path}: {error}") from None
-    defaults = {notebook.name: notebook.defaults for notebook in notebooks}
-    everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}
-    _known(everywhere, {key: None for names in defaults.values() for key in names}, path.name)
-    for name, names in defaults.items():
-        result[name] |= {key: value for key, value in everywhere.items() if key in names}
-    for name, values in content.items():
-        if isinstance(values, dict):
-            if name not in defaults:
-                known = ", ".join(defaults)
-                raise ParameterError(f"{path.name}: [{name}]: unknown notebook; known are {known}")
-            _known(values, defaults[name], f"{path.name}, [{name}]")
-            result[name] |= values
-    return result
+    own = {name: values for name, values in content.items() if isinstance(values, dict)}
+    everywhere = {name: value for name, value in content.items() if name not in own}
+    known = {notebook.name: notebook.defaults for notebook in notebooks}
+    if everywhere:
+        _known(everywhere, [*dict.fromkeys(itertools.chain(*known.values()))], path.name)
+    for name, values in own.items():
+        if name not in known:
+            names = ", ".join(known)
+            raise ParameterError(f"{path.name}: [{name}]: unknown notebook; known are {names}")
+        _known(values, known[name], f"{path.name}, [{name}]")
+    shared = {
+        name: {k: everywhere[k] for k in everywhere if k in names} for name, names in known.items()
+    }
+    return {name: values | own.get(name, {}) for name, values in shared.items()}

@@ -4,9 +4,9 @@ Functions and registries are named, as "module:name", and imported when they are
 fresh must not take the seconds that numerical libraries take.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ class Column(NamedTuple):
     """Of results files."""
 
     meaning: str
-    kind: str  # "number" (measured), "set" (a number that says which row it is), "name" or "prose"
-    among: str = ""  # "module:name" of the names that may stand there
+    among: str = ""  # of a name: "module:name" of those that may stand there
     chosen: bool = False  # by measuring, so that another machine may choose otherwise
+    kind: str = "number"  # (measured), "set" (a number that says which row it is), "name" or "prose"
 
     @property
     def is_number(self) -> bool:
@@ -28,31 +28,16 @@ class Column(NamedTuple):
         return self.kind in ("name", "set")
 
 
-def number(meaning: str, chosen: bool = False) -> Column:
-    return Column(meaning, "number", "", chosen)
-
-
-def setting(meaning: str) -> Column:
-    return Column(meaning, "set")
-
-
-def name(meaning: str, among: str = "", chosen: bool = False) -> Column:
-    return Column(meaning, "name", among, chosen)
-
-
-def prose(meaning: str) -> Column:
-    return Column(meaning, "prose")
+number, setting, name, prose = (
+    partial(Column, kind=kind) for kind in ("number", "set", "name", "prose")
+)
 
 
 class Exhibit(NamedTuple):
     """A table and the macros beside it."""
 
     make: str  # "module:function" of results tables by name -> LaTeX of the table, macros by name
-    reads: str  # the results files that it is made from, with blanks between
-
-    @property
-    def files(self) -> list[str]:
-        return self.reads.split()
+    files: Collection[str] = ()  # the results files that it is made from; none: all of its experiment
 
     def __call__(self, tables: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         return resolve_name(self.make)(tables)
@@ -100,7 +85,11 @@ class Paper:
 
     @cached_property
     def exhibits(self) -> dict[str, Exhibit]:
-        return {made: exhibit for e in self.experiments.values() for made, exhibit in e.exhibits.items()}
+        return {
+            made: exhibit._replace(files=[*(exhibit.files or experiment.results)])
+            for experiment in self.experiments.values()
+            for made, exhibit in experiment.exhibits.items()
+        }
 
     def columns_of(self, file: str) -> list[str]:
         """The names of a results file's columns, in order."""

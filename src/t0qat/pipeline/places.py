@@ -21,7 +21,7 @@ class Run:
     profile: str
     home: Path
     cells: str  # runs with the same word share what they have computed
-    one: bool = False  # runs one notebook alone
+    one: str = ""  # the notebook that it runs alone
 
     @property
     def reads(self) -> Path:
@@ -45,7 +45,7 @@ ONE = "run/"  # begins the name of a run of one notebook
 def of_one(notebook: str) -> Run:
     """A reader's run of this notebook alone."""
     name = f"{ONE}{notebook}"
-    return Run(name, "paper", BUILD / name, "paper", one=True)
+    return Run(name, "paper", BUILD / name, "paper", one=notebook)
 
 
 def current() -> Run:

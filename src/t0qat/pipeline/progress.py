@@ -5,6 +5,7 @@ stage, and the pipeline shows it on the terminal.
 """
 
 import contextlib
+import io
 import os
 import sys
 import threading
@@ -29,11 +30,35 @@ def bar(words: str, done: int, total: int) -> Iterator[Callable[[], Any]]:
             stack.callback(path.unlink, missing_ok=True)
             where = {"file": _Lines(lambda line: places.write(path, line)), "ncols": 70}
         elif _in_notebook():
-            where = {"file": _Lines(_below_the_cell(stack)), "ncols": 70}
+            from IPython import display
+
+            shown = display.display({"text/plain": words}, raw=True, display_id=True)
+            stack.callback(display.clear_output)  # emptied only, it would stay in the notebook
+            below = _Lines(lambda line: shown.update({"text/plain": line}, raw=True))
+            where = {"file": below, "ncols": 70}
         else:
             where = {"disable": None}  # off unless this is a terminal
         how = {"unit": "cell", "leave": False, "mininterval": EVERY, "miniters": 1}
         yield stack.enter_context(tqdm(desc=words, initial=done, total=total, **how, **where)).update
+
+
+class _Lines(io.TextIOBase):
+    """A file for tqdm that hands on each line it is given."""
+
+    def __init__(self, show: Callable[[str], Any]):
+        self.show = show
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            self.show(line)
+
+
+def _in_notebook() -> bool:
+    if "ipykernel" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return hasattr(get_ipython(), "kernel")
 
 
 @contextlib.contextmanager
@@ -53,56 +78,10 @@ def follow(stage: Path, terminal: TextIO) -> Iterator[None]:
 
 
 def _show(path: Path, terminal: TextIO, ended: threading.Event) -> None:
-    shown = None
-    while not ended.wait(EVERY):
-        line = ""
-        with contextlib.suppress(OSError):  # where nothing is at work there is no file
-            line = path.read_text()
-        if line and shown is None:
-            shown = tqdm(bar_format="{desc}", leave=False, file=terminal)
-        if line:
-            shown.set_description_str(f"    {line}")
-        elif shown is not None:
-            shown.close()
-            shown = None
-    if shown is not None:
-        shown.close()
-
-
-class _Lines:
-    """A file for tqdm that hands on each line it is given."""
-
-    def __init__(self, show: Callable[[str], Any]):
-        self.show = show
-
-    def write(self, text: str) -> None:
-        if line := text.strip():
-            self.show(line)
-
-    def flush(self) -> None:
-        pass
-
-
-def _in_notebook() -> bool:
-    if "ipykernel" not in sys.modules:
-        return False
-    from IPython import get_ipython
-
-    return hasattr(get_ipython(), "kernel")
-
-
-def _below_the_cell(stack: contextlib.ExitStack) -> Callable[[str], Any]:
-    """What shows a line among the running cell's outputs, in place of the one before."""
-    from IPython import display
-
-    shown = []
-
-    def show(line: str) -> None:
-        data = {"text/plain": line}
-        if shown:
-            shown[0].update(data, raw=True)
-        else:
-            shown.append(display.display(data, raw=True, display_id=True))
-            stack.callback(display.clear_output)  # emptied only, it would stay in the notebook
-
-    return show
+    # Below the bar of the notebooks and that of a notebook's cells.
+    with tqdm(bar_format="{desc}", leave=False, file=terminal, position=2) as shown:
+        while not ended.wait(EVERY):
+            line = ""
+            with contextlib.suppress(OSError):  # where nothing is at work there is no file
+                line = f"    {path.read_text()}"
+            shown.set_description_str(line)

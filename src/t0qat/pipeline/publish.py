@@ -50,15 +50,12 @@ def picture(figure: Figure, suffix: str) -> bytes:
     mark = "" if profile == "paper" else profile.upper()
     stamp = figure.text(0.5, 0.5, mark, fontsize=40, color="0.5", alpha=0.4, rotation=30, ha="center")
     stamp.set_in_layout(False)
-    file = io.BytesIO()
+    file, small = io.BytesIO(), io.BytesIO()
     metadata = {"CreationDate": None} if suffix == "pdf" else {"Software": None}
     figure.savefig(file, format=suffix, dpi=150, metadata=metadata)
     stamp.remove()
-    return file.getvalue() if suffix == "pdf" else _with_palette(file)
-
-
-def _with_palette(png: io.BytesIO) -> bytes:
-    """The bitmap with 256 colours: a third of the bytes, and none of what a reader sees."""
-    small = io.BytesIO()
-    Image.open(png).convert("RGB").quantize(256).save(small, "png", optimize=True)
+    if suffix == "pdf":
+        return file.getvalue()
+    # With 256 colours a bitmap has a third of the bytes, and all that a reader sees.
+    Image.open(file).convert("RGB").quantize(256).save(small, "png", optimize=True)
     return small.getvalue()

@@ -17,26 +17,16 @@ from t0qat.pipeline import pin, places
 from t0qat.pipeline.notebooks import Notebook, source_hash
 from t0qat.pipeline.places import Run
 
-LIBRARIES = (
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "statsmodels",
-    "matplotlib",
-    "torch",
-    "torchao",
-    "transformers",
-)
 COMPILED = ("numpy", "scipy", "pandas", "scikit-learn", "matplotlib", "torch")
+LIBRARIES = (*COMPILED, "statsmodels", "torchao", "transformers")
 WALKED = ("src", "notebooks", "paper", "figures", "tests", *(f"build/{name}" for name in places.RUNS))
 
 
 def hashes() -> dict[str, str]:
     """The hash of every file that a notebook of this project may read, by path below the project."""
-    top = [path for path in places.ROOT.iterdir() if path.is_file()]
-    below = [path for folder in WALKED for path in (places.ROOT / folder).rglob("*") if path.is_file()]
-    return {shown(path): source_hash(path) for path in top + below if path.suffix != ".pyc"}
+    below = (path for folder in WALKED for path in (places.ROOT / folder).rglob("*"))
+    paths = [*places.ROOT.iterdir(), *below]
+    return {shown(path): source_hash(path) for path in paths if path.is_file() and path.suffix != ".pyc"}
 
 
 def shown(path: Path) -> str:
@@ -70,22 +60,12 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 def build(name: str) -> str:
     """Twelve hexadecimal digits that stand for the compiled files of an installed library."""
     record = distribution(name).read_text("RECORD") or ""
-    compiled = sorted(line for line in record.splitlines() if re.search(r"\.so[.,\d]", line))
-    return digest(compiled)
+    return digest(sorted(line for line in record.splitlines() if re.search(r"\.so[.,\d]", line)))
 
 
-def make(
-    notebook: Notebook,
-    run: Run,
-    parameters: dict,
-    changed: dict,
-    inputs: dict[str, str],
-    stage: Path,
-) -> dict[str, Any]:
+def make(notebook: Notebook, run: Run, changed: dict, inputs: dict, stage: Path) -> dict[str, Any]:
     """The receipt of a finished run whose outputs lie in its stage."""
-    outputs = {
-        name: hashlib.sha256((stage / name).read_bytes()).hexdigest() for name in notebook.outputs
-    }
+    parameters = notebook.parameters(run.profile, changed)
     return {
         "experiment": notebook.experiment,
         "profile": run.profile,
@@ -95,7 +75,7 @@ def make(
         "code_hash": digest(inputs, parameters),
         "versions": versions(),
         "machine": machine(parameters.get("device", "cpu")),
-        "outputs": outputs,
+        "outputs": {name: source_hash(stage / name) for name in notebook.outputs},
     }
 
 
@@ -115,66 +95,50 @@ def read(notebook: Notebook, run: Run) -> dict[str, Any] | None:
 
 def altered(notebook: Notebook, run: Run) -> list[str]:
     """Outputs that no longer are what their receipt says: edited, or cut short (not: deleted)."""
-    receipt = read(notebook, run)
-    if receipt is None:
-        return []
-    home = run.home
-    return [
-        name
-        for name, made in receipt["outputs"].items()
-        if (home / name).is_file() and hashlib.sha256((home / name).read_bytes()).hexdigest() != made
-    ]
+    made = (read(notebook, run) or {"outputs": {}})["outputs"]
+    return [name for name, was in made.items() if source_hash(run.home / name) not in (was, None)]
 
 
 def accept(notebook: Notebook, run: Run, edited: list[str]) -> None:
     """Let the receipt follow its outputs as they are now, and name those edited by hand."""
-    home = run.home
     receipt = read(notebook, run)
     receipt["edited"] = sorted({*receipt.get("edited", []), *edited})
-    for name in receipt["outputs"]:
-        receipt["outputs"][name] = hashlib.sha256((home / name).read_bytes()).hexdigest()
-    places.write(home / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
-    if _stamp_path(notebook, run).is_file():
+    receipt["outputs"] = {name: source_hash(run.home / name) for name in receipt["outputs"]}
+    places.write(run.home / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
+    if _stamp(notebook, run).is_file():
         stamp(notebook, run)
 
 
-def _stamp_path(notebook: Notebook, run: Run) -> Path:
-    return places.BUILD / "stamps" / run.name / f"{notebook.name}.json"
+def _stamp(notebook: Notebook, run: Run) -> Path:
+    return places.BUILD / "stamps" / run.name / notebook.experiment
 
 
 def stamp(notebook: Notebook, run: Run) -> None:
     """Note that this clone made what the receipt names."""
-    content = {"receipt": source_hash(run.home / notebook.receipt)}
-    places.write(_stamp_path(notebook, run), json.dumps(content) + "\n")
+    places.write(_stamp(notebook, run), source_hash(run.home / notebook.receipt))
 
 
 def made_here(notebook: Notebook, run: Run) -> bool:
     """Whether the receipt beside the results is that of this clone's own last run."""
-    stamp, receipt = _stamp_path(notebook, run), run.home / notebook.receipt
-    return (
-        stamp.is_file()
-        and receipt.is_file()
-        and json.loads(stamp.read_bytes())["receipt"] == source_hash(receipt)
-    )
+    stamp = _stamp(notebook, run)
+    return stamp.is_file() and stamp.read_text() == source_hash(run.home / notebook.receipt)
 
 
 def stale(notebook: Notebook, run: Run, parameters: dict[str, Any]) -> str:
     """Why the notebook must run, in a few words; "" when its outputs are fresh."""
-    path = _stamp_path(notebook, run)
-    if not path.is_file():
+    if not _stamp(notebook, run).is_file():
         return "it has not run in this clone"
     receipt = read(notebook, run)
-    home = run.home
     if receipt is None or not made_here(notebook, run):
         return f"{notebook.receipt} is missing or not the one of the last run"
     if set(receipt["outputs"]) != set(notebook.outputs):
         return "its declared outputs changed"
-    missing = [name for name in notebook.outputs if not (home / name).is_file()]
-    if missing:
+    if missing := [name for name in notebook.outputs if not (run.home / name).is_file()]:
         return f"{missing[0]} is missing"
     for kind, now in (("parameters", parameters), ("versions", versions())):
-        if receipt[kind] != now:
-            names = sorted(n for n in receipt[kind] | now if receipt[kind].get(n) != now.get(n))
+        before = receipt[kind]
+        if before != now:
+            names = sorted(n for n in before | now if before.get(n) != now.get(n))
             return f"{kind} changed: {', '.join(names)}"
     changed = outdated(notebook, run)
     return f"{changed[0]} changed" if changed else ""
@@ -182,9 +146,5 @@ def stale(notebook: Notebook, run: Run, parameters: dict[str, Any]) -> str:
 
 def outdated(notebook: Notebook, run: Run) -> list[str]:
     """What the notebook read, by its receipt, that is no longer as it was."""
-    receipt = read(notebook, run) or {"inputs": {}}
-    return [
-        name
-        for name, before in receipt["inputs"].items()
-        if not (places.ROOT / name).is_file() or source_hash(places.ROOT / name) != before
-    ]
+    inputs = (read(notebook, run) or {"inputs": {}})["inputs"]
+    return [name for name, was in inputs.items() if source_hash(places.ROOT / name) != was]

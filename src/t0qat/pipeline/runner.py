@@ -10,102 +10,88 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from t0qat.pipeline import costs, notebooks, places, receipts, tally, typeset
+from tqdm import tqdm
+
+from t0qat.pipeline import costs, notebooks, places, receipts, typeset
 from t0qat.pipeline.kernel import PipelineError, execute
 from t0qat.pipeline.notebooks import Notebook
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
 
 
-def make(paper: Paper, run: Run, params: Path | None = None) -> None:
+def make(paper: Paper, profile: str, params: Path | None = None) -> None:
     """Run what is not fresh, publish it, and typeset; raises PipelineError after doing what it can."""
-    with alone() as bill:
-        typeset.typeset(paper, run_notebooks(paper, run, bill, params), run)
+    run = places.RUNS[profile]
+    with alone():
+        typeset.typeset(paper, run_notebooks(paper, run, params), run)
 
 
-def make_one(paper: Paper, name: str, params: Path | None = None) -> Iterator[str]:
+def make_one(paper: Paper, notebook: str, params: Path | None = None) -> Iterator[str]:
     """Run one notebook with a reader's parameters; yields its answer, then where things lie."""
-    every = notebooks.load(paper)
-    notebook = next((n for n in every if n.name == name), None)
-    if notebook is None:
-        known = ", ".join(n.name for n in every)
-        raise PipelineError(f"NOTEBOOK = {name!r}: there is no such notebook; known are {known}")
-    run = places.of_one(name)
-    with alone() as bill:
-        run_notebooks(paper, run, bill, params, only=name)
-        yield from _answers(executed(notebook, run))
-        yield "\nmade:"
-        for path in (*(run.home / output for output in notebook.outputs), executed(notebook, run)):
-            yield f"  {receipts.shown(path)}"
+    names = [every.name for every in notebooks.load(paper)]
+    if notebook not in names:
+        known = ", ".join(names)
+        raise PipelineError(f"NOTEBOOK = {notebook!r}: there is no such notebook; known are {known}")
+    run = places.of_one(notebook)
+    with alone():
+        (one,) = run_notebooks(paper, run, params)
+        path = executed(one, run)
+        for cell in json.loads(path.read_bytes())["cells"]:
+            if "paper.publish(" in "".join(cell["source"]):
+                for output in cell.get("outputs", []):
+                    yield "".join(output.get("data", {}).get("text/markdown", ""))
+        made = [*(run.home / output for output in one.outputs), path]
+        yield "\n".join(["\nmade:", *(f"  {receipts.shown(path)}" for path in made)])
 
 
-def _answers(executed: Path) -> Iterator[str]:
-    """What a notebook shows as text where it publishes."""
-    for cell in json.loads(executed.read_bytes())["cells"]:
-        if "paper.publish(" in "".join(cell["source"]):
-            for output in cell.get("outputs", []):
-                yield "".join(output.get("data", {}).get("text/markdown", ""))
-
-
-def run_notebooks(
-    paper: Paper, run: Run, bill: costs.Bill, params: Path | None = None, only: str | None = None
-) -> list[Notebook]:
+def run_notebooks(paper: Paper, run: Run, params: Path | None = None) -> list[Notebook]:
     """Run what is not fresh and publish it; returns the notebooks, whose outputs are all as made.
 
-    bill: what those that ran took is put on it.
+    Says at the end on standard error what those that ran took.
     """
     every = notebooks.load(paper)
     changed = notebooks.changes(params, every)
-    # What workers elsewhere use is not seen from here.
-    bill.recorded = run.name == "paper" and not any(changed.values()) and not os.environ.get("CLUSTER")
-    every = [n for n in every if only in (None, n.name)]
+    every = [n for n in every if run.one in ("", n.name)]
     parameters = {n.name: n.checked(paper, run.profile, changed[n.name]) for n in every}
     for notebook in every:
         finish(notebook, run)
     refuse_altered(every, run)
-    failures = []
-    due = _progress(every, run)
-    for notebook in due:
-        why = receipts.stale(notebook, run, parameters[notebook.name])
-        if not why:
-            continue
-        due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
-        try:
-            _make(paper, notebook, run, bill, parameters[notebook.name], changed[notebook.name])
-        except PipelineError as error:
-            failures.append(str(error))
-        except OSError as error:
-            failures.append(f"{notebook.name}.ipynb: {error.strerror} ({error.filename})")
+    # What workers elsewhere use is not seen from here.
+    plain = run.name == "paper" and not any(changed.values()) and not os.environ.get("CLUSTER")
+    bill, failures = costs.Bill(recorded=plain), []
+    due = tqdm(every, desc=f"notebooks ({run.name})", unit="notebook", disable=None)
+    try:
+        for notebook in due:
+            why = receipts.stale(notebook, run, parameters[notebook.name])
+            if not why:
+                continue
+            due.write(f"{notebook.name}: runs, {why}", file=sys.stderr)
+            try:
+                _make(paper, notebook, run, bill, changed[notebook.name])
+            except PipelineError as error:
+                failures.append(str(error))
+            except OSError as error:
+                failures.append(f"{notebook.name}.ipynb: {error.strerror} ({error.filename})")
+    finally:
+        for line in bill.lines:
+            due.write(line, file=sys.stderr)
     if failures:
         if len(failures) > 3:  # five lines in all
             failures[2:] = [f"and {len(failures) - 2} more notebooks"]
-        raise PipelineError("\n".join([*failures, _kept_and_next(run)]))
+        failed = receipts.shown(places.BUILD / run.name / "failed")
+        raise PipelineError(
+            "\n".join(failures)
+            + "\nthe last good outputs of these and all other notebooks are in place, nothing was"
+            f" half-written\nhow far they came: {failed}; mend it and run the same command again"
+        )
     refuse_altered(every, run)
     return every
 
 
-def _kept_and_next(run: Run) -> str:
-    failed = places.BUILD / run.name / "failed"
-    return (
-        "the last good outputs of these and all other notebooks are in place, nothing was half-written\n"
-        f"how far they came: {receipts.shown(failed)}; mend it and run the same command again"
-    )
-
-
-def _progress(every: list[Notebook], run: Run):
-    from tqdm import tqdm
-
-    return tqdm(every, desc=f"notebooks ({run.name})", unit="notebook", disable=None)
-
-
 @contextlib.contextmanager
-def alone() -> Iterator[costs.Bill]:
-    """Hold the project for this process; raises PipelineError while another holds it.
-
-    Yields the bill of a run, and says at the end on standard error what stands on it.
-    """
+def alone() -> Iterator[None]:
+    """Hold the project for this process; raises PipelineError while another holds it."""
     path = places.BUILD / "lock"
     path.parent.mkdir(exist_ok=True)
     with path.open("a+") as lock:
@@ -118,13 +104,7 @@ def alone() -> Iterator[costs.Bill]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        bill = costs.Bill()
-        try:
-            yield bill
-        finally:
-            sys.stdout.flush()
-            for line in bill.lines:
-                print(line, file=sys.stderr)
+        yield
 
 
 def refuse_altered(every: list[Notebook], run: Run) -> None:
@@ -144,45 +124,35 @@ def _stages(notebook: Notebook, run: Run) -> Path:
     return places.BUILD / "runs" / run.name / notebook.name
 
 
-def _make(
-    paper: Paper,
-    notebook: Notebook,
-    run: Run,
-    bill: costs.Bill,
-    parameters: dict[str, Any],
-    changed: dict[str, Any],
-) -> None:
+def _make(paper: Paper, notebook: Notebook, run: Run, bill: costs.Bill, changed: dict) -> None:
     """Run one notebook in a private folder and, if all it declares is there, put that in place."""
     _stages(notebook, run).mkdir(parents=True, exist_ok=True)
     # A new folder each time: the kernel of a run that was killed may still be writing into the old one.
     stage = Path(tempfile.mkdtemp(dir=_stages(notebook, run)))
     before = receipts.hashes()
     with costs.measured() as cost:
-        execute(notebook, run, parameters, stage)
-    inputs = {name: before.get(name) for name in _reads(notebook, stage)}
+        execute(notebook, run, notebook.parameters(run.profile, changed), stage)
+    read = {receipts.shown(notebook.path), *(stage / "reads.txt").read_text().splitlines()}
+    inputs = {name: before.get(name) for name in sorted(read)}
     now = receipts.hashes()
-    moved = sorted(name for name in inputs if inputs[name] is None or inputs[name] != now.get(name))
+    moved = [name for name in inputs if inputs[name] is None or inputs[name] != now.get(name)]
     if moved:
         raise PipelineError(f"{notebook.name}.ipynb: {moved[0]} changed while it ran; run it again")
     for name in notebook.outputs:
         if not (stage / name).is_file() or not (stage / name).stat().st_size:
             raise PipelineError(f"{notebook.name}.ipynb: it ended without making {name}")
-    _check_results(paper, notebook, stage)
-    receipt = receipts.make(notebook, run, parameters, changed, inputs, stage)
-    places.write(stage / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
-    recorded = bill.add(notebook.name, cost, tally.read(stage))
-    places.write(stage / "finished.json", json.dumps(asdict(cost) if recorded else None))
-    finish(notebook, run)
-
-
-def _check_results(paper: Paper, notebook: Notebook, stage: Path) -> None:
     from t0qat.pipeline import results  # only now: it brings pandas along
 
-    for table in paper.experiments[notebook.experiment].results:
-        try:
+    try:
+        for table in paper.experiments[notebook.experiment].results:
             results.read(paper, table, stage)
-        except results.ResultsError as error:
-            raise PipelineError(f"{notebook.name}.ipynb left a malformed file: {error}") from None
+    except results.ResultsError as error:
+        raise PipelineError(f"{notebook.name}.ipynb left a malformed file: {error}") from None
+    receipt = receipts.make(notebook, run, changed, inputs, stage)
+    places.write(stage / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
+    recorded = bill.add(notebook.name, cost, stage)
+    places.write(stage / "finished.json", json.dumps(asdict(cost) if recorded else None))
+    finish(notebook, run)
 
 
 def executed(notebook: Notebook, run: Run) -> Path:
@@ -204,16 +174,11 @@ def finish(notebook: Notebook, run: Run) -> None:
     shutil.rmtree(_stages(notebook, run), ignore_errors=True)
 
 
-def _reads(notebook: Notebook, stage: Path) -> list[str]:
-    """What the run read, from the recorder's log, and the notebook itself."""
-    log = stage / "reads.txt"
-    return sorted({receipts.shown(notebook.path), *log.read_text().splitlines()})
-
-
-def keep(paper: Paper, run: Run) -> Iterator[str]:
+def keep(paper: Paper, profile: str) -> Iterator[str]:
     """Accept files edited by hand: typeset follows them, and their receipt says so for good."""
     from t0qat.pipeline import publish
 
+    run = places.RUNS[profile]
     with alone():
         for notebook in notebooks.load(paper):
             edited = receipts.altered(notebook, run)
@@ -225,12 +190,12 @@ def keep(paper: Paper, run: Run) -> Iterator[str]:
                 yield f"kept: {', '.join(edited)}"
 
 
-def status(paper: Paper, run: Run) -> Iterator[str]:
+def status(paper: Paper, profile: str) -> Iterator[str]:
     """One line a notebook: fresh, or why not."""
+    run = places.RUNS[profile]
     for notebook in notebooks.load(paper):
-        edited = receipts.altered(notebook, run)
-        why = receipts.stale(notebook, run, notebook.parameters(run.profile, {}))
-        if edited:
-            yield f"{notebook.name}: altered, {edited[0]} was edited or cut short since it was made"
-        else:
-            yield f"{notebook.name}: {'stale, ' + why if why else 'fresh'}"
+        why = receipts.stale(notebook, run, notebook.parameters(profile, {}))
+        said = f"stale, {why}" if why else "fresh"
+        if edited := receipts.altered(notebook, run):
+            said = f"altered, {edited[0]} was edited or cut short since it was made"
+        yield f"{notebook.name}: {said}"

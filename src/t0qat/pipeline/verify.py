@@ -14,13 +14,13 @@ Nor is what a notebook makes whose smoke run differs in more than sample sizes, 
 such a run must only end, with well-formed files.
 """
 
-import math
+import filecmp
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -32,64 +32,76 @@ from t0qat.pipeline.statistics import LEVEL
 
 FALSE_ALARM = 0.001
 Z = stats.norm.ppf((1 + LEVEL) / 2)
+EQUAL, WITHIN, DIFFERS, NOT_COMPARED = "equal", "within tolerance", "DIFFERS", "not compared"
+
+
+def _half(row: pd.DataFrame) -> pd.Series:
+    return (row["ci_high"] - row["ci_low"]) / (2 * Z)
+
+
+def _relative(row: pd.DataFrame) -> pd.Series:
+    """Relative standard error of a standard deviation, allowing for a kurtosis of up to 9."""
+    return np.sqrt(8 / (4 * row["n"]))
+
+
+def _end(row: pd.DataFrame) -> pd.Series:
+    """An interval's end moves with its centre and with its width."""
+    return _half(row) * np.sqrt(1 + (Z * _relative(row)) ** 2)
+
+
+def _quantile(p: float) -> Callable[[pd.DataFrame], pd.Series]:
+    """Of a sample quantile, by the density of a normal distribution there."""
+    density = stats.norm.pdf(stats.norm.ppf(p))
+    return lambda row: row["std"] * np.sqrt(p * (1 - p) / row["n"]) / density
+
+
 # How a column's standard error follows from its row; other columns have none.
-NORMAL_AT_Q025 = stats.norm.pdf(Z)
 ERRORS = {
-    "mean": lambda row: (row["ci_high"] - row["ci_low"]) / (2 * Z),
-    "estimate": lambda row: (row["ci_high"] - row["ci_low"]) / (2 * Z),
-    "ci_low": lambda row: (row["ci_high"] - row["ci_low"]) / (2 * Z) * _wider(row["n"]),
-    "ci_high": lambda row: (row["ci_high"] - row["ci_low"]) / (2 * Z) * _wider(row["n"]),
-    "std": lambda row: row["std"] * _relative(row["n"]),
-    "detectable": lambda row: row["detectable"] * _relative(row["n"]),
-    "median": lambda row: row["std"] * math.sqrt(0.25 / row["n"]) / stats.norm.pdf(0),
-    "q025": lambda row: row["std"] * math.sqrt(0.025 * 0.975 / row["n"]) / NORMAL_AT_Q025,
-    "q975": lambda row: row["std"] * math.sqrt(0.025 * 0.975 / row["n"]) / NORMAL_AT_Q025,
-    "exact": lambda row: 1e-6 * abs(row["exact"]) + 1e-9,  # the same weights but for rounding
-    "z": lambda row: 1.0,
-    "reported_percentile": lambda row: 100 * math.sqrt(0.25 / row["n"]),
+    "mean": _half,
+    "estimate": _half,
+    "ci_low": _end,
+    "ci_high": _end,
+    "std": lambda row: row["std"] * _relative(row),
+    "detectable": lambda row: row["detectable"] * _relative(row),
+    "median": _quantile(0.5),
+    "q025": _quantile(0.025),
+    "q975": _quantile(0.975),
+    "exact": lambda row: 1e-6 * row["exact"].abs() + 1e-9,  # the same weights but for rounding
+    "z": lambda row: 1.0 + 0 * row["z"],
+    "reported_percentile": lambda row: 100 * np.sqrt(0.25 / row["n"]),
 }
 GIVEN = {"reported", "value", "n"}  # not measured: compared to the digit under both rules
 GROW_WITH_N = {"ci_low", "ci_high", "detectable"}  # of another quantity where n differs
+COLUMNS = ["file", "row", "quantity", "committed", "rerun", "difference", "tolerance", "verdict"]
+FORMATS = {"difference": "{:.3g}".format, "tolerance": "{:.3g}".format}
 
 
-def _relative(n: float) -> float:
-    """Relative standard error of a standard deviation, allowing for a kurtosis of up to 9."""
-    return math.sqrt(8 / (4 * n))
+def verify(paper: Paper, profile: str) -> Iterator[str]:
+    """Re-run, compare and write build/verify.html; yields the table, the rule and what is off.
 
-
-def _wider(n: float) -> float:
-    """An interval's end moves with its centre and with its width."""
-    return math.sqrt(1 + (Z * _relative(n)) ** 2)
-
-
-class Comparison(NamedTuple):
-    file: str
-    row: str
-    quantity: str
-    committed: str
-    rerun: str
-    difference: float
-    tolerance: float
-    verdict: str  # equal, within tolerance, DIFFERS, or not compared
-
-
-def verify(paper: Paper, profile: str) -> int:
-    """Re-run, compare, print the table and write build/verify.html; how many things are off."""
+    Raises PipelineError at the end where anything is off.
+    """
     run = places.RUNS["verify" if profile == "paper" else "verify-smoke"]
-    with runner.alone() as bill:
+    with runner.alone():
         every = notebooks.load(paper)
         problems = list(inventory(every))
         _forget(run)
-        runner.run_notebooks(paper, run, bill)
+        runner.run_notebooks(paper, run)
         identical = profile == "paper" and same_machine(paper, every, run)
         left = left_out(paper, every, run)
-        compared = compare(paper, run, identical, {file for files in left.values() for file in files})
-        off = [row for row in compared if row.verdict == "DIFFERS"]
-        problems += [f"paper/results/{row.file}.csv, {row.row}: {row.quantity} differs" for row in off]
+        table = compare(paper, run, identical, {file for files in left.values() for file in files})
+        for row in table[table.verdict == DIFFERS].itertuples():
+            problems.append(f"paper/results/{row.file}.csv, {row.row}: {row.quantity} differs")
         if identical:
             problems += different_files(every, run)
-        _tell(compared, problems, rule(identical, compared, profile, left))
-        return len(problems)
+        unknown = sorted({*table.quantity[table.verdict == NOT_COMPARED]})
+        counts = ", ".join(f"{n} {verdict}" for verdict, n in table.verdict.value_counts().items())
+        end = [*rule(identical, unknown, profile, left), f"{len(table)} quantities: {counts}."]
+        end += [f"OFF: {problem}" for problem in problems] or ["Everything holds."]
+        places.write(places.BUILD / "verify.html", page(table, end))
+        yield from (table.to_string(index=False, formatters=FORMATS, na_rep=""), *end)
+        if problems:
+            raise runner.PipelineError(f"{len(problems)} of these do not hold: the lines OFF")
 
 
 def _forget(run: Run) -> None:
@@ -100,14 +112,10 @@ def _forget(run: Run) -> None:
 
 def inventory(every: list[Notebook]) -> Iterator[str]:
     """Committed results that are missing, belong to no notebook, or are not what made-from says."""
-    folder = places.ROOT / "paper" / "results"
     declared = {name for notebook in every for name in (*notebook.outputs, notebook.receipt)}
-    for name in sorted(declared):
-        if not (places.ROOT / name).is_file():
-            yield f"{name} is missing"
-    for path in sorted(folder.glob("*")):
-        if receipts.shown(path) not in declared:
-            yield f"{receipts.shown(path)} is extra: no notebook makes it"
+    there = {receipts.shown(path) for path in (places.ROOT / "paper" / "results").glob("*")}
+    yield from (f"{name} is missing" for name in sorted(declared) if not (places.ROOT / name).is_file())
+    yield from (f"{name} is extra: no notebook makes it" for name in sorted(there - declared))
     for notebook in every:
         for name in receipts.altered(notebook, places.RUNS["paper"]):
             yield f"{name} was edited or cut short since it was made"
@@ -144,11 +152,8 @@ def other_text(paper: Paper, run: Run) -> str:
 def different_files(every: list[Notebook], run: Run) -> list[str]:
     """Figures, tables and macros that a re-run does not give to the last byte."""
     names = [name for notebook in every for name in notebook.outputs if not name.endswith(".csv")]
-    homes = (places.ROOT, run.home)
-    pairs = {
-        name: [(home / name).read_bytes() for home in homes if (home / name).is_file()] for name in names
-    }
-    return [f"{name} differs from its re-run" for name, pair in pairs.items() if pair[1:] != pair[:1]]
+    _, differing, missing = filecmp.cmpfiles(places.ROOT, run.home, names, shallow=False)
+    return [f"{name} differs from its re-run" for name in (*differing, *missing)]
 
 
 def left_out(paper: Paper, every: list[Notebook], run: Run) -> dict[str, list[str]]:
@@ -169,94 +174,80 @@ def left_out(paper: Paper, every: list[Notebook], run: Run) -> dict[str, list[st
     return found
 
 
-def compare(paper: Paper, run: Run, identical: bool, skipped: Collection[str] = ()) -> list[Comparison]:
-    """Every cell of every results file but the skipped ones, committed against re-run."""
+def compare(paper: Paper, run: Run, identical: bool, skipped: Collection[str] = ()) -> pd.DataFrame:
+    """Every cell of every results file but the skipped ones, committed against re-run: COLUMNS."""
     files = sorted(path.stem for path in (places.ROOT / "paper" / "results").glob("*.csv"))
-    files = [file for file in files if file in paper.results and file not in skipped]
-    cells = [cell for file in files for cell in _cells(paper, file, run)]
-    measured = sum(error is not None for *_, error, _ in cells)
-    same_n = run.profile == "paper"
-    return [_judged(paper, *cell, identical, same_n, max(measured, 1)) for cell in cells]
+    cells = [_cells(paper, f, run) for f in files if f in paper.results and f not in skipped]
+    if not cells:
+        return pd.DataFrame(columns=COLUMNS)
+    cells = pd.concat(cells, ignore_index=True)
+    old, new, is_n = cells.committed, cells.rerun, cells.quantity == "n"
+    difference = pd.to_numeric(new, errors="coerce") - pd.to_numeric(old, errors="coerce")
+    chance = FALSE_ALARM / max(cells.error.notna().sum(), 1)
+    tolerance = stats.t.isf(chance / 2, np.maximum(cells.n - 1, 1)) * cells.error
+    empty = (old == "") | (new == "")
+    halved = cells.file.isin(paper.adaptive.split()) & (is_n | empty) & (not identical)
+    judged = [  # the first that holds decides; where none does, the tolerance
+        (old == new, EQUAL),
+        (halved | (is_n & (run.profile != "paper")), NOT_COMPARED),
+        (empty | cells.quantity.isin({*GIVEN, "the row"}) | identical, DIFFERS),
+        (cells.error.isna(), NOT_COMPARED),
+    ]
+    certain, verdicts = zip(*judged, strict=True)
+    verdict = np.select([*certain, difference.abs() <= tolerance], [*verdicts, WITHIN], DIFFERS)
+    tolerance = tolerance.mask(np.any(certain, axis=0))
+    return cells.assign(difference=difference, tolerance=tolerance, verdict=verdict)[COLUMNS]
 
 
-def _cells(paper: Paper, file: str, run: Run) -> Iterator[tuple]:
-    """(file, row, column, committed, re-run, joint standard error or None, smaller n)."""
+def _cells(paper: Paper, file: str, run: Run) -> pd.DataFrame:
+    """Columns file, row, quantity, committed, rerun, n (the smaller), error (nan: none is known)."""
     old, new = (_read(paper, file, home) for home in (places.ROOT, run.home))
     names = [c for c in old if paper.columns[c].says_which or c == "statistic"]
     if "against" in names:  # says with what the row compares, whatever was chosen for it
         names = [c for c in names if not paper.columns[c].chosen]
-    old, new = (table.set_index(names, drop=False) for table in (old, new))
-    for key in old.index.union(new.index, sort=False):
-        row = " ".join(map(str, key if isinstance(key, tuple) else (key,)))
-        if key not in new.index or key not in old.index:
-            where = ("there", "missing") if key in old.index else ("missing", "there")
-            yield file, row, "the row", *where, None, 0
-            continue
-        first, second = old.loc[key], new.loc[key]
-        first, second = (r.iloc[0] if r.ndim > 1 else r for r in (first, second))
-        for column in old.columns.difference(names, sort=False):
-            sizes = {_number(row.get("n")) for row in (first, second)}
-            error = _error(column, first, second)
-            if column in GROW_WITH_N and len(sizes) > 1:
-                error = None
-            n = min(sizes)
-            yield file, row, column, first[column], second[column], error, n
+    old, new = (table.drop_duplicates(names).set_index(names) for table in (old, new))
+    keys = old.index.union(new.index, sort=False)
+    there = pd.DataFrame({"committed": keys.isin(old.index), "rerun": keys.isin(new.index)})
+    rows = pd.DataFrame({"file": file, "row": keys.to_frame(index=False).agg(" ".join, axis=1)})
+    old, new = (table.reindex(keys).reset_index(drop=True) for table in (old, new))
+    numbers = [t.assign(n=t.get("n")).apply(pd.to_numeric, errors="coerce") for t in (old, new)]
+    first, second = (table.n for table in numbers)
+    rows["n"] = np.minimum(first, second)
+    missing = rows.assign(
+        quantity="the row", error=np.nan, **there.replace({True: "there", False: "missing"})
+    )
+    parts = [missing[~there.all(axis=1)]]
+    for column in old:
+        error = pd.Series(np.nan, rows.index)
+        if column in ERRORS:
+            measured = numbers[0][column].notna() & numbers[1][column].notna()
+            if column in GROW_WITH_N:
+                measured &= first == second
+            error = np.hypot(*map(ERRORS[column], numbers)).where(measured)
+        part = rows.assign(quantity=column, error=error, committed=old[column], rerun=new[column])
+        parts.append(part[there.all(axis=1)])
+    return pd.concat(parts).sort_index(kind="stable")  # row by row
 
 
-def _read(paper: Paper, file: str, home) -> pd.DataFrame:
+def _read(paper: Paper, file: str, home: Path) -> pd.DataFrame:
     """The file as text, so that printed digits are compared."""
     results.read(paper, file, home)  # raises in one line where it is malformed
     return pd.read_csv(home / "paper" / "results" / f"{file}.csv", dtype=str, keep_default_na=False)
 
 
-def _number(text) -> float:
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return math.nan
+def rule(identical: bool, unknown: list[str], profile: str, left: dict[str, list[str]]) -> list[str]:
+    """The rule that was applied and what it leaves out, in sentences.
 
-
-def _error(column: str, first: pd.Series, second: pd.Series) -> float | None:
-    if column not in ERRORS or first[column] == "" or second[column] == "":
-        return None
-    numbers = [{name: _number(value) for name, value in row.items()} for row in (first, second)]
-    error = math.hypot(*(ERRORS[column](row) for row in numbers))
-    return None if math.isnan(error) else error
-
-
-def _judged(
-    paper: Paper, file, row, column, old, new, error, n, identical: bool, same_n: bool, m: int
-) -> Comparison:
-    difference = _number(new) - _number(old)
-    tolerance = math.nan
-    halved = not identical and file in paper.adaptive.split() and (column == "n" or "" in (old, new))
-    if old == new:
-        verdict = "equal"
-    elif halved or (column == "n" and not same_n):
-        verdict = "not compared"
-    elif identical or column in GIVEN or column == "the row" or old == "" or new == "":
-        verdict = "DIFFERS"
-    elif error is None:
-        verdict = "not compared"
-    else:
-        tolerance = stats.t.isf(FALSE_ALARM / m / 2, max(n - 1, 1)) * error
-        verdict = "within tolerance" if abs(difference) <= tolerance else "DIFFERS"
-    return Comparison(file, row, column, str(old), str(new), difference, tolerance, verdict)
-
-
-def rule(
-    identical: bool, compared: list[Comparison], profile: str, left: dict[str, list[str]]
-) -> list[str]:
-    """The rule that was applied and what it leaves out, in sentences."""
+    unknown: quantities without a standard error; left: of left_out.
+    """
     if identical:
         return ["Rule: pinned, same versions and builds, so every number is equal to its last digit."]
     said = [
         "Rule: no pin, other versions, builds, text or profile, so each difference must lie within a"
         f" tolerance from the standard errors of both numbers; chance of any false alarm: {FALSE_ALARM}."
     ]
-    skipped = sorted({c.quantity for c in compared if c.verdict == "not compared"})
-    if skipped:
-        said.append(f"Not compared, for want of a standard error at these n: {', '.join(skipped)}.")
+    if unknown:
+        said.append(f"Not compared, for want of a standard error at these n: {', '.join(unknown)}.")
     for why, files in left.items():
         said.append(f"Run but not compared, since {why}: {', '.join(f'{f}.csv' for f in files)}.")
     if profile == "smoke":
@@ -268,24 +259,11 @@ def rule(
     return said
 
 
-def _tell(compared: list[Comparison], problems: list[str], said: list[str]) -> None:
-    table = pd.DataFrame(compared, columns=Comparison._fields)
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in table.verdict.value_counts().items())
-    end = [*said, f"{len(compared)} quantities: {counts}."]
-    end += [f"OFF: {problem}" for problem in problems] or ["Everything holds."]
-    print(table.to_string(index=False, formatters=FORMATS, na_rep=""))
-    print("\n".join(end))
-    places.write(places.BUILD / "verify.html", page(compared, end))
-
-
-FORMATS = {"difference": "{:.3g}".format, "tolerance": "{:.3g}".format}
-
-
-def page(compared: list[Comparison], sentences: list[str]) -> str:
+def page(compared: pd.DataFrame, sentences: list[str]) -> str:
     """The table and what was said, as HTML."""
     style = "body{font:14px sans-serif;margin:2em}td,th{padding:2px 8px;text-align:left}"
     text = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
-    table = pd.DataFrame(compared).to_html(index=False, formatters=FORMATS, na_rep="")
+    table = compared.to_html(index=False, formatters=FORMATS, na_rep="")
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>verify</title>"
         f"<style>{style}</style><h1>Every committed number against a re-run</h1>{text}{table}</html>\n"

@@ -6,6 +6,7 @@ torch takes seconds to import and most grids need none, so it is imported where 
 
 import contextlib
 import hashlib
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,19 +51,16 @@ def _path(store: str, key: str) -> Path:
 
 
 def _check(weights: "dict[str, Tensor]") -> str:
-    """SHA-256 of names and numbers."""
-    found = hashlib.sha256()
-    for name in sorted(weights):
-        found.update(name.encode())
-        found.update(weights[name].numpy().tobytes())
-    return found.hexdigest()
+    """SHA-256 of names, shapes and numbers."""
+    from safetensors.torch import save
+
+    return hashlib.sha256(save(weights)).hexdigest()
 
 
 def _drop_oldest() -> None:
-    files = [(path, path.stat()) for path in FOLDER.glob("*/*.safetensors")]
-    too_much = sum(stat.st_size for _, stat in files) - LIMIT
-    for path, stat in sorted(files, key=lambda file: file[1].st_mtime_ns):
-        if too_much <= 0:
-            return
-        path.unlink(missing_ok=True)
-        too_much -= stat.st_size
+    files = FOLDER.glob("*/*.safetensors")
+    newest = sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    sizes = itertools.accumulate(path.stat().st_size for path in newest)
+    for path, size in zip(newest, sizes, strict=True):
+        if size > LIMIT:
+            path.unlink(missing_ok=True)
