@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 
 import nbformat
 import pandas as pd
@@ -106,7 +107,7 @@ paper.publish("starts", {"starts": starts.distances(replicates=replicates, seed=
 
 # Parameters of each notebook, beside those of its smoke profile.
 SIZES = {
-    "01_table1": {"replicates": 6, "epochs": 5},
+    "01_table1": {"replicates": 6, "epochs": 5, "settings": {"fraction": 0.0}},
     "01b_integer_grids": {"replicates": 4, "epochs": 5},
     "02_theory": {"draws": 100, "networks": 2, "noise_pairs": 1, "probes": 1, "replicates": 2}
     | {"epochs": 5, "longest": 1, "dataset": "stripes"},
@@ -173,10 +174,10 @@ shown = Explorer(PAPER)
 made["pictures"] = texts(shown._figures.values())
 options = {name: getattr(control, "options", []) for name, control in shown.controls.items()}
 made["explorer"] = {name: [str(option) for option in each] for name, each in options.items()}
-made["file"] = settings.content(PAPER, shown.wanted)[1]
 before = shown.shown
 shown.controls["fraction"].index += 5
 after = shown.shown
+made["file"] = settings.content(PAPER, shown.wanted)[0]
 for part in ("full_precision", "accuracy"):
     made[f"moved {part}"] = [name for name in before[part] if before[part][name] != after[part][name]]
 home = places.stage()
@@ -294,13 +295,21 @@ def test_the_methods_setting_is_a_parameter_with_a_rule(extended):
         assert told in done.stderr and (done.returncode == 0) == (told == "")
 
 
+def test_notebooks_take_the_methods_setting(extended):
+    """01_table1 had a fraction of 0, which is training without noise; 01b_integer_grids had not."""
+    for file, same in (("table1", True), ("integer_grids", False)):
+        losses = table(extended, file).groupby("method")["mean"].apply(list)
+        assert (losses.gentle == losses.no_noise) is same
+
+
 def test_the_methods_setting_has_a_slider_that_moves_the_method_alone(extended):
     values = [float(option.split("'")[1]) for option in extended.made["explorer"]["fraction"]]
     assert (values[0], values[-1]) == (0, 10)
     assert 0.1 in values
     assert extended.made["moved full_precision"] == ["gentle"]
     assert extended.made["moved accuracy"] == ["gentle"]
-    assert "no notebook has the parameter fraction" in extended.made["file"]
+    moved = values[values.index(0.1) + 5]
+    assert tomllib.loads(extended.made["file"])["settings"] == {"fraction": moved}
 
 
 def test_the_constant_has_its_rows_its_place_in_table_and_figure_and_its_slider(extended):

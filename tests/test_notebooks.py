@@ -117,6 +117,18 @@ def test_a_profile_may_only_set_what_the_notebook_declares(toys):
         notebooks.load(PAPER, _toy_folder(toys, change))
 
 
+def test_a_table_in_a_readers_file_is_a_parameter_or_a_notebooks(tmp_path):
+    every, path = notebooks.load(PAPER), tmp_path / "mine.toml"
+    path.write_text("settings = { xi_scaling = 3 }\n[01_table1]\nseed = 1")
+    changed = notebooks.changes(path, every)
+    assert changed["01_table1"] == {"settings": {"xi_scaling": 3}, "seed": 1}
+    assert changed["02_theory"] == {"settings": {"xi_scaling": 3}}
+    assert changed["03_scale"] == {}
+    path.write_text("[01_tabel1]\nseed = 1")
+    with pytest.raises(ParameterError, match=r"mine.toml: \[01_tabel1\]: unknown notebook; known are"):
+        notebooks.changes(path, every)
+
+
 PATHS = sorted((places.ROOT / "notebooks").glob("*.ipynb"))
 EVERY = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 RUN = pytest.mark.parametrize("notebook", notebooks.load(PAPER), ids=lambda notebook: notebook.name)

@@ -35,6 +35,10 @@ CASES = {
     ),
     "baseline_noise": ([0, 0.4, 1e6], [-0.1, 1.1e6, NAN, INF, False, "0.4", None, [0.4]]),
     "evaluation_noise": (["reported", 0, 0.4, 1e6], ["Reported", "", -0.1, NAN, INF, True, None, 2e6]),
+    "settings": (
+        [{}, {"xi_scaling": 3.0}, {"baseline_noise": 0}],
+        [[], None, {3: 1}, "xi_scaling = 3"],
+    ),
     "target": (["sum", "normal"], ["Sum", "", "sums", 1, None, True, ["sum"]]),
     "target_noise": ([0, 0.1, 1e6], [-0.1, NAN, INF, True, "0.1", 2e6]),
     "bits": WIDTHS,
@@ -145,6 +149,20 @@ def test_an_unknown_name_stops_and_lists_the_known_ones():
     assert message.startswith("xi_scalling = 3: unknown parameter")
     assert all(name in message for name in RULES)
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"xi_scaling": -1}, "xi_scaling = -1: allowed is a number from 0"),
+        ({"sigma": 1}, "sigma = 1: unknown parameter; known are baseline_noise, xi_scaling"),
+        ({"baseline_noise": 1}, "settings: baseline_noise = 1: it is a parameter of its own here"),
+    ],
+)
+def test_settings_of_methods_have_the_rules_of_their_lines(settings, told):
+    with pytest.raises(ParameterError) as caught:
+        check({"baseline_noise": 0.4, "settings": settings})
+    assert str(caught.value).startswith(told)
 
 
 @pytest.fixture

@@ -6,7 +6,16 @@ from functools import partial, wraps
 from typing import Any
 
 from t0qat.pipeline import parameters
-from t0qat.pipeline.parameters import ParameterError, choice, either, number, pattern, several, whole
+from t0qat.pipeline.parameters import (
+    ParameterError,
+    Rule,
+    choice,
+    either,
+    number,
+    pattern,
+    several,
+    whole,
+)
 from t0qat.quantization.quantizers import CODES, SCALES
 from t0qat.training.linear import Setup
 from t0qat.training.loop import SCHEDULES
@@ -37,10 +46,13 @@ ALIKE = {
     ("groups", "everything"): several(METHOD, ["ste"], least=0),
 }
 
+# What each setting of a method may be: in a notebook, a parameter of its own or an entry of `settings`.
+OF_METHODS = {name: rule for method in REGISTRY.values() for name, rule in method.settings.items()}
 # What each parameter may be. A name means the same in every notebook.
 RULES = {
-    **{name: rule for method in REGISTRY.values() for name, rule in method.settings.items()},
+    **OF_METHODS,
     **{name: rule for names, rule in ALIKE.items() for name in names},
+    "settings": Rule(dict[str, Any], "settings of methods, such as {'fraction': 0.3}"),
     "seed": whole(0, 2**32 - 1),
     "evaluation_noise": either(number(0, 1e6), choice("reported")),
     "target": choice(*TARGETS),
@@ -70,6 +82,10 @@ RULES = {
 def check(values: Mapping[str, Any]) -> None:
     """Hold every value against its rule; raises ParameterError on the first that breaks one."""
     parameters.check(values, RULES)
+    for name, value in values.get("settings", {}).items():
+        if name in values:
+            raise ParameterError(f"settings: {name} = {value!r}: it is a parameter of its own here")
+    parameters.check(values.get("settings", {}), OF_METHODS)
     if values.get("grid_range") == "narrow" and 1 in values.get("bits", []):
         raise ParameterError(f"bits = {values['bits']!r}: the narrow range needs 2 to 16 bits")
 

@@ -20,7 +20,9 @@ def content(paper: Paper, setting: Setting) -> tuple[str, list[str]]:
     """
     every = notebooks.load(paper)
     known = {name for notebook in every for name in notebook.defaults}
-    values = {name: getattr(setting, name) for name in EVERYWHERE if name in known}
+    values = {name: getattr(setting, name) for name in EVERYWHERE}
+    other = {name: values.pop(name) for name in EVERYWHERE if name not in known}
+    values |= {"settings": other} if other else {}
     own = {}
     for notebook in every:
         if "target" in notebook.defaults:
@@ -37,12 +39,15 @@ def content(paper: Paper, setting: Setting) -> tuple[str, list[str]]:
     notes = ["both data sets run in any case"]
     if setting.constant != "xi":
         notes.append(f"the constant is written as the xi_scaling of the same noise, {setting.noise:.4g}")
-    notes += [f"no notebook has the parameter {name}" for name in EVERYWHERE if name not in known]
     return "\n".join(lines) + "\n", notes
 
 
 def _lines(values: dict) -> list[str]:
-    return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    return [f"{name} = {_toml(value)}" for name, value in values.items()]
+
+
+def _toml(value: object) -> str:
+    return f"{{ {', '.join(_lines(value))} }}" if isinstance(value, dict) else json.dumps(value)
 
 
 def write(paper: Paper, setting: Setting, name: str) -> tuple[Path, list[str]]:

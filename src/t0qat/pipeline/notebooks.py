@@ -142,11 +142,12 @@ def changes(path: Path | None, notebooks: list[Notebook]) -> dict[str, dict[str,
         raise ParameterError(f"PARAMS = {path}: there is no such file") from None
     except ValueError as error:
         raise ParameterError(f"PARAMS = {path}: {error}") from None
-    own = {name: values for name, values in content.items() if isinstance(values, dict)}
-    everywhere = {name: value for name, value in content.items() if name not in own}
     known = {notebook.name: notebook.defaults for notebook in notebooks}
+    parameters = [*dict.fromkeys(itertools.chain(*known.values()))]
+    own = {k: v for k, v in content.items() if isinstance(v, dict) and k not in parameters}
+    everywhere = {name: value for name, value in content.items() if name not in own}
     if everywhere:
-        _known(everywhere, [*dict.fromkeys(itertools.chain(*known.values()))], path.name)
+        _known(everywhere, parameters, path.name)
     for name, values in own.items():
         if name not in known:
             names = ", ".join(known)
