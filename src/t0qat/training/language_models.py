@@ -163,9 +163,9 @@ def packed(net: nn.Module) -> str:
 
 
 def unpacked(text: str, net: nn.Module) -> nn.Module:
-    """The same network with the parameters of `packed`."""
-    values = np.frombuffer(base64.b64decode(text), np.float32).copy()
-    vector_to_parameters(torch.from_numpy(values), net.parameters())
+    """The same network with the parameters of `packed`, on the device where it is."""
+    values = torch.from_numpy(np.frombuffer(base64.b64decode(text), np.float32).copy())
+    vector_to_parameters(values.to(next(net.parameters()).device), net.parameters())
     return net
 
 
