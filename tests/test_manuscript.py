@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from t0qat.exhibits import verdicts
+from t0qat.exhibits import answers
 from t0qat.paper import PAPER
-from t0qat.pipeline import latex, notebooks, places, publish, receipts
+from t0qat.pipeline import latex, lookups, notebooks, places, publish, readme, receipts, typeset
 
 ROOT = Path(__file__).parents[1]
 MAIN = (ROOT / "paper/main.tex").read_text()
@@ -58,6 +58,7 @@ def prose(body: str) -> str:
     """The text without comments, citations, labels, file names, lengths and macro calls."""
     body = re.sub(r"(?m)(?<!\\)%.*$", "", body)
     commands = r"cite\w*|label|ref|[cC]ref|input|includegraphics|bibliography\w*|begin|end|Setting"
+    commands += "".join(f"|{kind}" for kind in lookups.KINDS)
     return re.sub(rf"\\(?:{commands})(?:\[[^\]]*\])*\{{[^}}]*\}}", "", body)
 
 
@@ -93,18 +94,34 @@ def test_the_manuscript_types_no_word_that_depends_on_a_result():
         assert allowed in prose(BODY), f"no longer used: {allowed}"
 
 
-def macros_of(folder: Path) -> set[str]:
-    text = "".join(path.read_text() for path in folder.glob("*.tex"))
-    return set(re.findall(r"\\newcommand\{\\(\w+)\}", text))
-
-
 def test_every_generated_macro_is_used_and_every_used_one_is_generated():
-    generated = macros_of(ROOT / "paper/macros") | BUILD
+    tables = readme.read(PAPER, ROOT)
+    generated = {name for make in PAPER.exhibits.values() for name in make(tables)[1]} | BUILD
     prefixes = "|".join(sorted({re.match(r"[A-Z][a-z]+", name)[0] for name in generated}))
     used = set(re.findall(rf"\\((?:{prefixes})[A-Za-z]*)", MAIN))
     assert used - generated == set(), "used, not generated"
-    readme = Path(verdicts.__file__).read_text()
-    assert {n for n in generated - used if n.removeprefix("TableOne") not in readme} == set(), "not used"
+    answered = set(re.findall(r"\{(\w+)\}", "".join(answers.ANSWERS.values())))
+    assert generated - used - answered == set(), "not used"
+
+
+def test_everything_looked_up_is_there_and_what_is_not_stops_with_one_line():
+    shown = typeset.lookup_macros(PAPER, MAIN, ROOT)
+    places_looked_up = {place for _, place in lookups.used(MAIN)}
+    assert all(f"/{place}\\endcsname{{" in shown for place in places_looked_up)
+    for wrong, told in (
+        (r"\Count{tabel1}", "no results file is named 'tabel1'; there are table1, "),
+        (r"\Number{table1/method=t0_qat, quantity=drop/mode}", "has no column 'mode'; it has method, "),
+        (r"\Number{table1/quantity=drop/mean}", "3 rows match; table1 has quantity: full_precision, "),
+        (
+            r"\Percent{table1_same_method/method=x/estimate}",
+            "0 rows match; table1_same_method has method",
+        ),
+        (r"\Interval{table1_paired/quantity=drop_difference/n}", "Interval takes no column"),
+        (r"\Number{table1_paired/quantity=drop_difference}", "Number takes one column"),
+    ):
+        with pytest.raises(typeset.TypesetError, match=re.escape(told)) as error:
+            typeset.lookup_macros(PAPER, wrong, ROOT)
+        assert str(error.value).count("\n") == 0
 
 
 def test_every_figure_and_table_of_the_manuscript_has_a_maker_and_every_one_made_is_shown():

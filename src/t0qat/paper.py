@@ -126,7 +126,7 @@ EXPERIMENTS = {
             "table1_same_method": f"method {ESTIMATE}",
         },
         {
-            "table1": Exhibit("t0qat.exhibits.table1:table1", "table1 table1_paired table1_same_method"),
+            "table1": Exhibit("t0qat.exhibits.table1:table1", "table1"),
         },
         "table1",
     ),

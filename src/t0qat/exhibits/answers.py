@@ -6,14 +6,18 @@ They stand below a notebook's first figure; that of table1 stands in the README 
 import html
 import re
 
+from t0qat.pipeline.lookups import KINDS, Lookup, Read
+
 ANSWERS = {
     "table1": (
-        "Over {TableOneReplicates} paired replicates, {TableOneReportedInside} reported numbers lie"
-        " in the middle 95 % of single runs. T0-QAT's expected drop is {TableOneDropWord} Standard"
-        " QAT's (difference {TableOneDropDifference} [{TableOneDropDifferenceLow},"
-        " {TableOneDropDifferenceHigh}]); two separate runs show the reported reduction of"
-        " {TableOneReportedReduction} % or more with probability {TableOneChanceReduction} %, and"
-        " T0-QAT ends with the larger quantized loss with probability {TableOneChanceWorse} %."
+        "Over {Count:table1_paired/quantity=drop_difference/n} paired replicates,"
+        " {TableOneReportedInside} reported numbers lie in the middle 95 % of single runs. T0-QAT's"
+        " expected drop is {Direction:table1_paired/quantity=drop_difference} Standard QAT's"
+        " (difference {Interval:table1_paired/quantity=drop_difference}); two separate runs show the"
+        " reported reduction of {TableOneReportedReduction} % or more with probability"
+        " {Percent:table1_paired/quantity=chance_of_reported_reduction/estimate} %, and T0-QAT ends"
+        " with the larger quantized loss with probability"
+        " {Percent:table1_paired/quantity=chance_t0_worse_quantized/estimate} %."
     ),
     "integer_grids": (
         "Over {GridsReplicates} paired replicates, and averaged over bit-widths and grids, T0-QAT's"
@@ -91,9 +95,10 @@ ANSWERS = {
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def fill(experiment: str, macros: dict[str, str]) -> str:
+def fill(experiment: str, macros: dict[str, str], read: Read) -> str:
     """The experiment's answer; macros as its exhibits make them. KeyError: one is missing."""
-    return ANSWERS[experiment].format_map({name: markdown(value) for name, value in macros.items()})
+    values = {name: markdown(value) for name, value in macros.items()}
+    return ANSWERS[experiment].format_map(values | {kind: Lookup(kind, read) for kind in KINDS})
 
 
 def markdown(value: str) -> str:

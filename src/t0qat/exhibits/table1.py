@@ -2,9 +2,9 @@
 
 import math
 
-from t0qat.exhibits.cells import NOTHING, count, estimate, percent, three, with_interval
-from t0qat.exhibits.rows import Results, Row, numbers, one, rows_of
-from t0qat.exhibits.words import QUANTITY_LABELS, direction
+from t0qat.exhibits.cells import NOTHING, percent, with_interval
+from t0qat.exhibits.rows import Results, Row, rows_of
+from t0qat.exhibits.words import QUANTITY_LABELS
 from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import escape, grouped
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
@@ -30,20 +30,16 @@ def _cells(row: Row) -> list[str]:
 
 def table1(results: Results) -> tuple[str, dict[str, str]]:
     """The three losses of each method beside the paper's."""
-    table, paired = results["table1"], results["table1_paired"]
+    table = results["table1"]
     groups = [[*map(_cells, rows_of(mine))] for _, mine in table.groupby("method", sort=False)]
     header = ["Method", "Loss", "Reported", r"Reproduced mean [95\,\%]", "SD"]
     body = grouped(groups, [*header, r"2.5 / 50 / 97.5\,\%", "At"], "ll", leads=1)
 
     noise = table.evaluation_noise.iloc[0]
     fitted = math.isclose(noise, reported_evaluation_noise(), rel_tol=1e-6)
-    difference = one(paired, quantity="drop_difference")
     known = table[table.reported.notna()]
     inside = known.reported.between(known.q025, known.q975)
     macros = {
-        "Replicates": count(table.n.iloc[0]),
-        **three("DropDifference", estimate(*numbers(difference))),
-        "DropWord": direction(difference["ci_low"], difference["ci_high"]),
         "EvaluationNoise": f"{noise:.4g}",
         "NoiseSource": "fitted to the mean of the two reported drops" if fitted else "set by hand",
         "ReportedReduction": percent(REPORTED_REDUCTION),
@@ -51,12 +47,4 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
         "ReportedLowest": percent(known.reported_percentile.min() / 100, 0),
         "ReportedHighest": percent(known.reported_percentile.max() / 100, 0),
     }
-    chances = {"Reduction": "of_reported_reduction", "Worse": "t0_worse_quantized"}
-    for name, event in chances.items():
-        chance = one(paired, quantity=f"chance_{event}")
-        macros |= three(f"Chance{name}", map(percent, numbers(chance)))
-    for method, name in (("standard_qat", "Standard"), ("t0_qat", "T")):
-        alone = one(results["table1_same_method"], method=method)
-        macros[f"{name}ChanceAlone"] = percent(alone["estimate"])
-        macros[f"{name}DropSpread"] = f"{one(table, method=method, quantity='drop')['std']:.2f}"
     return body, {f"TableOne{name}": value for name, value in macros.items()}

@@ -132,7 +132,7 @@ def result(results: Results) -> str:
             "",
             *lines,
             "",
-            answers.fill("table1", table1(results)[1]),
+            answers.fill("table1", table1(results)[1], results.__getitem__),
             "",
             f"What to use at which bit-width: means over {span(results['vision'].n)} paired seeds of"
             f" image networks and {span(results['language'].n)} of language models, weights rounded,"

@@ -3,12 +3,36 @@
 import re
 from collections.abc import Iterable
 
+SIGNS = {"−": "$-$", "–": "--", " ± ": r"$\:\pm\:$", "ξ": r"$\xi$", "σ": r"$\sigma$"}
+SUPERSCRIPTS = "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"
+
 
 def escape(text: str) -> str:
     """Text as LaTeX shows it literally."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {c: "\\" + c for c in "&%$#_{}"}
     return "".join(special.get(c, c) for c in text)
+
+
+class Raw(str):
+    """A cell or a macro that is LaTeX already."""
+
+
+def tex(text: str) -> str:
+    """Plain text as LaTeX shows it: escaped, and numbers as words.py writes them with LaTeX's signs."""
+    if isinstance(text, Raw):
+        return text
+    text = re.sub(r"(?<=\d),(?=\d{3})", r"\\,", escape(text))  # 1,000
+    text = re.sub(r"(?<=\d) \\%", r"\\,\\%", text)
+    text = re.sub(rf" · 10([{SUPERSCRIPTS}]+)", _ten, text)
+    for plain, shown in SIGNS.items():
+        text = text.replace(plain, shown)
+    return text
+
+
+def _ten(found: re.Match) -> str:
+    power = found[1].translate(str.maketrans(SUPERSCRIPTS, "-0123456789"))
+    return rf"$\:\cdot\:10^{{{power}}}$"
 
 
 def minus(text: str) -> str:
@@ -32,14 +56,14 @@ def macro_lines(macros: dict[str, str]) -> str:
     return "".join(rf"\newcommand{{\{name}}}{{{minus(value)}}}" + "\n" for name, value in macros.items())
 
 
-def setting_lines(settings: dict[str, str]) -> str:
-    """`\\Setting{name}` gives the value of that name; an unknown name stops LaTeX."""
+def lookup_lines(command: str, values: dict[str, str]) -> str:
+    """`\\Command{name}` gives the value of that name; an unknown name stops LaTeX."""
     lines = [
-        r"\newcommand{\Setting}[1]{\ifcsname setting/#1\endcsname\csname setting/#1\endcsname"
-        r"\else\errmessage{no setting is named #1}\fi}"
+        rf"\newcommand{{\{command}}}[1]{{\ifcsname {command}/#1\endcsname\csname {command}/#1\endcsname"
+        rf"\else\errmessage{{no {command} is named #1}}\fi}}"
     ]
-    for name, value in settings.items():
-        lines.append(rf"\expandafter\def\csname setting/{name}\endcsname{{{value}}}")
+    for name, value in values.items():
+        lines.append(rf"\expandafter\def\csname {command}/{name}\endcsname{{{tex(value)}}}")
     return "\n".join([*lines, ""])
 
 
