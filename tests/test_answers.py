@@ -52,16 +52,6 @@ def test_an_answer_turns_with_its_results(committed):
         assert f"expected drop is {word} Standard QAT's" in said("table1", tables)
 
 
-@pytest.mark.parametrize(("latex", "said"), [
-    (r"$9.3 \cdot 10^{-5}$", "9.3 · 10⁻⁵"),
-    (r"0.2 [-1.2, 1.7] $\cdot 10^{-4}$", "0.2 [-1.2, 1.7] · 10⁻⁴"),
-    (r"10\,000 of 1\,0", "10,000 of 1,0"),
-    ("a <b> & c", "a &lt;b&gt; &amp; c"),
-])  # fmt: skip
-def test_latex_becomes_markdown(latex, said):
-    assert answers.markdown(latex) == said
-
-
 def test_publishing_returns_the_answer_and_makes_every_exhibit_of_the_experiment(
     committed, tmp_path, monkeypatch
 ):

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
-from t0qat.exhibits.cells import in_plain_text, thousands
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
 from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
 from t0qat.experiments.arms import FLOAT, NO_WIDTH, method_label, model_label
+from t0qat.pipeline.words import number, thousands, with_interval
 
 QUANTITIES = QUANTITY_LABELS | {
     "drop_difference": "Expected drop, T0-QAT minus Standard QAT",
@@ -62,7 +62,7 @@ def table(
     if "ci_low" in rows:
         value = "estimate" if "estimate" in rows else "mean"
         shown[f"{value} [95 % interval]"] = [
-            "" if pd.isna(row[value]) else in_plain_text(row, decimals(row[value]))
+            "" if pd.isna(row[value]) else with_interval(row, decimals(row[value]))
             for row in rows_of(rows)
         ]
     for column in also:
@@ -106,7 +106,7 @@ def word(column: str, value) -> str:
         return "yes" if value else "no"
     if column == "p_holm":
         return f"{value:.3f}" if value >= 0.001 else "< 0.001"
-    return thousands(value) if value == int(value) and abs(value) < 1e9 else f"{value:.3g}"
+    return thousands(value) if value == int(value) and abs(value) < 1e9 else number(value)
 
 
 def _name(column: str, value: str) -> str:

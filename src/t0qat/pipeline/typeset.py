@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from t0qat.pipeline import costs, places, readme, receipts
-from t0qat.pipeline.latex import escape, lookup_lines, macro_lines
+from t0qat.pipeline.latex import lookup_lines, macro_lines
 from t0qat.pipeline.notebooks import Notebook
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
@@ -68,7 +68,7 @@ def build_macros(made: dict[str, dict], run: Run) -> str:
         {
             "BuildVersion": version(places.PACKAGE),
             "BuildCodeHash": receipts.digest([receipt["code_hash"] for receipt in made.values()]),
-            "BuildProfile": escape("; ".join([run.profile, *marks(made)])),
+            "BuildProfile": "; ".join([run.profile, *marks(made)]),
             "BuildMark": "" if run.profile == "paper" else run.profile.upper(),
         }
     )
@@ -89,7 +89,7 @@ def lookup_macros(paper: Paper, text: str, home: Path) -> str:
 
 
 def in_words(value: object) -> str:
-    """A parameter's value as text shows it: a list without brackets and quotes, thousands with commas."""
+    """A parameter's value as text shows it: a list without brackets and quotes, thousands by commas."""
     if isinstance(value, list):
         return ", ".join(map(in_words, value))
     return f"{value:,}" if type(value) is int else str(value)

@@ -1,4 +1,4 @@
-"""Numbers and directions as plain text: `−0.5`, `1,000`, `9.3 · 10⁻⁵`, `2.18 ± 0.02`, `2.18 [2.16, 2.20]`."""
+"""Numbers and directions as plain text, such as `1,000`, `−9.3 · 10⁻⁵` and `2.18 [2.16, 2.20]`."""
 
 import math
 from collections.abc import Iterable
@@ -17,7 +17,8 @@ def numbers(row: Row) -> tuple[float, float, float]:
 
 def times(row: Row, factor: float) -> Row:
     """These numbers so many times as large, the first as `mean`."""
-    return dict(zip(("mean", "ci_low", "ci_high"), (factor * n for n in numbers(row)), strict=True))
+    mean, *ends = (factor * n for n in numbers(row))
+    return {"mean": mean, "ci_low": min(ends), "ci_high": max(ends)}
 
 
 def fixed(value: float, decimals: int) -> str:
@@ -39,7 +40,8 @@ def thousands(n: float) -> str:
 
 def span(values: Iterable[float], show=thousands) -> str:
     """The least and the greatest; a single one where all are the same."""
-    least, most = (show(of(values)) for of in (min, max))
+    values = [*values]
+    least, most = show(min(values)), show(max(values))
     return most if least == most else f"{least} to {most}"
 
 
@@ -55,6 +57,11 @@ def percent(value: float, decimals: int | None = None) -> str:
         decimals += 1
         shown = fixed(100 * value, decimals)
     return shown
+
+
+def percent_interval(row: Row) -> str:
+    """As `21.1 % (19.0 to 23.2 %)`."""
+    return "{} % ({} to {} %)".format(*map(percent, numbers(row)))
 
 
 def estimate(mean: float, low: float, high: float, most: int = 99) -> tuple[str, str, str]:
@@ -81,9 +88,9 @@ def plus_minus(row: Row) -> str:
     """The same, narrower: mean and half-width of the interval, as `2.18 ± 0.02`."""
     centre, low, high = numbers(row)
     power = _power(max(abs(centre), (high - low) / 2))
-    mean, *ends = estimate(*numbers(times(row, 10.0**-power)))
-    half = (high - low) / 2 * 10.0**-power
-    shown = f"{mean} ± {fixed(half, len(mean.partition('.')[2]))}"
+    centre, low, high = numbers(times(row, 10.0**-power))
+    mean, *_ = estimate(centre, low, high)
+    shown = f"{mean} ± {fixed((high - low) / 2, len(mean.partition('.')[2]))}"
     return f"({shown}){_ten(power)}" if power else shown
 
 
