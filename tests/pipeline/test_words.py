@@ -100,6 +100,7 @@ def test_what_is_small_as_a_whole_has_a_power_of_ten():
     assert words.with_interval(row) == "−0.2 [−1.2, 0.8] · 10⁻⁴"
     assert words.plus_minus(row) == "(−0.2 ± 1.0) · 10⁻⁴"
     assert words.with_interval(words.times(row, 100)) == "−0.002 [−0.012, 0.008]"
+    assert words.with_interval(words.times(row, 0)) == "0.000 [0.000, 0.000]"
 
 
 @pytest.mark.parametrize(
