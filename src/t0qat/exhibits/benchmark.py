@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from t0qat.exhibits.rows import Results, rows_of
-from t0qat.exhibits.words import listed
-from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
+from t0qat.exhibits.words import name, together, width, widths_of
+from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.latex import Raw, grouped, tex
 from t0qat.pipeline.statistics import ERROR_RATE
@@ -70,43 +70,6 @@ class Benchmark(NamedTuple):
 def models(table: pd.DataFrame) -> list[str]:
     """Every model, in order."""
     return [*table.model.unique()]
-
-
-def at(widths: Iterable[int]) -> str:
-    """`at INT4 and INT2`."""
-    widths = [*widths]
-    return f"at {listed(map(width, widths))}" if widths else "at no width"
-
-
-def name(method: str) -> str:
-    """The method's label without commas, for lists."""
-    return method_label(method).replace(",", "")
-
-
-def width(bits: float) -> str:
-    return f"INT{bits:.0f}"
-
-
-def widths_of(table: pd.DataFrame) -> list[int]:
-    return sorted({*table.eval_bits} - {FLOAT}, reverse=True)
-
-
-def the_models(models: Iterable[str]) -> str:
-    """`the small CNN and the deep CNN`."""
-    return listed(f"the {model_label(model)}" for model in models)
-
-
-def on_networks(models: Iterable[str], show: Callable[[str], str]) -> str:
-    """`<show(model)> on the small CNN; and <...> on the deep CNN`."""
-    return listed((f"{show(model)} on {the_models([model])}" for model in models), "; ", "; and ")
-
-
-def together(models: Iterable[str], show: Callable[[str], str]) -> str:
-    """The same, with the networks of equal words together: `lower on the small CNN and the deep CNN`."""
-    words = {}
-    for model in models:
-        words.setdefault(show(model), []).append(model)
-    return listed(f"{word} on {the_models(where)}" for word, where in words.items())
 
 
 def reference(rivals: Rivals) -> tuple[str, int]:
@@ -173,9 +136,8 @@ def _marked(b: Benchmark, method: str, column: dict[str, Row], rivals: Rivals) -
 
 def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
     """T0-QAT as published, tuned and at scaling 1, against three others, over the bit-widths."""
-    pairs = b.table(results, "_any_paired")
-    pairs = pairs[pairs.scale_rule == "own"]
-    models = b.models(results)
+    pairs, models = b.table(results, "_any_paired"), b.models(results)
+    pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(models)]
 
     def against(rival: str, **which) -> list[str]:
         """The difference, what would be seen, and which arm a best other is."""
@@ -192,12 +154,9 @@ def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
         return [model_label(model), name(method), quantity, *plain[:2], *random[:2], *best]
 
     def word(method, rival):
-        def on(model):
-            rows = rows_of(pairs, model=model, method=method, against=rival, quantity="mean")
-            said = {WORDS.get(direction(row), "not detectably different") for row in rows}
-            return said.pop() if said else NOTHING
-
-        return together(models, on)
+        rows = rows_of(pairs, method=method, against=rival, quantity="mean")
+        none = "not detectably different"
+        return together((row["model"], WORDS.get(direction(row), none)) for row in rows)
 
     arms = [*itertools.product(UNDER_TEST.values(), ("mean", "worst"))]
     groups = [[row(model, *arm) for arm in arms] for model in models]

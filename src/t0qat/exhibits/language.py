@@ -7,10 +7,10 @@ import re
 import pandas as pd
 
 from t0qat.exhibits import benchmark
-from t0qat.exhibits.benchmark import WORDS, Benchmark, name, on_networks, together, width, widths_of
+from t0qat.exhibits.benchmark import WORDS, Benchmark
 from t0qat.exhibits.phrases import phrases
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.exhibits.words import listed, macros
+from t0qat.exhibits.words import listed, macros, name, on_networks, together, width, widths_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, model_label
 from t0qat.experiments.compare import Metric
 from t0qat.pipeline.claims import margins
@@ -40,18 +40,19 @@ def language(results: Results) -> tuple[str, dict[str, str]]:
 
 def _text(results: Results) -> dict[str, str | int]:
     """How much text there was, and how the score differs over starts and over blocks of it."""
-    blocks = results["language_blocks"][results["language_blocks"].layout == CHANNELS]
+    table, blocks = MODELS.table(results), results["language_blocks"]
+    blocks = blocks[blocks.layout == CHANNELS]
     plain = {"method": "no_noise", "eval_bits": FLOAT}
 
-    def both(model):
-        over_seeds = one(MODELS.table(results), model=model, metric=BITS.name, **plain)
-        over_blocks = one(blocks, model=model, **plain)
-        return f"{MODELS.interval(over_seeds)} over seeds and {MODELS.interval(over_blocks)} over blocks"
+    def both(seeds):
+        over_blocks = one(blocks, model=seeds["model"], **plain)
+        return f"{MODELS.interval(seeds)} over seeds and {MODELS.interval(over_blocks)} over blocks"
 
+    rows = rows_of(table, metric=BITS.name, **plain)
     return {
         "Hash": results["language_text"].sha256[0][:12],
         "Blocks": blocks.n.iloc[0],
-        "Spread": on_networks(results["language"].model.unique(), both),
+        "Spread": on_networks((row["model"], both(row)) for row in rows),
     }
 
 
@@ -59,35 +60,33 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
     """How the score in tuning depends on the learning rate, without a strength to tune."""
     models, tried = tried.model.unique(), tried.sort_values("learning_rate", kind="stable")
 
+    def rows(model, method, **keys):
+        return rows_of(tried, model=model, method=method, **keys)
+
     def at_rate(score, row):
         return f"{score} at {number(row['learning_rate'])}"
 
-    def scores(method):
-        def on(model):
-            rows = rows_of(tried, model=model, method=method)
-            return " and ".join(at_rate(f"{row['mean']:.3g}", row) for row in (rows[0], rows[-1]))
-
-        return on_networks(models, on)
+    def ends(model, method):
+        first, *_, last = [*rows(model, method)] * 2
+        return " and ".join(at_rate(f"{row['mean']:.3g}", row) for row in (first, last))
 
     def chosen(model):
-        order = [row["chosen"] for row in rows_of(tried, model=model, method="t0_qat")]
-        if len(order) == 1:
-            return "the only rate"
-        ends = {0: "the lowest rate", len(order) - 1: "the highest rate"}
-        return ends.get(order.index(1), "a rate in between")
+        order = [row["chosen"] for row in rows(model, "t0_qat")]
+        named = {0: "the lowest rate", len(order) - 1: "the highest rate"}
+        named |= {0: "the only rate"} if len(order) == 1 else {}
+        return named.get(order.index(1), "a rate in between")
 
     def same_rate(model):
         """The tuned scale against plain fine-tuning where that was tried with the rate of its choice."""
-        (row,) = rows_of(tried, model=model, method="t0_qat_tuned", chosen=1)
-        rate = row["learning_rate"]
-        found = rows_of(tried, model=model, method="no_noise", learning_rate=rate)
-        return listed(at_rate(f"{row['mean']:.3f} against {plain['mean']:.3f}", row) for plain in found)
+        (row,) = rows(model, "t0_qat_tuned", chosen=1)
+        plain = rows(model, "no_noise", learning_rate=row["learning_rate"])
+        return listed(at_rate(f"{row['mean']:.3f} against {other['mean']:.3f}", row) for other in plain)
 
     return {
-        "SameRate": on_networks(models, same_rate),
-        "PublishedRates": scores("t0_qat"),
-        "PlainRates": scores("no_noise"),
-        "PublishedChosen": together(models, chosen),
+        "SameRate": on_networks((model, same_rate(model)) for model in models),
+        "PublishedRates": on_networks((model, ends(model, "t0_qat")) for model in models),
+        "PlainRates": on_networks((model, ends(model, "no_noise")) for model in models),
+        "PublishedChosen": together((model, chosen(model)) for model in models),
     }
 
 
@@ -113,7 +112,7 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
     said = {
         "Group": GROUP,
         "Everything": listed(map(name, rounded_too)) if len(rounded_too) else "no method",
-        "Plain": on_networks(models, plain),
+        "Plain": on_networks((model, plain(model)) for model in models),
         "Pairs": _against_plain(pairs[pairs.layout != CHANNELS]),
     }
     return grouped(groups, header, "lll", leads=2), macros("LanguageLayouts", said)

@@ -6,22 +6,9 @@ whichever they are.
 
 from scipy import stats
 
-from t0qat.exhibits.benchmark import (
-    PLACEBO,
-    Benchmark,
-    at,
-    columns,
-    name,
-    near,
-    on_networks,
-    reference,
-    the_models,
-    together,
-    width,
-    widths_of,
-)
+from t0qat.exhibits.benchmark import PLACEBO, Benchmark, columns, near, reference
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.exhibits.words import listed
+from t0qat.exhibits.words import at, listed, name, on_networks, the_models, together, width, widths_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import own_width
 from t0qat.pipeline.claims import standard_error
@@ -85,10 +72,10 @@ def ranking(b: Benchmark, results: Results) -> Said:
     }
 
     def at_widths(show) -> str:
-        def on(model):
-            return listed(f"{show(*column)} at {key}" for key, column in shown[model].items())
-
-        return on_networks(shown, on)
+        return on_networks(
+            (model, listed(f"{show(*column)} at {key}" for key, column in each.items()))
+            for model, each in shown.items()
+        )
 
     def foremost(column, rivals) -> str:
         top = b.best(column.values())["mean"]
@@ -132,12 +119,13 @@ def keeping(b: Benchmark, results: Results) -> Said:
 
     def widths(method):
         mine = kept[kept.method == method]
-        return together(models, lambda model: at(mine[mine.model == model].eval_bits))
+        return together((model, at(mine[mine.model == model].eval_bits)) for model in models)
 
     low = [bits for bits in widths_of(rows) if bits < 8]
+    of_all = ((model, listed(keepers(model, bits) for bits in low)) for model in models)
     return {
         "Margin": f"{b.times * b.margin:g}",
-        "Kept": on_networks(models, lambda model: listed(keepers(model, bits) for bits in low)),
+        "Kept": on_networks(of_all),
         "KeptPublished": widths("t0_qat"),
         "KeptTuned": widths("t0_qat_tuned"),
         "KeptPlain": widths("no_noise"),
@@ -147,44 +135,45 @@ def keeping(b: Benchmark, results: Results) -> Said:
 def noise(b: Benchmark, results: Results) -> Said:
     """The tuned scale, what the placebo shows of chance, and one training for every width."""
     table, pairs, scores = (b.table(results, ending) for ending in ("", "_paired", "_any"))
-    pairs, scores = pairs[pairs.scale_rule == "own"], scores[scores.scale_rule == "own"]
-    models = b.full(table)
+    models, scores = b.full(table), scores[scores.scale_rule == "own"]
+    pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(models)]
     tried = b.table(results, "_tuning")
     tried = tried[tried.method == "t0_qat_tuned"]
-    chosen = tried[tried.chosen == 1].set_index("model").strength
+    chosen = [(row["model"], row["strength"]) for row in rows_of(tried, chosen=1)]
+    placebo = rows_of(pairs, eval_bits=min(widths_of(table)), method=PLACEBO, against="plain")
 
-    def spread(model):
-        row = one(pairs, model=model, eval_bits=min(widths_of(table)), method=PLACEBO, against="plain")
+    def spread(row):
         return number(b.times * standard_error(row) * row["n"] ** 0.5, 2)
 
     def decided(sign):
         rows = pairs[(pairs.method == "t0_qat_tuned") & (pairs.against == "plain")]
         rows = rows[(rows.p_holm < ERROR_RATE) & (sign * rows.estimate > 0)]
-        return together(models, lambda model: at(rows[rows.model == model].eval_bits))
+        return together((model, at(rows[rows.model == model].eval_bits)) for model in models)
 
-    def foremost(rows):
-        def on(model):
-            here = rows_of(rows, model=model, quantity="mean")
-            if not here:
-                return NOTHING
-            best = b.best(here)
-            worst = one(rows, quantity="worst", **{key: best[key] for key in KEYS})
-            fixed = best["train_bits"] != NO_WIDTH
-            trained = f" trained for {width(best['train_bits'])}" * fixed
-            return f"{name(best['method'])}{trained} with {b.interval(best)} ({b.interval(worst)})"
-
-        return on_networks(models, on)
+    def foremost(rows, model):
+        here = rows_of(rows, model=model, quantity="mean")
+        if not here:
+            return NOTHING
+        best = b.best(here)
+        worst = one(rows, quantity="worst", **{key: best[key] for key in KEYS})
+        trained = f" trained for {width(best['train_bits'])}" * (best["train_bits"] != NO_WIDTH)
+        return f"{name(best['method'])}{trained} with {b.interval(best)} ({b.interval(worst)})"
 
     free = scores.train_bits == NO_WIDTH
     noisy = scores.method.map(lambda method: REGISTRY[method].family) == "noise"
+    over_widths = {
+        "AnyNoise": scores[free & noisy],
+        "AnyOthers": scores[free & ~noisy & (scores.method != PLACEBO)],
+        "AnyFixed": scores[~free],
+    }
     return {
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
-        "Scalings": together(chosen.index, lambda model: f"{chosen[model]:g}"),
-        "Sigmas": together(chosen.index, lambda model: number(XI * chosen[model], 2)),
-        "PlaceboSpread": on_networks(models, spread),
+        "Scalings": together((model, f"{scaling:g}") for model, scaling in chosen),
+        "Sigmas": together((model, number(XI * scaling, 2)) for model, scaling in chosen),
+        "PlaceboSpread": on_networks((row["model"], spread(row)) for row in placebo),
         "Gains": decided(b.sign),
         "Losses": decided(-b.sign),
-        "AnyNoise": foremost(scores[free & noisy]),
-        "AnyOthers": foremost(scores[free & ~noisy & (scores.method != PLACEBO)]),
-        "AnyFixed": foremost(scores[~free]),
+    } | {
+        key: on_networks((model, foremost(rows, model)) for model in models)
+        for key, rows in over_widths.items()
     }

@@ -65,12 +65,11 @@ def theory(results: Results) -> tuple[str, dict[str, str]]:
         }
     mine = at_fitted_noise(results["theory_reduction"])
     mine = mine[(mine.reduction - REPORTED_REDUCTION).abs() < 1e-6]
-    for name, *pair in (
+    for name, method, other in (
         ("Reduction", "standard_qat", "t0_qat"),
         ("Standard", "standard_qat", "standard_qat"),
         ("T", "t0_qat", "t0_qat"),
     ):
-        method, other = pair
         said[f"Exact{name}"] = percent(one(mine, method=method, other=other)["exact"])
     return tabular(rows, header), macros("Theory", said | _learned(results["theory_training"]))
 

@@ -6,10 +6,10 @@ import itertools
 import pandas as pd
 
 from t0qat.exhibits import benchmark
-from t0qat.exhibits.benchmark import Benchmark, name, on_networks, the_models, width, widths_of
+from t0qat.exhibits.benchmark import Benchmark
 from t0qat.exhibits.phrases import phrases
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.exhibits.words import listed, macros
+from t0qat.exhibits.words import listed, macros, name, on_networks, the_models, width, widths_of
 from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.claims import margins
@@ -34,16 +34,25 @@ differences = functools.partial(benchmark.differences, IMAGES)
 
 def vision(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, on the networks with all methods."""
-    said = phrases(IMAGES, results) | _more_of_size(results["vision"]) | _costs(results["vision"])
+    said = phrases(IMAGES, results) | _of_networks(results["vision"])
     return benchmark.main_table(IMAGES, results), macros("Vision", said)
 
 
-def _more_of_size(table: pd.DataFrame) -> dict[str, str | int]:
-    """Networks with few methods, wide intervals, and how many networks were exported."""
+def _of_networks(table: pd.DataFrame) -> dict[str, str | int]:
+    """Which have few methods, how many intervals are wide, and what was exported at which cost."""
     full = has_all_methods(table)
     own = IMAGES.values(table[table.model.isin(full)])
     wide = own.ci_high - own.ci_low > 2 * WIDE
     checked = table[(table.metric == "differing") & (table.scale_rule != "own")]
+    sizes = table[(table.metric == "bytes") & table.model.isin(full)]
+    by = sizes.groupby(["model", "eval_bits"], sort=False)["mean"]
+
+    def takes(model):
+        shown = {width(bits): span(by.get_group((model, bits))) for bits in widths_of(sizes)}
+        widths = [f"{size} at {bits}" for bits, size in shown.items()]
+        unrounded = f"{span(by.get_group((model, FLOAT)))} unrounded"
+        return f"{the_models([model])} takes {listed([unrounded, *widths])}"
+
     return {
         "FewReplicates": table.n.min(),
         "LoudRates": LOUD_RATES,
@@ -52,23 +61,9 @@ def _more_of_size(table: pd.DataFrame) -> dict[str, str | int]:
         "Wide": f"{wide.sum()} of {len(wide)}",
         "Rounded": checked.n.sum(),
         "Differing": (checked["mean"] * checked.n).sum(),
-    }
-
-
-def _costs(table: pd.DataFrame) -> dict[str, str | int]:
-    """Gradient evaluations of a training, and bytes of an exported network."""
-    sizes = table[(table.metric == "bytes") & table.model.isin(has_all_methods(table))]
-    by = sizes.groupby(["model", "eval_bits"], sort=False)["mean"].agg(["min", "max"])
-
-    def on(model):
-        widths = [f"{span(by.loc[model, bits])} at {width(bits)}" for bits in widths_of(sizes)]
-        unrounded = f"{span(by.loc[model, FLOAT])} unrounded"
-        return f"the {model_label(model)} takes {listed([unrounded, *widths])}"
-
-    return {
         "Gradients": table[table.metric == "gradients"]["mean"].max(),
-        "Bytes": listed(map(on, sizes.model.unique()), "; ", "; "),
-        "BytesSpread": (by["max"] - by["min"]).max() if len(by) else 0,
+        "Bytes": listed(map(takes, sizes.model.unique()), "; ", "; "),
+        "BytesSpread": (by.max() - by.min()).max() if len(by) else 0,
     }
 
 
@@ -91,15 +86,11 @@ def few(results: Results) -> tuple[str, dict[str, str]]:
         if model not in full
     ]
     header = ["Network", "Method", "Weight norm", "Full precision", *map(width, widths)]
-
-    def sizes(method):
-        def on(model):
-            return with_interval(one(norms, model=model, method=method))
-
-        return on_networks(table.model.unique(), on)
-
     said = {"Plain": "no_noise", "Published": "t0_qat", "Tuned": "t0_qat_tuned"}
-    said = {key: sizes(method) for key, method in said.items()}
+    said = {
+        key: on_networks((row["model"], with_interval(row)) for row in rows_of(norms, method=method))
+        for key, method in said.items()
+    }
     return grouped(groups, header, "ll", leads=1), macros("VisionFewNorm", said)
 
 
@@ -121,11 +112,12 @@ def rules(results: Results) -> tuple[str, dict[str, str]]:
     groups = [[cells for cells in group if {*cells[2:]} != {NOTHING}] for group in groups]
     header = ["Step", "Method", *[width(bits) for _ in models for bits in widths]]
     over = ["", "", *(spanning(len(widths), model_label(model)) for model in models)]
-
-    def plain(model):
-        key = {"model": model, "method": "no_noise", "eval_bits": min(every)}
-        shown = (IMAGES.interval(one(table, scale_rule=rule, **key)) for rule in ("absmax", "mse"))
-        return "{} (absmax) and {} (MSE)".format(*shown)
-
     body = grouped(groups, header, "ll", leads=1, over=over)
-    return body, {"VisionRulesPlain": on_networks(models, plain)}
+
+    plain = table[(table.method == "no_noise") & (table.eval_bits == min(every))]
+    pairs = ([one(plain, model=m, scale_rule=rule) for rule in ("absmax", "mse")] for m in models)
+    said = (
+        (absmax["model"], f"{IMAGES.interval(absmax)} (absmax) and {IMAGES.interval(mse)} (MSE)")
+        for absmax, mse in pairs
+    )
+    return body, {"VisionRulesPlain": on_networks(said)}

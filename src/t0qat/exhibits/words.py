@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from t0qat.experiments.arms import LINEAR, model_label
+import pandas as pd
+
+from t0qat.experiments.arms import FLOAT, LINEAR, method_label, model_label
 from t0qat.pipeline.words import NOTHING, Row, thousands
 
 QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized", "drop": "Drop"}
@@ -32,6 +34,44 @@ def on_each(rows: list[Row], show: Callable[[Row], str]) -> str:
     labels = [label[:1].lower() + label[1:] for label in map(data_label, rows)]
     said = [f"{show(row)} on the {label}" for row, label in zip(rows, labels, strict=True)]
     return f"{listed(said)} data"
+
+
+def name(method: str) -> str:
+    """The method's label without commas, for lists."""
+    return method_label(method).replace(",", "")
+
+
+def width(bits: float) -> str:
+    return f"INT{bits:.0f}"
+
+
+def widths_of(table: pd.DataFrame) -> list[int]:
+    """Those that weights are rounded to, the widest first."""
+    return sorted({*table.eval_bits} - {FLOAT}, reverse=True)
+
+
+def at(widths: Iterable[int]) -> str:
+    """`at INT4 and INT2`."""
+    widths = [*widths]
+    return f"at {listed(map(width, widths))}" if widths else "at no width"
+
+
+def the_models(models: Iterable[str]) -> str:
+    """`the small CNN and the deep CNN`."""
+    return listed(f"the {model_label(model)}" for model in models)
+
+
+def on_networks(said: Iterable[tuple[str, str]]) -> str:
+    """Of models and what is said of each: `1 on the small CNN; and 2 on the deep CNN`."""
+    return listed((f"{text} on {the_models([model])}" for model, text in said), "; ", "; and ")
+
+
+def together(said: Iterable[tuple[str, str]]) -> str:
+    """The same, with the models of equal words together: `lower on the small CNN and the deep CNN`."""
+    models = {}
+    for model, text in said:
+        models.setdefault(text, []).append(model)
+    return listed(f"{text} on {the_models(where)}" for text, where in models.items())
 
 
 def macros(prefix: str, values: Mapping[str, str | int]) -> dict[str, str]:
