@@ -48,7 +48,8 @@ GENERAL = {
     "survive quantization better": "what the method is for, in the paper's words",
     "A worse fit": "a statement of theory",
     "is supported, on the other side\ncontradicted": "the rule itself",
-    "supported,  contradicted,  not supported,": "names of counted verdicts",
+    r"\ClaimsSupported{} supported, \ClaimsContradicted{} contradicted": "names of counted verdicts",
+    r"\ClaimsUnclear{} not supported": "a name of a counted verdict",
     "not supported, and the table": "the rule itself",
 }
 
@@ -115,6 +116,7 @@ def test_everything_looked_up_is_there_and_what_is_not_stops_with_one_line():
             r"\Percent{table1_same_method/method=x/estimate}",
             "0 rows match; table1_same_method has method",
         ),
+        (r"\Count{claims/verdict=suported}", "0 rows match; claims has verdict: "),
         (r"\Interval{table1_paired/quantity=drop_difference/n}", "Interval takes no column"),
         (r"\Number{table1_paired/quantity=drop_difference}", "Number takes one column"),
     ):

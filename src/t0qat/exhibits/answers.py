@@ -90,9 +90,9 @@ ANSWERS = {
         {LanguageMargin} of plain fine-tuning that is not rounded, by {LanguageKept}.
     """,
     "claims": """
-        Of {Count:claims} tests of the paper's claims, {Count:claims/verdict=supported} came out as
-        supported, {Count:claims/verdict=contradicted} as contradicted, {Count:claims/verdict=not
-        supported} as not supported, and {Count:claims/verdict=not testable here} as not testable here.
+        Of {Count:claims} tests of the paper's claims, {ClaimsSupported} came out as supported,
+        {ClaimsContradicted} as contradicted, {ClaimsUnclear} as not supported, and {ClaimsUntestable} as
+        not testable here.
     """,
 }
 

@@ -21,7 +21,6 @@ PLACEBO = "xi_alone"
 UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": PLACEBO}
 AGAINST = {"Plain": "plain", "Random": "random_bits", "Best": "best_baseline"}
 WORDS = {"larger than": "higher", "smaller than": "lower"}
-Rivals = dict[tuple[str, int], Row]  # method and its training bits -> that arm minus the reference
 
 
 class Benchmark(NamedTuple):
@@ -72,65 +71,56 @@ def models(table: pd.DataFrame) -> list[str]:
     return [*table.model.unique()]
 
 
-def reference(rivals: Rivals) -> tuple[str, int]:
-    """The arm that is not under test and lost least in tuning."""
-    row = rivals["t0_qat", NO_WIDTH]
-    return row["other"], row["other_bits"]
+def cells(b: Benchmark, results: Results) -> pd.DataFrame:
+    """The rows of the main table, in its order: one a model with all methods, column and method.
 
-
-def near(arm: tuple[str, int], rivals: Rivals, sign: int) -> bool:
-    """Whether an arm is the reference, or not detectably worse than it."""
-    row = rivals.get(arm)
-    return arm == reference(rivals) or row["p_holm"] >= ERROR_RATE or sign * row["estimate"] >= 0
-
-
-def columns(b: Benchmark, results: Results, model: str) -> dict[str, tuple[dict[str, Row], Rivals]]:
-    """Header -> (method -> its row, the arms there against the reference), as the main table shows them.
-
-    Of methods that train for a width, the any-precision columns hold the width of the best mean.
+    Beside the columns of the files: `column`; `reference`, whether it is the arm that is not under test
+    and lost least in tuning; `near`, whether it is that or not detectably worse; `best`, whether no mean
+    is better. Of methods that train for a width, Mean and Worst hold the width of the best one.
     """
-    rows, scores = b.values(b.table(results)), b.table(results, "_any")
-    shown = {"Float": (rows, "_paired", {"eval_bits": FLOAT, "scale_rule": "none"})}
-    for bits in widths_of(rows[rows.model == model]):
-        shown[width(bits)] = rows, "_paired", {"eval_bits": bits, "scale_rule": "own"}
-    for quantity in ("mean", "worst"):
-        place = {"scale_rule": "own", "quantity": quantity}
-        shown[quantity.capitalize()] = scores, "_any_paired", place
-    found = {}
-    for header, (table, file, place) in shown.items():
-        here = sorted(rows_of(table, model=model, **place), key=lambda row: b.sign * row["mean"])
-        pairs = rows_of(b.table(results, file), model=model, against="best_baseline", **place)
-        rivals = {(row["method"], row["train_bits"]): row for row in pairs}
-        found[header] = {row["method"]: row for row in here}, rivals
-    return found
+    scores, pairs = b.table(results, "_any"), b.table(results, "_any_paired")
+    scores = scores.sort_values("mean", ascending=b.sign > 0, kind="stable")
+    rows = pd.concat([b.values(b.table(results)), scores])
+    pairs = pd.concat([b.table(results, "_paired"), pairs])
+    rows, pairs = (table[table.scale_rule.isin(["own", "none"])].copy() for table in (rows, pairs))
+    for table in (rows, pairs):
+        of_bits = table.eval_bits.map(lambda bits: "Float" if bits == FLOAT else width(bits))
+        table["column"] = table.quantity.str.capitalize().fillna(of_bits)
+    where, arm = ["model", "column"], ["method", "train_bits"]
+    rows = rows[rows.model.isin(b.models(results))].drop_duplicates([*where, "method"], keep="last")
+    pairs = pairs[pairs.against == "best_baseline"]
+    rows = rows.merge(pairs[[*where, *arm, "estimate", "p_holm"]], how="left", on=[*where, *arm])
+    tested = pairs[pairs.method == "t0_qat"]
+    rows = rows.merge(tested[[*where, "other", "other_bits"]], how="left", on=where)
+    rows["reference"] = (rows.method == rows.other) & (rows.train_bits == rows.other_bits)
+    worse = (rows.p_holm < ERROR_RATE) & (b.sign * rows.pop("estimate") < 0)
+    rows["near"] = rows.reference | ~worse
+    top = rows.groupby(where)["mean"].transform("min" if b.metric.less_is_better else "max")
+    columns = ["Float", *map(width, widths_of(b.table(results))), "Mean", "Worst"]
+    rows["column"] = pd.Categorical(rows.column, columns, ordered=True)
+    return rows.assign(best=rows["mean"] == top)
 
 
 def main_table(b: Benchmark, results: Results) -> str:
     """What to use at which bit-width, on the models with all methods."""
-    table = b.table(results)
-    header, groups = ["Float"], []
-    for model in b.full(table):
-        shown = columns(b, results, model)
-        header = list(shown)
-        rows = [
-            [name(method), *(_marked(b, method, *column) for column in shown.values())]
-            for method in table[table.model == model].method.unique()
-        ]
-        groups.append([[Raw(rf"\emph{{{tex(model_label(model))}}}"), *[""] * len(header)], *rows])
-    return grouped(groups, ["Method", *header], rf"@{{}}l{'r' * len(header)}@{{\enspace}}")
+    table, shown, groups = b.table(results), cells(b, results), []
+    columns = shown.column.cat.categories
+    for model, mine in shown.groupby("model", sort=False):
+        found = {(row["method"], row["column"]): _marked(b, row) for row in rows_of(mine)}
+        groups.append([[Raw(rf"\emph{{{tex(model_label(model))}}}"), *[""] * len(columns)]])
+        for method in table[table.model == model].method.unique():
+            groups[-1].append([name(method), *(found.get((method, c), NOTHING) for c in columns)])
+    return grouped(groups, ["Method", *columns], rf"@{{}}l{'r' * len(columns)}@{{\enspace}}")
 
 
-def _marked(b: Benchmark, method: str, column: dict[str, Row], rivals: Rivals) -> str:
+def _marked(b: Benchmark, row: Row) -> Raw:
     """A cell: in bold what is best, with a star the reference, with a circle what is near it."""
-    if method not in column:
-        return NOTHING
-    row = column[method]
-    arm = row["method"], row["train_bits"]
     mean, sign, half = map(tex, b.plus_minus(row).partition(" ± "))
-    if row["mean"] == b.best(column.values())["mean"]:
+    if row["best"]:
         mean = rf"\textbf{{{mean}}}"
-    trained = f"({row['train_bits']}) " * ("quantity" in row and row["train_bits"] != NO_WIDTH)
-    mark = r"\star" if arm == reference(rivals) else r"\circ" * near(arm, rivals, b.sign)
+    over_widths = row["column"] in ("Mean", "Worst") and row["train_bits"] != NO_WIDTH
+    trained = f"({row['train_bits']}) " * over_widths
+    mark = r"\star" if row["reference"] else r"\circ" * row["near"]
     return Raw(f"{trained}{mean}{sign}{half}" + rf"\rlap{{$^{{{mark}}}$}}" * bool(mark))
 
 

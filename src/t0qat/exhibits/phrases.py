@@ -6,7 +6,7 @@ whichever they are.
 
 from scipy import stats
 
-from t0qat.exhibits.benchmark import PLACEBO, Benchmark, columns, near, reference
+from t0qat.exhibits.benchmark import PLACEBO, Benchmark, cells
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.exhibits.words import at, listed, name, on_networks, the_models, together, width, widths_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
@@ -16,7 +16,6 @@ from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.pipeline.words import NOTHING, number, thousands
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
-from t0qat.training.views import FAMILIES
 
 Said = dict[str, str | int]
 
@@ -66,40 +65,29 @@ def size(b: Benchmark, results: Results) -> Said:
 
 def ranking(b: Benchmark, results: Results) -> Said:
     """The best means, the references, and how many are not detectably worse."""
-    shown = {  # model -> its columns at a width
-        model: {key: c for key, c in columns(b, results, model).items() if key.startswith("INT")}
-        for model in b.models(results)
-    }
+    rows = cells(b, results)
+    rows = rows[rows.column.str.startswith("INT")]
+    family = rows.method.map(lambda method: REGISTRY[method].family)
 
-    def at_widths(show) -> str:
-        return on_networks(
-            (model, listed(f"{show(*column)} at {key}" for key, column in each.items()))
-            for model, each in shown.items()
-        )
+    def at_widths(which, show) -> str:
+        """What is shown of these rows, by network and width."""
 
-    def foremost(column, rivals) -> str:
-        top = b.best(column.values())["mean"]
-        best = [row for row in column.values() if row["mean"] == top]
-        return listed(f"{name(row['method'])} ({b.interval(row)})" for row in best)
+        def on(mine):
+            by_width = mine.groupby("column", observed=True)
+            return listed(f"{listed(map(show, rows_of(at)))} at {column}" for column, at in by_width)
 
-    def among(families=FAMILIES, but="") -> str:
-        """How many cells at a width, of methods of these families, are near the reference."""
-        found = [
-            near((method, row["train_bits"]), rivals, b.sign)
-            for each in shown.values()
-            for column, rivals in each.values()
-            for method, row in column.items()
-            if REGISTRY[method].family in families and method != but
-        ]
-        return f"{sum(found)} of {len(found)}"
+        return on_networks((model, on(mine)) for model, mine in which.groupby("model", sort=False))
+
+    def among(which) -> str:
+        return f"{rows.near[which].sum()} of {which.sum()}"
 
     return {
-        "Best": at_widths(foremost),
-        "Reference": at_widths(lambda column, rivals: name(reference(rivals)[0])),
-        "Near": among(),
-        "NearNoise": among(["noise"]),
-        "NearRounds": among(["rounding"]),
-        "NearOthers": among({*FAMILIES} - {"noise", "rounding"}, PLACEBO),
+        "Best": at_widths(rows[rows.best], lambda row: f"{name(row['method'])} ({b.interval(row)})"),
+        "Reference": at_widths(rows[rows.reference], lambda row: name(row["method"])),
+        "Near": among(rows.near | True),
+        "NearNoise": among(family == "noise"),
+        "NearRounds": among(family == "rounding"),
+        "NearOthers": among(~family.isin(["noise", "rounding"]) & (rows.method != PLACEBO)),
     }
 
 

@@ -3,26 +3,31 @@
 import html
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from t0qat.exhibits import answers, benchmark, language, vision
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.exhibits.table1 import reported, table1
-from t0qat.exhibits.words import QUANTITY_LABELS
+from t0qat.exhibits.words import QUANTITY_LABELS, macros
 from t0qat.experiments.arms import method_label, model_label
 from t0qat.pipeline import claims
 from t0qat.pipeline.latex import Raw, grouped, tex
 from t0qat.pipeline.words import NOTHING, Row, fixed, number, span, thousands, with_interval
 
-VERDICTS = (claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE)
+VERDICTS = {
+    "Supported": claims.SUPPORTED,
+    "Contradicted": claims.CONTRADICTED,
+    "Unclear": claims.UNCLEAR,
+    "Untestable": claims.UNTESTABLE,
+}
 SCORES = {"accuracy": "accuracy, %", "bits_per_character": "bits per character"}
 SHOWN = {"T0-QAT as published": "t0_qat", "T0-QAT tuned": "t0_qat_tuned", "Plain training": "no_noise"}
 
 
 def claims_table(results: Results) -> tuple[str, dict[str, str]]:
     """Each test below its claim."""
-    groups = []
-    for (id, claim), mine in results["claims"].groupby(["id", "claim"], sort=False):
+    table, groups = results["claims"], []
+    for (id, claim), mine in table.groupby(["id", "claim"], sort=False):
         groups.append([[Raw(rf"\multicolumn{{4}}{{@{{}}l}}{{{tex(f'{id}: {claim}')}}}")]])
         groups[-1] += [[row["statistic"], *_verdict(row)] for row in rows_of(mine)]
     header = ["Decided by", "Estimate [95 %]", Raw("$n$"), "Verdict"]
@@ -30,7 +35,9 @@ def claims_table(results: Results) -> tuple[str, dict[str, str]]:
         rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.49, 0.18)
     )
     # Longer than a page; the star leaves numbering to the caption, which stands before it.
-    return grouped(groups, header, rf"@{{\quad}}{decided}rr{verdict}@{{}}", kind="longtable*"), {}
+    body = grouped(groups, header, rf"@{{\quad}}{decided}rr{verdict}@{{}}", kind="longtable*")
+    counts = {name: (table.verdict == verdict).sum() for name, verdict in VERDICTS.items()}
+    return body, macros("Claims", counts)
 
 
 def claim_cells(results: Results) -> list[tuple[str, ...]]:
@@ -62,35 +69,35 @@ def _markdown(header: Iterable[str], rows: Iterable[Iterable[str]], rule: str = 
     return lines
 
 
-def _use(results: Results) -> list[list[str]]:
+def _use(results: Results) -> Iterator[list[str]]:
     """What to use at which bit-width: cells of a network and width."""
-    rows = []
     for b in (vision.IMAGES, language.MODELS):
-        for model in b.models(results):
+        rows = benchmark.cells(b, results)
+        for model, mine in rows[rows.column.str.startswith("INT")].groupby("model", sort=False):
             lead = f"{model_label(model)}, {SCORES[b.metric.name]}"
-            for header, (column, rivals) in benchmark.columns(b, results, model).items():
-                if header.startswith("INT"):
-                    best, _ = benchmark.reference(rivals)
-                    shown = (best, *SHOWN.values())
-                    cells = [b.interval(column[m]) if m in column else NOTHING for m in shown]
-                    cells[0] = f"{method_label(best)}: {cells[0]}"
-                    rows.append([lead, header, *cells])
-                    lead = ""
-    return rows
+            for column, here in mine.groupby("column", observed=True):
+                found = {row["method"]: b.interval(row) for row in rows_of(here)}
+                best = here[here.reference].method.item()
+                shown = [found.get(method, NOTHING) for method in SHOWN.values()]
+                yield [lead, column, f"{method_label(best)}: {found[best]}", *shown]
+                lead = ""
 
 
 def readme(results: Results) -> str:
     """The README's result block, in Markdown: what `result` shows, and how many tests say what."""
     table = results["claims"]
     rows = [
-        [" ".join(key), *(str((mine.verdict == verdict).sum() or NOTHING) for verdict in VERDICTS)]
+        [
+            " ".join(key),
+            *(str((mine.verdict == verdict).sum() or NOTHING) for verdict in VERDICTS.values()),
+        ]
         for key, mine in table.groupby(["id", "claim"], sort=False)
     ]
     tests = (
         f"What {len(table)} tests say of the paper's claims, by one rule and corrected"
         " together; [99_claims](notebooks/99_claims.ipynb) shows each:"
     )
-    counts = _markdown(["Claim", *map(str.capitalize, VERDICTS)], rows, "---:")
+    counts = _markdown(["Claim", *map(str.capitalize, VERDICTS.values())], rows, "---:")
     return "\n".join([result(results), "", tests, "", *counts, ""])
 
 

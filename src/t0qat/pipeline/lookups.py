@@ -5,7 +5,7 @@ which number of that row. The kinds, as in \\Number{table1_paired/quantity=drop_
 
 Number     with the digits that its interval allows, or three where it has none
 Percent    of a share
-Count      with thousands; without a last column, how many rows there are
+Count      with thousands; without a last column, how many rows are so, of which there is one at least
 Interval   the mean or estimate and its interval; takes no last column
 Direction  larger than, smaller than or not detectably different from; likewise
 """
@@ -63,7 +63,7 @@ def look_up(kind: str, place: str, read: Read) -> str:
     for name, value in keys.items():
         as_text = "{:g}".format if is_numeric_dtype(table[name]) else str
         rows = rows[rows[name].map(as_text) == value]
-    if kind == "Count" and not columns:
+    if kind == "Count" and not columns and len(rows):
         return words.thousands(len(rows))
     if len(rows) != 1:
         there = (f"{name}: {', '.join(map(str, table[name].unique()))}" for name in keys or table)
