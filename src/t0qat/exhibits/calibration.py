@@ -7,7 +7,7 @@ from t0qat.exhibits.words import macros
 from t0qat.pipeline import claims
 from t0qat.pipeline.latex import grouped
 from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.pipeline.words import NOTHING, percent, percent_interval
+from t0qat.pipeline.words import percent, percent_interval, span
 
 SETTING = ["target", "target_noise", "baseline_noise", "evaluation_noise"]
 CRITERIA = {  # name in the table -> (quantity, which settings it leaves)
@@ -29,7 +29,7 @@ def calibration(results: Results) -> tuple[str, dict[str, str]]:
         tried = wide.xs(target, drop_level=False)
         left = tried[leaves(tried[quantity])]
         cells = [name, target, f"{len(left)} of {len(tried)}"]
-        cells += [_range(left.index.get_level_values(level), "{:g}".format) for level in SETTING[1:]]
+        cells += [span(left.index.get_level_values(level), "{:g}".format) for level in SETTING[1:]]
         found = sides.loc[left.index]
         return cells + ["/".join(map(str, _sides(found[id]).values())) for id in ("C1", "C2")]
 
@@ -46,22 +46,16 @@ def calibration(results: Results) -> tuple[str, dict[str, str]]:
         "RuledOut": len(wide) - len(left),
         "Left": len(left),
         "Minority": len(found) - found.value_counts().max() if len(found) else 0,
-        "ReductionRange": _range(left.chance_of_reported_reduction, percent),
-        "WorseRange": _range(left.chance_t0_worse_quantized, percent),
-        "TopTarget": top["target"],
-        "TopTargetNoise": f"{top['target_noise']:g}",
-        "TopBaseline": f"{top['baseline_noise']:g}",
-        "TopEvaluation": f"{top['evaluation_noise']:g}",
+        "ReductionRange": span(left.chance_of_reported_reduction, percent),
+        "WorseRange": span(left.chance_t0_worse_quantized, percent),
+        "Top": "target “{}”, target noise {:g}, baseline noise {:g} and evaluation noise {:g}".format(
+            *top.values()
+        ),
         "TopRate": percent_interval(one(table, quantity="acceptance", **top)),
     }
     for id, name in (("C1", "Drop"), ("C2", "Quantized")):
         said |= {f"{name}{side}": n for side, n in _sides(found[id]).items()}
     return body, macros("Calibration", said)
-
-
-def _range(values, show) -> str:
-    """The least and the greatest."""
-    return f"{show(min(values))} to {show(max(values))}" if len(values) else NOTHING
 
 
 def _sides(verdicts: pd.Series) -> dict[str, int]:

@@ -114,10 +114,9 @@ def rules(results: Results) -> tuple[str, dict[str, str]]:
     over = ["", "", *(spanning(len(widths), model_label(model)) for model in models)]
     body = grouped(groups, header, "ll", leads=1, over=over)
 
-    plain = table[(table.method == "no_noise") & (table.eval_bits == min(every))]
-    pairs = ([one(plain, model=m, scale_rule=rule) for rule in ("absmax", "mse")] for m in models)
-    said = (
-        (absmax["model"], f"{IMAGES.interval(absmax)} (absmax) and {IMAGES.interval(mse)} (MSE)")
-        for absmax, mse in pairs
-    )
-    return body, {"VisionRulesPlain": on_networks(said)}
+    def plain(model):
+        key = {"model": model, "method": "no_noise", "eval_bits": min(every)}
+        shown = (IMAGES.interval(one(table, scale_rule=rule, **key)) for rule in ("absmax", "mse"))
+        return "{} (absmax) and {} (MSE)".format(*shown)
+
+    return body, {"VisionRulesPlain": on_networks((model, plain(model)) for model in models)}

@@ -47,7 +47,8 @@ def prose(meaning: str) -> Column:
 class Exhibit(NamedTuple):
     """A table and the macros beside it."""
 
-    make: str  # "module:function" of results tables by name -> LaTeX of the table, macros by name
+    # "module:function" of results tables by name: LaTeX of the table, and macros' plain texts by name.
+    make: str
     reads: str  # the results files that it is made from, with blanks between
 
     @property

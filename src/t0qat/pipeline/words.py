@@ -39,8 +39,10 @@ def thousands(n: float) -> str:
 
 
 def span(values: Iterable[float], show=thousands) -> str:
-    """The least and the greatest; a single one where all are the same."""
+    """The least and the greatest; a single one where all are the same, a dash where there is none."""
     values = [*values]
+    if not values:
+        return NOTHING
     least, most = show(min(values)), show(max(values))
     return most if least == most else f"{least} to {most}"
 
