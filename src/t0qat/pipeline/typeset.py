@@ -31,11 +31,11 @@ def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
     """Build the profile's PDF if anything that it shows changed since; renew the README for `paper`."""
     home = run.home
     made = {notebook.name: receipts.read(notebook, run) for notebook in every}
-    names = [name for notebook in every for name in notebook.outputs if name.endswith((".tex", ".pdf"))]
+    shown = (".tex", ".pdf", ".csv")
+    names = [name for notebook in every for name in notebook.outputs if name.endswith(shown)]
     content = {name: (places.ROOT / name).read_bytes() for name in SOURCES}
     content |= {name: (home / name).read_bytes() for name in names}
-    looked_up = lookup_macros(paper, content["paper/main.tex"].decode(), home)
-    content["paper/macros/build.tex"] = (build_macros(made, run) + looked_up).encode()
+    content["paper/macros/build.tex"] = build_macros(made, run).encode()
     target = home / "paper" / "main.pdf"
     stamp = places.BUILD / "stamps" / run.name / "main.pdf"
     kept = (target, places.ROOT / "README.md", home / costs.RECORD)
@@ -53,7 +53,9 @@ def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
         raise TypesetError(
             f"LaTeX is missing: all but the PDF is made; `apt-get install {PACKAGES}`, then run again"
         )
-    places.write(target, _latexmk(content, run))
+    looked_up = lookup_macros(paper, content["paper/main.tex"].decode(), home).encode()
+    build = {"paper/macros/build.tex": content["paper/macros/build.tex"] + looked_up}
+    places.write(target, _latexmk(content | build, run))
     places.write(stamp, state())
 
 
