@@ -67,18 +67,18 @@ def table(
     """
     if rows.empty:
         return pd.DataFrame()
-    shown = pd.DataFrame({c: [word(c, value) for value in rows[c]] for c in (*index, *across)})
+    keys = [*index, *across]
+    shown = pd.DataFrame({c: [word(c, value) for value in rows[c]] for c in (*keys, *also)})
     if "ci_low" in rows:
         value = "estimate" if "estimate" in rows else "mean"
-        shown[f"{value} [95 % interval]"] = [
+        cells = [
             "" if pd.isna(row[value]) else with_interval(row, _decimals(row[value]))
             for row in rows_of(rows)
         ]
-    for column in also:
-        shown[column] = [word(column, value) for value in rows[column]]
-    shown = shown.rename(columns=header).set_index([header(c) for c in (*index, *across)])
+        shown.insert(len(keys), f"{value} [95 % interval]", cells)
+    shown = shown.rename(columns=header).set_index([*map(header, keys)])
     if across:
-        shown = shown.iloc[:, 0].unstack([header(c) for c in across], sort=False).fillna("")
+        shown = shown.iloc[:, 0].unstack([*map(header, across)], sort=False).fillna("")
     return shown
 
 

@@ -4,7 +4,7 @@ from t0qat.exhibits.rows import Results, one, rows_of, tally
 from t0qat.exhibits.words import dataset_label, macros
 from t0qat.pipeline.latex import Raw, grouped, spanning, tabular
 from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.pipeline.words import NOTHING, number, percent, plus_minus, times
+from t0qat.pipeline.words import NOTHING, number, numbers, percent, plus_minus, span, times
 from t0qat.training.constants import XI
 
 ARM_LABELS = {
@@ -47,10 +47,11 @@ def scale(results: Results) -> tuple[str, dict[str, str]]:
         found = one(results["scale_best"], quantity=quantity)
         worse = results["scale_excess"]
         equal = worse[(worse.quantity == quantity) & (worse.p_holm >= ERROR_RATE)].xi_scaling
+        best, low, high = (number(scaling, 6) for scaling in numbers(found))
         said |= {
-            name: f"{found['estimate']:g}",
-            f"{name}Interval": f"{found['ci_low']:g} to {found['ci_high']:g}",
-            f"{name}Equal": f"{len(equal)} scalings, from {equal.min():g} to {equal.max():.4g},",
+            name: best,
+            f"{name}Interval": f"{low} to {high}",
+            f"{name}Equal": f"{len(equal)} scalings, from {span(equal, lambda s: number(s, 4))},",
         }
     return grouped(groups, header, "ll", leads=1), macros("Scale", said)
 
