@@ -23,10 +23,11 @@ OURS, THEIRS = "losses/method=ours, bits=4", "losses/method=theirs"
 @pytest.mark.parametrize(
     ("kind", "place", "shown"),
     [
+        ("Number", OURS, "2.182"),
         ("Number", f"{OURS}/mean", "2.182"),
         ("Number", f"{OURS}/ci_low", "2.161"),
         ("Number", f"{OURS}/std", "1.07"),
-        ("Percent", f"{THEIRS}/mean", "36.0"),
+        ("Percent", THEIRS, "36.0"),
         ("Percent", f"{THEIRS}/ci_high", "37.0"),
         ("Count", f"{THEIRS}/std", "12,000"),
         ("Count", "text/characters", "465,048"),
@@ -53,7 +54,8 @@ def test_each_kind_shows_its_number(kind, place, shown):
         ("Count", "losses/method=nobody", "0 rows match"),
         ("Number", "losses/width=4/mean", "losses has no column 'width'; it has method, bits, mean"),
         ("Number", f"{OURS}/median", "losses has no column 'median'"),
-        ("Number", OURS, "Number takes one column"),
+        ("Number", "text", "text has no column 'mean'; it has name, characters"),
+        ("Number", f"{OURS}/mean/std", "Number takes one column"),
         ("Interval", f"{OURS}/mean", "Interval takes no column"),
     ],
 )

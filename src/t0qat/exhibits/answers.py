@@ -15,9 +15,8 @@ ANSWERS = {
         {Direction:table1_paired/quantity=drop_difference} Standard QAT's (difference
         {Interval:table1_paired/quantity=drop_difference}); two separate runs show the reported reduction
         of {TableOneReportedReduction} % or more with probability
-        {Percent:table1_paired/quantity=chance_of_reported_reduction/estimate} %, and T0-QAT ends with
-        the larger quantized loss with probability
-        {Percent:table1_paired/quantity=chance_t0_worse_quantized/estimate} %.
+        {Percent:table1_paired/quantity=chance_of_reported_reduction} %, and T0-QAT ends with the larger
+        quantized loss with probability {Percent:table1_paired/quantity=chance_t0_worse_quantized} %.
     """,
     "integer_grids": """
         Over {Count:integer_grids_overall/dataset=synthetic, quantity=drop/n} paired replicates, and
@@ -46,10 +45,9 @@ ANSWERS = {
         ({Interval:scale_excess/xi_scaling=1, quantity=quantized}), and without noise it is
         {Direction:scale_excess/xi_scaling=0, quantity=quantized} it
         ({Interval:scale_excess/xi_scaling=0, quantity=quantized}). Before evaluation noise the model
-        explains {Percent:scale/xi_scaling=80000, quantity=explained_full_precision/mean} % of the
-        target's variance as published, {Percent:scale/xi_scaling=1,
-        quantity=explained_full_precision/mean} % with xi alone, and {Percent:scale/xi_scaling=0,
-        quantity=explained_full_precision/mean} % without noise.
+        explains {Percent:scale/xi_scaling=80000, quantity=explained_full_precision} % of the target's
+        variance as published, {Percent:scale/xi_scaling=1, quantity=explained_full_precision} % with xi
+        alone, and {Percent:scale/xi_scaling=0, quantity=explained_full_precision} % without noise.
     """,
     "constants": """
         Of {Count:constants/quantity=unexplained_added} comparisons of noise at a constant's own size

@@ -1,10 +1,10 @@
 """Single numbers that a text looks up in the results files.
 
 A place is written as `file/column=value, column=value/column`: a results file, which of its rows, and
-which number of that row. The kinds, as in \\Number{table1_paired/quantity=drop_difference/estimate}:
+which number of that row. The kinds, as in \\Number{table1_paired/quantity=drop_difference/ci_low}:
 
-Number     with the digits that its interval allows, or three where it has none
-Percent    of a share
+Number     with the digits that its interval allows, or three; without a last column the mean or estimate
+Percent    of a share, likewise
 Count      with thousands; without a last column, how many rows are so, of which there is one at least
 Interval   the mean or estimate and its interval; takes no last column
 Direction  larger than, smaller than or not detectably different from; likewise
@@ -57,6 +57,8 @@ def look_up(kind: str, place: str, read: Read) -> str:
     keys = [key.partition("=") for part in parts if "=" in part for key in part.split(",")]
     keys = {name.strip(): value.strip() for name, _, value in keys}
     rows = table = read(file)
+    if kind in ("Number", "Percent") and not columns:
+        columns = ["estimate" if "estimate" in table else "mean"]
     for name in (*keys, *columns):
         if name not in table:
             raise ResultsError(f"{place}: {file} has no column {name!r}; it has {', '.join(table)}")
@@ -68,7 +70,7 @@ def look_up(kind: str, place: str, read: Read) -> str:
     if len(rows) != 1:
         there = (f"{name}: {', '.join(map(str, table[name].unique()))}" for name in keys or table)
         raise ResultsError(f"{place}: {len(rows)} rows match; {file} has {'; '.join(there):.300}")
-    if len(columns) != (kind in OF_A_COLUMN):
+    if len(columns) > (kind in OF_A_COLUMN):
         raise ResultsError(f"{place}: {kind} takes {'one' if kind in OF_A_COLUMN else 'no'} column")
     (row,) = rows.to_dict("records")
     return OF_A_COLUMN[kind](row, *columns) if columns else OF_A_ROW[kind](row)
