@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from t0qat.exhibits import verdicts
+from t0qat.exhibits import answers
 from t0qat.paper import PAPER
-from t0qat.pipeline import latex, notebooks, places, publish, receipts
+from t0qat.pipeline import lookups, notebooks, places, publish, readme, receipts, results, typeset
 
 ROOT = Path(__file__).parents[1]
 MAIN = (ROOT / "paper/main.tex").read_text()
@@ -47,7 +48,7 @@ DIRECTION = re.compile(
 GENERAL = {
     "survive quantization better": "what the method is for, in the paper's words",
     "A worse fit": "a statement of theory",
-    "is supported, on the other side\ncontradicted": "the rule itself",
+    "is supported, on the other side contradicted": "the rule itself",
     r"\ClaimsSupported{} supported, \ClaimsContradicted{} contradicted": "names of counted verdicts",
     r"\ClaimsUnclear{} not supported": "a name of a counted verdict",
     "not supported, and the table": "the rule itself",
@@ -58,6 +59,7 @@ def prose(body: str) -> str:
     """The text without comments, citations, labels, file names, lengths and macro calls."""
     body = re.sub(r"(?m)(?<!\\)%.*$", "", body)
     commands = r"cite\w*|label|ref|[cC]ref|input|includegraphics|bibliography\w*|begin|end|Setting"
+    commands += "".join(f"|{kind}" for kind in lookups.KINDS)
     return re.sub(rf"\\(?:{commands})(?:\[[^\]]*\])*\{{[^}}]*\}}", "", body)
 
 
@@ -85,26 +87,48 @@ def test_the_scan_finds_a_typed_result(typed):
 
 
 def test_the_manuscript_types_no_word_that_depends_on_a_result():
-    text = prose(BODY)
+    text = whole = " ".join(prose(BODY).split())
     for allowed in GENERAL:
         text = text.replace(allowed, "")
     assert DIRECTION.findall(text) == []
     for allowed in GENERAL:
-        assert allowed in prose(BODY), f"no longer used: {allowed}"
-
-
-def macros_of(folder: Path) -> set[str]:
-    text = "".join(path.read_text() for path in folder.glob("*.tex"))
-    return set(re.findall(r"\\newcommand\{\\(\w+)\}", text))
+        assert allowed in whole, f"no longer used: {allowed}"
 
 
 def test_every_generated_macro_is_used_and_every_used_one_is_generated():
-    generated = macros_of(ROOT / "paper/macros") | BUILD
+    tables = readme.read(PAPER, ROOT)
+    generated = {name for make in PAPER.exhibits.values() for name in make(tables)[1]} | BUILD
     prefixes = "|".join(sorted({re.match(r"[A-Z][a-z]+", name)[0] for name in generated}))
     used = set(re.findall(rf"\\((?:{prefixes})[A-Za-z]*)", MAIN))
     assert used - generated == set(), "used, not generated"
-    readme = Path(verdicts.__file__).read_text()
-    assert {n for n in generated - used if n.removeprefix("TableOne") not in readme} == set(), "not used"
+    answered = set(re.findall(r"\{(\w+)\}", "".join(answers.ANSWERS.values())))
+    assert generated - used - answered == set(), "not used"
+
+
+def test_everything_looked_up_is_there_and_what_is_not_stops_with_one_line():
+    shown = typeset.lookup_macros(PAPER, MAIN, ROOT)
+    assert all(f"/{place}\\endcsname{{" in shown for _, place in lookups.used(MAIN))
+    for wrong, told in (
+        (r"\Count{tabel1}", "no results file is named 'tabel1'; there are table1, "),
+        (r"\Number{table1/quantity=drop/mean}", "3 rows match; table1 has quantity: full_precision, "),
+    ):
+        with pytest.raises(typeset.TypesetError, match=f"^paper/main.tex: .*{told}") as error:
+            typeset.lookup_macros(PAPER, wrong, ROOT)
+        assert str(error.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(("kind", "place"), sorted(lookups.used(MAIN)))
+def test_a_changed_number_changes_what_is_looked_up(kind, place):
+    table = results.read(PAPER, place.split("/")[0])
+    changed = table.assign(**{  # far from any value that is shown
+        column: 2 * table[column] + 7 for column in table if PAPER.columns[column].kind == "number"
+    })  # fmt: skip
+    if "p_holm" in table:
+        changed["p_holm"] = 0.0 if (table.p_holm > 0).any() else 1.0
+    if kind == "Count" and place.split("/")[-1] not in table:
+        changed = pd.concat([table, table])
+    before, after = (lookups.look_up(kind, place, lambda _, t=t: t) for t in (table, changed))
+    assert after != before or (kind == "Direction" and before == "larger than")
 
 
 def test_every_figure_and_table_of_the_manuscript_has_a_maker_and_every_one_made_is_shown():
@@ -145,19 +169,3 @@ def test_every_citation_has_an_entry_and_every_entry_is_cited():
     keys = set(re.findall(r"@\w+\{([^,]+),", (ROOT / "paper/references.bib").read_text()))
     cited = {k.strip() for group in re.findall(r"\\cite\w*\{([^}]*)\}", MAIN) for k in group.split(",")}
     assert cited == keys
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.044, "0.044"), (9.3e-5, r"$9.3 \cdot 10^{-5}$"), (0.0, "0"), (1.5, "1.5")]
-)
-def test_small_numbers_are_typeset_with_a_power_of_ten(value, text):
-    assert latex.scientific(value) == text
-    assert latex.minus(text) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [("-0.5 [-1, 2]", "$-$0.5 [$-$1, 2]"), ("T0-QAT", "T0-QAT"), ("2-3", "2-3"), ("$-1$", "$-1$")],
-)
-def test_a_minus_sign_stands_before_numbers_only(text, shown):
-    assert latex.minus(text) == shown

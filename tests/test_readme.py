@@ -123,7 +123,7 @@ def test_the_result_block_follows_a_changed_result(tmp_path):
     paired.write_text("\n".join(lines) + "\n")
     readme.renew(PAPER, tmp_path, copy)
     assert "smaller than" in copy.read_text()
-    assert "-1.25 [-1.50, -1.00]" in copy.read_text()
+    assert "−1.25 [−1.50, −1.00]" in copy.read_text()
     paired.unlink()
     with pytest.raises(results.ResultsError, match=r"table1_paired.csv is missing"):
         readme.renew(PAPER, tmp_path, copy)

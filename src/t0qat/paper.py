@@ -124,7 +124,7 @@ EXPERIMENTS = {
             "table1_paired": f"quantity {ESTIMATE}",
             "table1_same_method": f"method {ESTIMATE}",
         },
-        {"table1": shown("table1:table1")},
+        {"table1": shown("table1:table1", "table1")},
         "table1",
     ),
     "integer_grids": Experiment(

@@ -10,10 +10,11 @@ from t0qat.exhibits import verdicts
 from t0qat.experiments import arms
 from t0qat.experiments.arms import FLOAT
 from t0qat.paper import IMAGES, PAPER
-from t0qat.pipeline import claims, latex
+from t0qat.pipeline import claims, latex, lookups, places
 from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.training.methods import named, on_layer
 
+MAIN = (places.ROOT / "paper/main.tex").read_text()
 HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
 
 
@@ -319,7 +320,13 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
 
 
 def typeset(tables: dict[str, pd.DataFrame], changed: str) -> str:
-    """All that is made from one results file: tables, macros, the README's block."""
+    """All that is made from one results file: tables, macros, what is looked up, the README's block."""
     made = [make(tables) for make in PAPER.exhibits.values() if changed in make.files]
-    readme = verdicts.readme(tables) if changed.startswith("table1") else ""
-    return "\n".join(body + latex.macro_lines(macros) for body, macros in made) + readme
+    shown = [body + latex.macro_lines(macros) for body, macros in made]
+    shown += [
+        lookups.look_up(*lookup, tables.__getitem__)
+        for lookup in sorted(lookups.used(MAIN))
+        if lookup[1].startswith(f"{changed}/")
+    ]
+    shown += [verdicts.readme(tables)] * changed.startswith("table1")
+    return "\n".join(shown)

@@ -8,10 +8,9 @@ from made_up import HOSTILE, HOSTILE_ESCAPED, frames, typeset
 
 from t0qat.exhibits import verdicts
 from t0qat.paper import PAPER
-from t0qat.pipeline import latex
 from t0qat.training.methods import REGISTRY
 
-# What is shown of each file, by columns; a number may appear in the table, a macro or the README.
+# What is shown of each file, by columns: in the table, a macro, a lookup or the README.
 SHOWN = {
     "table1": "reported mean std ci_low ci_high q025 median q975 reported_percentile",
     "table1_paired": "estimate ci_low ci_high",
@@ -53,5 +52,3 @@ def test_macros_are_defined_once_over_all_exhibits():
     tables = frames()
     names = [name for make in PAPER.exhibits.values() for name in make(tables)[1]]
     assert len(names) == len(set(names))
-    lines = latex.macro_lines({"Drop": r"2\,000"})
-    assert lines == "\\newcommand{\\Drop}{2\\,000}\n"

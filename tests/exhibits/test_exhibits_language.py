@@ -64,7 +64,7 @@ def test_the_least_bits_are_bold_and_less_than_the_reference_is_never_marked_as_
     for row in rows.itertuples():
         expected = row.mean, (row.ci_high - row.ci_low) / 2
         assert numbers(cells[row.method]) == pytest.approx(expected, abs=0.006)
-    assert [m for m, cell in cells.items() if r"\mathbf" in cell] == [rows.method[rows["mean"].idxmin()]]
+    assert [m for m, cell in cells.items() if r"\textbf" in cell] == [rows.method[rows["mean"].idxmin()]]
     assert [m for m, cell in cells.items() if r"\star" in cell] == ["lsq"]
     near = {method for method, cell in cells.items() if r"\circ" in cell}
     assert {"ste", "gptq"} <= near and not {"diffq", "t0_qat"} & near
@@ -81,7 +81,7 @@ def test_of_several_trainings_the_one_of_fewest_mean_bits_stands_over_the_widths
     scored.loc[mine & (scored.train_bits == 4), ["mean", "ci_low", "ci_high"]] = 0.31, 0.3, 0.32
     body, macros = language.language(tables)
     (row,) = [row for row in rows_of(body)[:11] if row[0] == "STE"]
-    assert row[4].startswith(r"(4) $\mathbf{0.310}")
+    assert row[4].startswith(r"(4) \textbf{0.310}")
     assert macros["LanguageAnyFixed"].startswith("STE trained for INT4 with 0.310 [0.300, 0.320] (")
 
 
@@ -208,7 +208,7 @@ def test_the_tuned_scale_stands_beside_plain_fine_tuning_at_the_same_rate(tables
     said = language.language(tables)[1]["LanguageSameRate"]
     assert said.endswith(f"2.500 against 2.750 at 0.0123 on the {LLAMA}")
     tried.loc[plain, "learning_rate"] = 0.5
-    assert language.language(tables)[1]["LanguageSameRate"].endswith(f"-- on the {LLAMA}")
+    assert language.language(tables)[1]["LanguageSameRate"].endswith(f"– on the {LLAMA}")
 
 
 def test_each_layout_stands_with_its_own_models(tables):
@@ -282,11 +282,11 @@ def test_samples_stand_beside_the_score_of_their_arm_with_the_step_they_were_wri
 )
 def test_written_text_is_shown_as_it_is_and_breaks_no_table(text, shown):
     assert language.quoted(json.dumps(text)) == rf"\texttt{{{shown}}}"
-    assert latex.minus(language.quoted(json.dumps(text))) == rf"\texttt{{{shown}}}"
+    assert latex.tex(language.quoted(json.dumps(text))) == rf"\texttt{{{shown}}}"
 
 
 def test_nothing_written_is_shown_as_nothing():
-    assert language.quoted(json.dumps(" \n ")) == "--"
+    assert language.quoted(json.dumps(" \n ")) == "–"
 
 
 def test_every_layout_has_words():

@@ -6,7 +6,7 @@ import pytest
 from made_up import frames
 
 from t0qat.exhibits import verdicts
-from t0qat.pipeline import claims
+from t0qat.pipeline import claims, words
 from t0qat.training.methods import REGISTRY
 
 
@@ -21,6 +21,14 @@ def test_hostile_labels_leave_the_readme_tables_whole(monkeypatch):
     for block in blocks:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}) == 1
     assert "<img>" not in "".join(blocks)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.3), (-0.2, 0.1), (-0.3, -0.1)])
+def test_the_readmes_direction_follows_the_interval(low, high):
+    tables = frames()
+    tables["table1_paired"].loc[0, ["estimate", "ci_low", "ci_high"]] = [(low + high) / 2, low, high]
+    said = words.direction({"estimate": low, "ci_low": low, "ci_high": high})
+    assert f"expected drop is {said} Standard QAT's" in verdicts.readme(tables)
 
 
 def test_the_readme_says_what_to_use_and_counts_verdicts():

@@ -154,7 +154,9 @@ def test_the_start_page_shows_every_row_of_the_claims_file(built, pages):
     verdicts = [re.sub(r" \(.*", "", row[3]) for row in rows]
     assert verdicts == list(table.verdict)
     for (_, estimate, n, _), row in zip(rows, table.itertuples(), strict=True):
-        mean, low, high = map(float, re.findall(r"-?[\d.]+(?:e-?\d+)?", estimate))
+        found, _, power = estimate.replace("−", "-").partition(" · 10")
+        power = int(power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")) or 0)
+        mean, low, high = (float(n) * 10.0**power for n in re.findall(r"-?[\d.]+", found))
         half = max((row.ci_high - row.ci_low) / 2, 1e-12)
         for shown, exact in ((mean, row.estimate), (low, row.ci_low), (high, row.ci_high)):
             assert shown == pytest.approx(exact, abs=half / 5)

@@ -1,103 +1,102 @@
-"""What each experiment answers, in a few sentences of Markdown; every number and direction is a macro's.
+"""What each experiment answers, in a few sentences of Markdown.
 
-They stand below a notebook's first figure; that of table1 stands in the README too.
+Every number and direction in them is a macro's, or looked up as pipeline.lookups says. They stand below
+a notebook's first figure; that of table1 stands in the README too.
 """
 
 import html
-import re
+
+from t0qat.pipeline.lookups import KINDS, Lookup, Read
 
 ANSWERS = {
-    "table1": (
-        "Over {TableOneReplicates} paired replicates, {TableOneReportedInside} reported numbers lie"
-        " in the middle 95 % of single runs. T0-QAT's expected drop is {TableOneDropWord} Standard"
-        " QAT's (difference {TableOneDropDifference} [{TableOneDropDifferenceLow},"
-        " {TableOneDropDifferenceHigh}]); two separate runs show the reported reduction of"
-        " {TableOneReportedReduction} % or more with probability {TableOneChanceReduction} %, and"
-        " T0-QAT ends with the larger quantized loss with probability {TableOneChanceWorse} %."
-    ),
-    "integer_grids": (
-        "Over {GridsReplicates} paired replicates, and averaged over bit-widths and grids, T0-QAT's"
-        " loss after rounding minus Standard QAT's is {GridsOverallQuantized}; for the drop the"
-        " difference is {GridsOverallDrop}. Of {GridsDropCells} single comparisons, T0-QAT's loss"
-        " after rounding is smaller in {GridsQuantizedSmaller}, larger in {GridsQuantizedLarger} and"
-        " not decided in {GridsQuantizedUnclear}; its drop is smaller in {GridsDropSmaller}, larger in"
-        " {GridsDropLarger} and not decided in {GridsDropUnclear}."
-    ),
-    "theory": (
-        "By theory alone, a second run's drop is smaller by the reported fraction or more with"
-        " probability {TheoryExactReduction} % for T0-QAT after Standard QAT, {TheoryExactStandard} %"
-        " for two runs of Standard QAT, and {TheoryExactT} % for two runs of T0-QAT. Of"
-        " {TheoryReductionCells} such chances, {TheoryReductionBeyond} lie farther from simulation"
-        " than luck explains. After the published epochs T0-QAT explains {TheoryConstant} % of the"
-        " target's variance; after {TheoryLongest} times as many it explains {TheoryConstantLong} % at"
-        " a constant learning rate and {TheoryDecayingLong} % at a falling one. Training without noise"
-        " explains {TheoryPlainLong} %."
-    ),
-    "scale": (
-        "The loss under evaluation noise is smallest at `xi_scaling` = {ScaleBest} (95 % interval"
-        " {ScaleBestLow} to {ScaleBestHigh}); {ScaleBestEqualCount} scalings, from {ScaleBestEqualLow}"
-        " to {ScaleBestEqualHigh}, are not detectably above it. At the published scaling the loss is"
-        " {ScalePublishedWord} the least one (difference {ScalePublishedExcess}), with xi alone, a"
-        " scaling of 1, it is {ScaleXiWord} it ({ScaleXiExcess}), and without noise it is"
-        " {ScaleNoneWord} it ({ScaleNoneExcess}). Before evaluation noise the model explains"
-        " {ScalePublishedExplained} % of the target's variance as published, {ScaleXiExplained} % with"
-        " xi alone, and {ScaleNoneExplained} % without noise."
-    ),
-    "constants": (
-        "Of {ConstantsCells} comparisons of noise at a constant's own size with no noise,"
-        " {ConstantsMore} leave more unexplained, {ConstantsLess} leave less, and {ConstantsUnclear}"
-        " are not decided. At the published product, the largest difference of a trained weight from"
-        " the one trained with xi is {ConstantsLargestDifference}."
-    ),
-    "calibration": (
-        "Of {CalibrationSettings} settings, {CalibrationRuledOut} are ruled out and {CalibrationLeft}"
-        " are left. Among those left, T0-QAT's expected drop is smaller in {CalibrationDropSmaller},"
-        " larger in {CalibrationDropLarger} and not decided in {CalibrationDropUnclear}. It ends with"
-        " the smaller quantized loss in more than half of the pairs of runs in"
-        " {CalibrationQuantizedSmaller}, with the larger in {CalibrationQuantizedLarger};"
-        " {CalibrationQuantizedUnclear} are not decided."
-    ),
-    "precision": (
-        "Over all data sets, methods and grids, {PrecisionCells} cases, accuracy starts to fall at"
-        " {PrecisionKneeLeast} to {PrecisionKneeMost} bits on average, and the step equals xi at"
-        " {PrecisionXiLeast} to {PrecisionXiMost} bits. The second lies above the first in"
-        " {PrecisionDifferenceAbove} cases and below it in {PrecisionDifferenceBelow}; in"
-        " {PrecisionNear} they lie within one bit of each other. Inverting the lowest bits adds less"
-        " with T0-QAT than with another method in {PrecisionFlipsSmaller} of {PrecisionFlipsCells}"
-        " comparisons and more in {PrecisionFlipsLarger}; {PrecisionFlipsUnclear} are not decided, and"
-        " {PrecisionFlipsSame} show exactly the same."
-    ),
-    "vision": (
-        "On small image networks (at most {VisionReplicates} paired seeds; {VisionArms} arms, tuned at"
-        " equal budgets but for noise of a fixed scale) these lost least in tuning: {VisionReference}."
-        " Against what did so over all widths, T0-QAT as published is {VisionDifferencesPublishedBest};"
-        " with a tuned scale it is {VisionDifferencesTunedBest}. Accuracy is kept, within {VisionMargin}"
-        " percentage point of plain training that is not rounded, by {VisionKept}."
-    ),
-    "language": (
-        "On small language models ({LanguageReplicates} paired seeds; {LanguageArms} arms, tuned at"
-        " equal budgets) these lost least in tuning: {LanguageReference}."
-        " Against what did so over all widths, the bits per character of T0-QAT as published are"
-        " {LanguageDifferencesPublishedBest}; with a tuned scale they are"
-        " {LanguageDifferencesTunedBest}. The bits per character are kept, within {LanguageMargin} of"
-        " plain fine-tuning that is not rounded, by {LanguageKept}."
-    ),
-    "claims": (
-        "Of {ClaimsDecided} tests of the paper's claims, {ClaimsSupported} came out as supported,"
-        " {ClaimsContradicted} as contradicted, {ClaimsUnclear} as not supported, and"
-        " {ClaimsUntestable} as not testable here."
-    ),
+    "table1": """
+        Over {Count:table1_paired/quantity=drop_difference/n} paired replicates, {TableOneReportedInside}
+        reported numbers lie in the middle 95 % of single runs. T0-QAT's expected drop is
+        {Direction:table1_paired/quantity=drop_difference} Standard QAT's (difference
+        {Interval:table1_paired/quantity=drop_difference}); two separate runs show the reported reduction
+        of {TableOneReportedReduction} % or more with probability
+        {Percent:table1_paired/quantity=chance_of_reported_reduction} %, and T0-QAT ends with the larger
+        quantized loss with probability {Percent:table1_paired/quantity=chance_t0_worse_quantized} %.
+    """,
+    "integer_grids": """
+        Over {Count:integer_grids_overall/dataset=synthetic, quantity=drop/n} paired replicates, and
+        averaged over bit-widths and grids, T0-QAT's loss after rounding minus Standard QAT's is
+        {GridsOverallQuantized}; for the drop the difference is {GridsOverallDrop}. Of
+        {Count:integer_grids_paired/other=standard_qat, quantity=drop} single comparisons, T0-QAT's loss
+        after rounding is smaller in {GridsQuantizedSmaller}, larger in {GridsQuantizedLarger} and not
+        decided in {GridsQuantizedUnclear}; its drop is smaller in {GridsDropSmaller}, larger in
+        {GridsDropLarger} and not decided in {GridsDropUnclear}.
+    """,
+    "theory": """
+        By theory alone, a second run's drop is smaller by the reported fraction or more with probability
+        {TheoryExactReduction} % for T0-QAT after Standard QAT, {TheoryExactStandard} % for two runs of
+        Standard QAT, and {TheoryExactT} % for two runs of T0-QAT. Of {Count:theory_reduction} such
+        chances, {TheoryReductionBeyond} lie farther from simulation than luck explains. After the
+        published epochs T0-QAT explains {TheoryConstant} of the target's variance; after {TheoryLongest}
+        times as many it explains {TheoryConstantLong} at a constant learning rate and
+        {TheoryDecayingLong} at a falling one. Training without noise explains {TheoryPlainLong} %.
+    """,
+    "scale": """
+        The loss under evaluation noise is smallest at `xi_scaling` = {ScaleBest} (95 % interval
+        {ScaleBestInterval}); {ScaleBestEqual} are not detectably above it. At the published scaling the
+        loss is {Direction:scale_excess/xi_scaling=80000, quantity=quantized} the least one (difference
+        {Interval:scale_excess/xi_scaling=80000, quantity=quantized}), with xi alone, a scaling of 1, it
+        is {Direction:scale_excess/xi_scaling=1, quantity=quantized} it
+        ({Interval:scale_excess/xi_scaling=1, quantity=quantized}), and without noise it is
+        {Direction:scale_excess/xi_scaling=0, quantity=quantized} it
+        ({Interval:scale_excess/xi_scaling=0, quantity=quantized}). Before evaluation noise the model
+        explains {Percent:scale/xi_scaling=80000, quantity=explained_full_precision} % of the target's
+        variance as published, {Percent:scale/xi_scaling=1, quantity=explained_full_precision} % with xi
+        alone, and {Percent:scale/xi_scaling=0, quantity=explained_full_precision} % without noise.
+    """,
+    "constants": """
+        Of {Count:constants/quantity=unexplained_added} comparisons of noise at a constant's own size
+        with no noise, {ConstantsLarger} leave more unexplained, {ConstantsSmaller} leave less, and
+        {ConstantsUnclear} are not decided. At the published product, the largest difference of a trained
+        weight from the one trained with xi is {ConstantsLargestDifference}.
+    """,
+    "calibration": """
+        Of {Count:calibration/quantity=acceptance} settings, {CalibrationRuledOut} are ruled out and
+        {CalibrationLeft} are left. Among those left, T0-QAT's expected drop is smaller in
+        {CalibrationDropSmaller}, larger in {CalibrationDropLarger} and not decided in
+        {CalibrationDropUnclear}. It ends with the smaller quantized loss in more than half of the pairs
+        of runs in {CalibrationQuantizedSmaller}, with the larger in {CalibrationQuantizedLarger};
+        {CalibrationQuantizedUnclear} are not decided.
+    """,
+    "precision": """
+        Over all data sets, methods and grids, {Count:precision_knee/quantity=knee} cases, accuracy
+        starts to fall at {PrecisionKneeLeast} to {PrecisionKneeMost} bits on average, and the step
+        equals xi at {PrecisionXiLeast} to {PrecisionXiMost} bits. The second lies above the first in
+        {PrecisionDifferenceAbove} cases and below it in {PrecisionDifferenceBelow}; in {PrecisionNear}
+        they lie within one bit of each other. Inverting the lowest bits adds less with T0-QAT than with
+        another method in {PrecisionFlipsSmaller} of {Count:precision_flips} comparisons and more in
+        {PrecisionFlipsLarger}; {PrecisionFlipsUnclear} are not decided, and {PrecisionFlipsSame} show
+        exactly the same.
+    """,
+    "vision": """
+        On small image networks (at most {VisionReplicates} paired seeds; {VisionArms} arms, tuned at
+        equal budgets but for noise of a fixed scale) these lost least in tuning: {VisionReference}.
+        Against what did so over all widths, T0-QAT as published is {VisionDifferencesPublishedBest};
+        with a tuned scale it is {VisionDifferencesTunedBest}. Accuracy is kept, within {VisionMargin}
+        percentage point of plain training that is not rounded, by {VisionKept}.
+    """,
+    "language": """
+        On small language models ({LanguageReplicates} paired seeds; {LanguageArms} arms, tuned at equal
+        budgets) these lost least in tuning: {LanguageReference}. Against what did so over all widths,
+        the bits per character of T0-QAT as published are {LanguageDifferencesPublishedBest}; with a
+        tuned scale they are {LanguageDifferencesTunedBest}. The bits per character are kept, within
+        {LanguageMargin} of plain fine-tuning that is not rounded, by {LanguageKept}.
+    """,
+    "claims": """
+        Of {Count:claims} tests of the paper's claims, {ClaimsSupported} came out as supported,
+        {ClaimsContradicted} as contradicted, {ClaimsUnclear} as not supported, and {ClaimsUntestable} as
+        not testable here.
+    """,
 }
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def fill(experiment: str, macros: dict[str, str]) -> str:
+def fill(experiment: str, macros: dict[str, str], read: Read) -> str:
     """The experiment's answer; macros as its exhibits make them. KeyError: one is missing."""
-    return ANSWERS[experiment].format_map({name: markdown(value) for name, value in macros.items()})
-
-
-def markdown(value: str) -> str:
-    """A macro's LaTeX as Markdown: `$2 \\cdot 10^{-5}$` as 2 · 10⁻⁵."""
-    value = re.sub(r"10\^\{(-?\d+)\}", lambda m: "10" + m[1].translate(SUPERSCRIPTS), value)
-    value = re.sub(r"\$([^$]*)\$", lambda m: m[1].replace(r"\cdot", "·"), value.replace(r"\,", ","))
-    return html.escape(value, quote=False)
+    values = {name: html.escape(value, quote=False) for name, value in macros.items()}
+    answer = " ".join(ANSWERS[experiment].split())
+    return answer.format_map(values | {kind: Lookup(kind, read) for kind in KINDS})

@@ -9,20 +9,19 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from t0qat.exhibits.cells import NOTHING, plus_minus, with_interval
-from t0qat.exhibits.rows import Results, Row, rows_of, times
-from t0qat.exhibits.words import corrected_direction, listed
-from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
+from t0qat.exhibits.rows import Results, rows_of
+from t0qat.exhibits.words import name, together, width, widths_of
+from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline import claims
-from t0qat.pipeline.latex import escape, grouped, scientific
+from t0qat.pipeline.latex import Raw, grouped, tex
 from t0qat.pipeline.statistics import ERROR_RATE
+from t0qat.pipeline.words import NOTHING, Row, direction, number, plus_minus, times, with_interval
 
 PLACEBO = "xi_alone"
 UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": PLACEBO}
 AGAINST = {"Plain": "plain", "Random": "random_bits", "Best": "best_baseline"}
 WORDS = {"larger than": "higher", "smaller than": "lower"}
-Rivals = dict[tuple[str, int], Row]  # method and its training bits -> that arm minus the reference
 
 
 class Benchmark(NamedTuple):
@@ -43,22 +42,25 @@ class Benchmark(NamedTuple):
         """1: the more the better, -1: the less."""
         return -1 if self.metric.less_is_better else 1
 
-    def points(self, row: Row) -> Row:
-        """The row's numbers as they are shown."""
-        return times(row, self.times)
-
     def interval(self, row: Row) -> str:
-        return with_interval(self.points(row))
+        return with_interval(times(row, self.times))
+
+    def plus_minus(self, row: Row) -> str:
+        return plus_minus(times(row, self.times))
 
     def cell(self, table: pd.DataFrame, **keys) -> str:
-        """The row with these keys as mean and half-width, or `--`."""
+        """The row with these keys as mean and half-width, or a dash."""
         rows = rows_of(table, **keys)
-        return plus_minus(self.points(rows[0])) if rows else NOTHING
+        return self.plus_minus(rows[0]) if rows else NOTHING
 
     def table(self, results: Results, ending: str = "") -> pd.DataFrame:
         """The rows of a results file in which each output channel has a step of its own."""
         table = results[self.file + ending]
         return table[table.layout == CHANNELS]
+
+    def models(self, results: Results) -> list[str]:
+        """Those with all methods."""
+        return self.full(self.table(results))
 
     def values(self, table: pd.DataFrame) -> pd.DataFrame:
         """The metric at the own rule and before rounding, of arms without a width or at their own."""
@@ -74,147 +76,89 @@ def models(table: pd.DataFrame) -> list[str]:
     return [*table.model.unique()]
 
 
-def at(widths: Iterable[int]) -> str:
-    """`at INT4 and INT2`."""
-    widths = [*widths]
-    return f"at {listed(map(width, widths))}" if widths else "at no width"
+def cells(b: Benchmark, results: Results) -> pd.DataFrame:
+    """The rows of the main table, in its order: one a model with all methods, column and method.
 
-
-def network(model: str) -> str:
-    """The model's label for LaTeX."""
-    return escape(model_label(model))
-
-
-def name(method: str) -> str:
-    """The method's label for LaTeX, without commas, for lists."""
-    return escape(method_label(method).replace(",", ""))
-
-
-def width(bits: float) -> str:
-    return f"INT{bits:.0f}"
-
-
-def widths_of(table: pd.DataFrame) -> list[int]:
-    return sorted({*table.eval_bits} - {FLOAT}, reverse=True)
-
-
-def on_networks(models: Iterable[str], show: Callable[[str], str]) -> str:
-    """`<show(model)> on the small CNN, and <...> on the deep CNN`."""
-    return listed((f"{show(model)} on the {network(model)}" for model in models), "; ", "; and ")
-
-
-def together(models: Iterable[str], show: Callable[[str], str]) -> str:
-    """The same, with the networks of equal words together: `lower on the small CNN and the deep CNN`."""
-    words = {}
-    for model in models:
-        words.setdefault(show(model), []).append(f"the {network(model)}")
-    return listed(f"{word} on {listed(where)}" for word, where in words.items())
-
-
-def reference(rivals: Rivals) -> tuple[str, int]:
-    """The arm that is not under test and lost least in tuning."""
-    row = rivals["t0_qat", NO_WIDTH]
-    return row["other"], row["other_bits"]
-
-
-def near(arm: tuple[str, int], rivals: Rivals, sign: int) -> bool:
-    """Whether an arm is the reference, or not detectably worse than it."""
-    row = rivals.get(arm)
-    return arm == reference(rivals) or row["p_holm"] >= ERROR_RATE or sign * row["estimate"] >= 0
-
-
-def columns(b: Benchmark, results: Results, model: str) -> dict[str, tuple[dict[str, Row], Rivals]]:
-    """Header -> (method -> its row, the arms there against the reference), as the main table shows them.
-
-    Of methods that train for a width, the any-precision columns hold the width of the best mean.
+    Beside the columns of the files: `column`; `reference`, whether it is the arm that is not under test
+    and lost least in tuning; `near`, whether it is that or not detectably worse; `best`, whether no mean
+    is better. Of methods that train for a width, Mean and Worst hold the width of the best one.
     """
-    rows, scores = b.values(b.table(results)), b.table(results, "_any")
-    rows, scores = rows[rows.model == model], scores[scores.model == model]
-    shown = {"Float": (rows, "_paired", {"eval_bits": FLOAT, "scale_rule": "none"})}
-    for bits in widths_of(rows):
-        shown[width(bits)] = rows, "_paired", {"eval_bits": bits, "scale_rule": "own"}
-    for quantity in ("mean", "worst"):
-        place = {"scale_rule": "own", "quantity": quantity}
-        shown[quantity.capitalize()] = scores, "_any_paired", place
-    found = {}
-    for header, (table, file, place) in shown.items():
-        here = sorted(rows_of(table, **place), key=lambda row: b.sign * row["mean"])
-        pairs = rows_of(b.table(results, file), model=model, against="best_baseline", **place)
-        rivals = {(row["method"], row["train_bits"]): row for row in pairs}
-        found[header] = {row["method"]: row for row in here}, rivals
-    return found
+    scores, pairs = b.table(results, "_any"), b.table(results, "_any_paired")
+    scores = scores.sort_values("mean", ascending=b.sign > 0, kind="stable")
+    rows = pd.concat([b.values(b.table(results)), scores])
+    pairs = pd.concat([b.table(results, "_paired"), pairs])
+    rows, pairs = (table[table.scale_rule.isin(["own", "none"])].copy() for table in (rows, pairs))
+    for table in (rows, pairs):
+        of_bits = table.eval_bits.map(lambda bits: "Float" if bits == FLOAT else width(bits))
+        table["column"] = table.quantity.str.capitalize().fillna(of_bits)
+    where, arm = ["model", "column"], ["method", "train_bits"]
+    rows = rows[rows.model.isin(b.models(results))].drop_duplicates([*where, "method"], keep="last")
+    pairs = pairs[pairs.against == "best_baseline"]
+    rows = rows.merge(pairs[[*where, *arm, "estimate", "p_holm"]], how="left", on=[*where, *arm])
+    tested = pairs[pairs.method == "t0_qat"]
+    rows = rows.merge(tested[[*where, "other", "other_bits"]], how="left", on=where)
+    rows["reference"] = (rows.method == rows.other) & (rows.train_bits == rows.other_bits)
+    worse = (rows.p_holm < ERROR_RATE) & (b.sign * rows.pop("estimate") < 0)
+    rows["near"] = rows.reference | ~worse
+    top = rows.groupby(where)["mean"].transform("min" if b.metric.less_is_better else "max")
+    columns = ["Float", *map(width, widths_of(b.table(results))), "Mean", "Worst"]
+    rows["column"] = pd.Categorical(rows.column, columns, ordered=True)
+    return rows.assign(best=rows["mean"] == top)
 
 
 def main_table(b: Benchmark, results: Results) -> str:
     """What to use at which bit-width, on the models with all methods."""
-    table = b.table(results)
-    header, groups = ["Float"], []
-    for model in b.full(table):
-        shown = columns(b, results, model)
-        header = list(shown)
-        rows = [
-            [name(method), *(_marked(b, method, *column) for column in shown.values())]
-            for method in table[table.model == model].method.unique()
-        ]
-        groups.append([[rf"\emph{{{network(model)}}}", *[""] * len(header)], *rows])
-    return grouped(groups, ["Method", *header], rf"@{{}}l{'r' * len(header)}@{{\enspace}}")
+    table, shown, groups = b.table(results), cells(b, results), []
+    columns = shown.column.cat.categories
+    for model, mine in shown.groupby("model", sort=False):
+        found = {(row["method"], row["column"]): _marked(b, row) for row in rows_of(mine)}
+        groups.append([[Raw(rf"\emph{{{tex(model_label(model))}}}"), *[""] * len(columns)]])
+        for method in table[table.model == model].method.unique():
+            groups[-1].append([name(method), *(found.get((method, c), NOTHING) for c in columns)])
+    return grouped(groups, ["Method", *columns], rf"@{{}}l{'r' * len(columns)}@{{\enspace}}")
 
 
-def _marked(b: Benchmark, method: str, column: dict[str, Row], rivals: Rivals) -> str:
+def _marked(b: Benchmark, row: Row) -> Raw:
     """A cell: in bold what is best, with a star the reference, with a circle what is near it."""
-    if method not in column:
-        return NOTHING
-    row = column[method]
-    arm = row["method"], row["train_bits"]
-    shown = plus_minus(b.points(row))
-    if row["mean"] == b.best(column.values())["mean"]:
-        mean, half = shown.split(" ", 1)
-        shown = rf"$\mathbf{{{mean[1:]}}} {half}"
-    if "quantity" in row and row["train_bits"] != NO_WIDTH:
-        shown = f"({row['train_bits']}) {shown}"
-    mark = r"\star" if arm == reference(rivals) else r"\circ" * near(arm, rivals, b.sign)
-    return shown + rf"\rlap{{$^{{{mark}}}$}}" * bool(mark)
+    mean, sign, half = map(tex, b.plus_minus(row).partition(" ± "))
+    if row["best"]:
+        mean = rf"\textbf{{{mean}}}"
+    over_widths = row["column"] in ("Mean", "Worst") and row["train_bits"] != NO_WIDTH
+    trained = f"({row['train_bits']}) " * over_widths
+    mark = r"\star" if row["reference"] else r"\circ" * row["near"]
+    return Raw(f"{trained}{mean}{sign}{half}" + rf"\rlap{{$^{{{mark}}}$}}" * bool(mark))
 
 
 def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
     """T0-QAT as published, tuned and at scaling 1, against three others, over the bit-widths."""
-    pairs = b.table(results, "_any_paired")
-    pairs = pairs[pairs.scale_rule == "own"]
-    models = b.full(b.table(results))
+    pairs, models = b.table(results, "_any_paired"), b.models(results)
+    pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(models)]
 
     def against(rival: str, **which) -> list[str]:
         """The difference, what would be seen, and which arm a best other is."""
-        rows = rows_of(pairs, against=rival, **which)
-        if not rows:
-            return [NOTHING] * 3
-        (row,) = rows
-        star = r"\rlap{$^{\ast}$}" * (row["p_holm"] < ERROR_RATE)
-        trained = f" ({width(row['other_bits'])})" * (row["other_bits"] != NO_WIDTH)
-        seen = scientific(b.times * row["detectable"])
-        return [plus_minus(b.points(row)) + star, seen, name(row["other"]) + trained]
+        for row in rows_of(pairs, against=rival, **which):
+            star = r"\rlap{$^{\ast}$}" * (row["p_holm"] < ERROR_RATE)
+            trained = f" ({width(row['other_bits'])})" * (row["other_bits"] != NO_WIDTH)
+            seen = number(b.times * row["detectable"], 2)
+            return [Raw(tex(b.plus_minus(row)) + star), seen, name(row["other"]) + trained]
+        return [NOTHING] * 3
 
     def row(model, method, quantity) -> list[str]:
         which = {"model": model, "method": method, "quantity": quantity}
         plain, random, best = (against(rival, **which) for rival in AGAINST.values())
-        return [network(model), name(method), quantity, *plain[:2], *random[:2], *best]
+        return [model_label(model), name(method), quantity, *plain[:2], *random[:2], *best]
 
-    arms = list(itertools.product(UNDER_TEST.values(), ("mean", "worst")))
+    def word(method, rival):
+        rows = rows_of(pairs, method=method, against=rival, quantity="mean")
+        none = "not detectably different"
+        return together((row["model"], WORDS.get(direction(row), none)) for row in rows)
+
+    arms = [*itertools.product(UNDER_TEST.values(), ("mean", "worst"))]
     groups = [[row(model, *arm) for arm in arms] for model in models]
     header = ["Network", "Method", "", "Minus plain", "seen", "Minus random bits", "seen"]
     header += ["Minus best other", "seen", "which is"]
-    body = grouped(groups, header, "lllrrrrrrl", leads=2)
-
-    def word(method, rival):
-        def on(model):
-            rows = rows_of(pairs, model=model, method=method, against=rival, quantity="mean")
-            said = {corrected_direction(row) for row in rows}
-            return WORDS.get(said.pop(), "not detectably different") if said else NOTHING
-
-        return together(models, on)
-
-    macros = {
+    return grouped(groups, header, "lllrrrrrrl", leads=2), {
         f"{b.file.capitalize()}Differences{arm}{other}": word(method, rival)
         for arm, method in UNDER_TEST.items()
         for other, rival in AGAINST.items()
     }
-    return body, macros

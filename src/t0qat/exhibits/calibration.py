@@ -2,11 +2,12 @@
 
 import pandas as pd
 
-from t0qat.exhibits.cells import NOTHING, count, percent, three
-from t0qat.exhibits.rows import Results, numbers, one
+from t0qat.exhibits.rows import Results, one
+from t0qat.exhibits.words import macros
 from t0qat.pipeline import claims
-from t0qat.pipeline.latex import escape, grouped
+from t0qat.pipeline.latex import grouped
 from t0qat.pipeline.statistics import ERROR_RATE
+from t0qat.pipeline.words import percent, percent_interval, span
 
 SETTING = ["target", "target_noise", "baseline_noise", "evaluation_noise"]
 CRITERIA = {  # name in the table -> (quantity, which settings it leaves)
@@ -27,10 +28,10 @@ def calibration(results: Results) -> tuple[str, dict[str, str]]:
     def row(name, quantity, leaves, target):
         tried = wide.xs(target, drop_level=False)
         left = tried[leaves(tried[quantity])]
-        cells = [name, escape(target), f"{len(left)} of {len(tried)}"]
-        cells += [_range(left.index.get_level_values(level), "{:g}".format) for level in SETTING[1:]]
+        cells = [name, target, f"{len(left)} of {len(tried)}"]
+        cells += [span(left.index.get_level_values(level), "{:g}".format) for level in SETTING[1:]]
         found = sides.loc[left.index]
-        return cells + ["/".join(_sides(found[id]).values()) for id in ("C1", "C2")]
+        return cells + ["/".join(map(str, _sides(found[id]).values())) for id in ("C1", "C2")]
 
     targets = table.target.unique()
     groups = [[row(name, *rule, target) for target in targets] for name, rule in CRITERIA.items()]
@@ -40,31 +41,23 @@ def calibration(results: Results) -> tuple[str, dict[str, str]]:
     left = wide[wide.p_value >= ERROR_RATE]
     found = sides.loc[left.index]
     top = dict(zip(SETTING, wide.acceptance.idxmax(), strict=True))
-    macros = {
-        "Replicates": count(table.n.iloc[0]),
-        "Settings": str(len(wide)),
-        "Runs": count(table.n.iloc[0] * len(wide)),
-        "RuledOut": str(len(wide) - len(left)),
-        "Left": str(len(left)),
-        "Minority": str(len(found) - found.value_counts().max() if len(found) else 0),
-        "ReductionRange": _range(left.chance_of_reported_reduction, percent),
-        "WorseRange": _range(left.chance_t0_worse_quantized, percent),
-        "TopTarget": escape(top["target"]),
-        "TopTargetNoise": f"{top['target_noise']:g}",
-        "TopBaseline": f"{top['baseline_noise']:g}",
-        "TopEvaluation": f"{top['evaluation_noise']:g}",
-        **three("TopRate", map(percent, numbers(one(table, quantity="acceptance", **top)))),
+    said = {
+        "Runs": table.n.iloc[0] * len(wide),
+        "RuledOut": len(wide) - len(left),
+        "Left": len(left),
+        "Minority": len(found) - found.value_counts().max() if len(found) else 0,
+        "ReductionRange": span(left.chance_of_reported_reduction, percent),
+        "WorseRange": span(left.chance_t0_worse_quantized, percent),
+        "Top": "target “{}”, target noise {:g}, baseline noise {:g} and evaluation noise {:g}".format(
+            *top.values()
+        ),
+        "TopRate": percent_interval(one(table, quantity="acceptance", **top)),
     }
     for id, name in (("C1", "Drop"), ("C2", "Quantized")):
-        macros |= {f"{name}{side}": n for side, n in _sides(found[id]).items()}
-    return body, {f"Calibration{name}": value for name, value in macros.items()}
+        said |= {f"{name}{side}": n for side, n in _sides(found[id]).items()}
+    return body, macros("Calibration", said)
 
 
-def _range(values, show) -> str:
-    """The least and the greatest."""
-    return f"{show(min(values))} to {show(max(values))}" if len(values) else NOTHING
-
-
-def _sides(verdicts: pd.Series) -> dict[str, str]:
+def _sides(verdicts: pd.Series) -> dict[str, int]:
     """How many say that T0-QAT's is smaller, larger, or neither."""
-    return {name: str((verdicts == side).sum()) for name, side in SIDES.items()}
+    return {name: (verdicts == side).sum() for name, side in SIDES.items()}

@@ -6,14 +6,15 @@ import re
 
 import pandas as pd
 
-from t0qat.exhibits import benchmark, phrases
-from t0qat.exhibits.benchmark import Benchmark, name, network, on_networks, together, width, widths_of
-from t0qat.exhibits.cells import NOTHING, count
+from t0qat.exhibits import benchmark
+from t0qat.exhibits.benchmark import WORDS, Benchmark
+from t0qat.exhibits.phrases import phrases
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.exhibits.words import corrected_direction, listed
-from t0qat.experiments.arms import CHANNELS, FLOAT
+from t0qat.exhibits.words import listed, macros, name, on_networks, together, width, widths_of
+from t0qat.experiments.arms import CHANNELS, FLOAT, model_label
 from t0qat.experiments.compare import Metric
-from t0qat.pipeline.latex import escape, grouped, scientific
+from t0qat.pipeline.latex import Raw, escape, grouped
+from t0qat.pipeline.words import NOTHING, direction, number
 from t0qat.training.language_models import GROUP, HEADS, LAYERS, WIDTH
 
 # In words: the weights that are rounded, and those that share a step.
@@ -31,72 +32,60 @@ differences = functools.partial(benchmark.differences, MODELS)
 
 def language(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, each output channel with a step of its own."""
-    macros = {"Layers": str(LAYERS), "Width": str(WIDTH), "Heads": str(HEADS)}
-    macros |= _text(results) | _rates(results["language_tuning"])
-    for words in (phrases.size, phrases.ranking, phrases.keeping, phrases.noise):
-        macros |= words(MODELS, results)
-    return benchmark.main_table(MODELS, results), {f"Language{key}": v for key, v in macros.items()}
+    said = {"Layers": LAYERS, "Width": WIDTH, "Heads": HEADS}
+    said |= phrases(MODELS, results) | _text(results) | _rates(results["language_tuning"])
+    return benchmark.main_table(MODELS, results), macros("Language", said)
 
 
-def _text(results: Results) -> dict[str, str]:
+def _text(results: Results) -> dict[str, str | int]:
     """How much text there was, and how the score differs over starts and over blocks of it."""
-    (text,) = rows_of(results["language_text"])
-    models = results["language"].model.unique()
-    blocks = results["language_blocks"][results["language_blocks"].layout == CHANNELS]
+    table, blocks = MODELS.table(results), results["language_blocks"]
+    blocks = blocks[blocks.layout == CHANNELS]
     plain = {"method": "no_noise", "eval_bits": FLOAT}
 
-    def both(model):
-        over_seeds = one(MODELS.table(results), model=model, metric=BITS.name, **plain)
-        over_blocks = one(blocks, model=model, **plain)
-        return f"{MODELS.interval(over_seeds)} over seeds and {MODELS.interval(over_blocks)} over blocks"
+    def both(seeds):
+        over_blocks = one(blocks, model=seeds["model"], **plain)
+        return f"{MODELS.interval(seeds)} over seeds and {MODELS.interval(over_blocks)} over blocks"
 
+    rows = rows_of(table, metric=BITS.name, **plain)
     return {
-        "Characters": count(text["characters"]),
-        "Hash": escape(text["sha256"][:12]),
-        "Blocks": count(blocks.n.iloc[0]),
-        "Spread": on_networks(models, both),
+        "Hash": results["language_text"].sha256[0][:12],
+        "Blocks": blocks.n.iloc[0],
+        "Spread": on_networks((row["model"], both(row)) for row in rows),
     }
 
 
 def _rates(tried: pd.DataFrame) -> dict[str, str]:
     """How the score in tuning depends on the learning rate, without a strength to tune."""
+    models, tried = tried.model.unique(), tried.sort_values("learning_rate", kind="stable")
 
-    def rows(model, method):
-        return sorted(rows_of(tried, model=model, method=method), key=lambda row: row["learning_rate"])
+    def rows(model, method, **keys):
+        return rows_of(tried, model=model, method=method, **keys)
 
-    def scores(method):
-        def on(model):
-            first, *_, last = [*rows(model, method)] * 2
-            return (
-                f"{first['mean']:.3g} at {scientific(first['learning_rate'], 3)}"
-                f" and {last['mean']:.3g} at {scientific(last['learning_rate'], 3)}"
-            )
+    def at_rate(score, row):
+        return f"{score} at {number(row['learning_rate'])}"
 
-        return on_networks(tried.model.unique(), on)
+    def ends(model, method):
+        first, *_, last = [*rows(model, method)] * 2
+        return " and ".join(at_rate(f"{row['mean']:.3g}", row) for row in (first, last))
 
     def chosen(model):
-        order = rows(model, "t0_qat")
-        (place,) = [i for i, row in enumerate(order) if row["chosen"]]
-        if len(order) == 1:
-            return "the only rate"
-        return {0: "the lowest rate", len(order) - 1: "the highest rate"}.get(place, "a rate in between")
+        order = [row["chosen"] for row in rows(model, "t0_qat")]
+        named = {0: "the lowest rate", len(order) - 1: "the highest rate"}
+        named |= {0: "the only rate"} if len(order) == 1 else {}
+        return named.get(order.index(1), "a rate in between")
 
     def same_rate(model):
         """The tuned scale against plain fine-tuning where that was tried with the rate of its choice."""
-        found = [row for row in rows(model, "t0_qat_tuned") if row["chosen"]]
-        pairs = [
-            f"{row['mean']:.3f} against {plain['mean']:.3f} at {scientific(row['learning_rate'], 3)}"
-            for row in found
-            for plain in rows(model, "no_noise")
-            if plain["learning_rate"] == row["learning_rate"]
-        ]
-        return listed(pairs)
+        (row,) = rows(model, "t0_qat_tuned", chosen=1)
+        plain = rows(model, "no_noise", learning_rate=row["learning_rate"])
+        return listed(at_rate(f"{row['mean']:.3f} against {other['mean']:.3f}", row) for other in plain)
 
     return {
-        "SameRate": on_networks(tried.model.unique(), same_rate),
-        "PublishedRates": scores("t0_qat"),
-        "PlainRates": scores("no_noise"),
-        "PublishedChosen": together(tried.model.unique(), chosen),
+        "SameRate": on_networks((model, same_rate(model)) for model in models),
+        "PublishedRates": on_networks((model, ends(model, "t0_qat")) for model in models),
+        "PlainRates": on_networks((model, ends(model, "no_noise")) for model in models),
+        "PublishedChosen": together((model, chosen(model)) for model in models),
     }
 
 
@@ -109,24 +98,23 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
         here = table[(table.model == model) & (table.layout == layout)]
         for method in here.method.unique():
             cells = [MODELS.cell(here, method=method, eval_bits=bits) for bits in (FLOAT, *widths)]
-            yield [network(model), LAYOUTS[layout], name(method), *cells]
+            yield [model_label(model), LAYOUTS[layout], name(method), *cells]
 
     groups = [[row for layout in LAYOUTS for row in rows(model, layout)] for model in models]
     header = ["Model", "Steps", "Method", "Float", *map(width, widths)]
-    body = grouped(groups, header, "lll", leads=2)
 
     def plain(model):
         rows = rows_of(table, model=model, method="no_noise", eval_bits=min(widths))
         return listed(f"{MODELS.interval(row)} {LAYOUTS[row['layout']]}" for row in rows)
 
     rounded_too = table[table.layout == "everything"].method.unique()
-    macros = {
-        "Group": str(GROUP),
-        "Everything": listed(map(name, rounded_too)) or "no method",
-        "Plain": on_networks(models, plain),
+    said = {
+        "Group": GROUP,
+        "Everything": listed(map(name, rounded_too)) if len(rounded_too) else "no method",
+        "Plain": on_networks((model, plain(model)) for model in models),
         "Pairs": _against_plain(pairs[pairs.layout != CHANNELS]),
     }
-    return body, {f"LanguageLayouts{key}": value for key, value in macros.items()}
+    return grouped(groups, header, "lll", leads=2), macros("LanguageLayouts", said)
 
 
 def _against_plain(pairs: pd.DataFrame) -> str:
@@ -134,8 +122,8 @@ def _against_plain(pairs: pd.DataFrame) -> str:
     rows = pairs[(pairs.eval_bits != FLOAT) & (pairs.against == "plain") & (pairs.scale_rule == "own")]
     shown, never = [], []
     for method, mine in rows.groupby("method", sort=False):
-        found = [corrected_direction(row) for row in rows_of(mine)]
-        lower, higher = found.count("smaller than"), found.count("larger than")
+        found = [WORDS.get(direction(row)) for row in rows_of(mine)]
+        lower, higher = found.count("lower"), found.count("higher")
         if lower or higher:
             shown.append(f"{name(method)} lower in {lower} and higher in {higher} of {len(found)}")
         else:
@@ -146,21 +134,19 @@ def _against_plain(pairs: pd.DataFrame) -> str:
 
 def samples(results: Results) -> tuple[str, dict[str, str]]:
     """What models write, beside their bits per character on text that they did not see."""
-    scores = MODELS.table(results)
+    scores, written = MODELS.table(results), results["language_samples"]
     scores = scores[(scores.metric == BITS.name) & scores.scale_rule.isin(["mse", "none"])]
-    written = results["language_samples"]
 
     def row(sample):
-        bits = sample["eval_bits"]
         key = {key: sample[key] for key in ("model", "method", "train_bits", "eval_bits")}
-        lead = [network(sample["model"]), name(sample["method"])]
-        lead += ["float" if bits == FLOAT else width(bits)]
+        lead = [model_label(sample["model"]), name(sample["method"])]
+        lead += ["float" if sample["eval_bits"] == FLOAT else width(sample["eval_bits"])]
         return [*lead, MODELS.cell(scores, **key), quoted(sample["text"])]
 
     groups = [[*map(row, rows_of(mine))] for _, mine in written.groupby("model", sort=False)]
     header = ["Model", "Method", "Weights", "Bits", "What it writes"]
-    macros = {"LanguageSamplesMethods": listed(map(name, written.method.unique()))}
-    return grouped(groups, header, "lllrl", leads=2), macros
+    said = {"LanguageSamplesMethods": listed(map(name, written.method.unique()))}
+    return grouped(groups, header, "lllrl", leads=2), said
 
 
 def quoted(text: str) -> str:
@@ -171,4 +157,4 @@ def quoted(text: str) -> str:
     text = re.sub(r"\s+", " ", json.loads(text)).strip()[:SHOWN]
     plain = (c if c.isascii() and c.isprintable() else "?" for c in text)
     shown = (escape(c) + "{}" * (c in LIGATURES) for c in plain)
-    return rf"\texttt{{{''.join(shown)}}}" if text else NOTHING
+    return Raw(rf"\texttt{{{''.join(shown)}}}") if text else NOTHING

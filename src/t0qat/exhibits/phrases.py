@@ -6,187 +6,162 @@ whichever they are.
 
 from scipy import stats
 
-from t0qat.exhibits.benchmark import (
-    PLACEBO,
-    Benchmark,
-    at,
-    columns,
-    name,
-    near,
-    network,
-    on_networks,
-    reference,
-    together,
-    width,
-    widths_of,
-)
-from t0qat.exhibits.cells import NOTHING, count
+from t0qat.exhibits.benchmark import PLACEBO, Benchmark, cells
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.exhibits.words import listed
+from t0qat.exhibits.words import at, listed, name, on_networks, the_models, together, width, widths_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import own_width
 from t0qat.pipeline.claims import standard_error
-from t0qat.pipeline.latex import scientific
-from t0qat.pipeline.statistics import ERROR_RATE, LEVEL
+from t0qat.pipeline.statistics import ERROR_RATE
+from t0qat.pipeline.words import NOTHING, number, thousands
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
-from t0qat.training.views import FAMILIES
+
+Said = dict[str, str | int]
 
 
-def size(b: Benchmark, results: Results) -> dict[str, str]:
+def phrases(b: Benchmark, results: Results) -> Said:
+    """All of them."""
+    return {key: v for said in (size, ranking, keeping, noise) for key, v in said(b, results).items()}
+
+
+def size(b: Benchmark, results: Results) -> Said:
     """How much was run, and how finely the pairs see."""
-    table, tried = b.table(results), b.table(results, "_tuning")
+    table, tried, pairs = (b.table(results, ending) for ending in ("", "_tuning", "_paired"))
     arms = table.drop_duplicates(KEYS)
-    here = b.table(results, "_paired")
-    compared = len(here) + len(b.table(results, "_any_paired"))
     # Of the smallest p-value, which Holm's method multiplies by the number of its family.
-    threshold = stats.t.isf((1 - LEVEL) / len(here) / 2, here.n.max() - 1)
+    threshold = stats.t.isf(ERROR_RATE / len(pairs) / 2, pairs.n.max() - 1)
     each = tried.groupby(KEYS, sort=False)["n"].agg(["size", "max", "sum"])
     full = each[each["sum"] == each["sum"].max()]
-    seen = b.times * here[(here.scale_rule == "own") & (here.detectable > 0)].detectable
+    seen = b.times * pairs[(pairs.scale_rule == "own") & (pairs.detectable > 0)].detectable
 
     def at_an_end(setting):
         """How many arms chose the least or the greatest of more than two values."""
         values = tried.groupby(KEYS)[setting].agg(["min", "max", "nunique"]).reset_index()
         ends = tried[tried.chosen == 1].merge(values[values["nunique"] > 2])
-        return (
-            f"{((ends[setting] == ends['min']) | (ends[setting] == ends['max'])).sum()} of {len(ends)}"
-        )
+        return f"{ends[['min', 'max']].eq(ends[setting], axis=0).any(axis=1).sum()} of {len(ends)}"
 
     return {
-        "Replicates": count(table.n.max()),
-        "Arms": str(len(arms)),
-        "Networks": count(arms.n.sum()),
-        "TuningLeast": count(full["max"].min()),
-        "TuningMost": count(full["max"].max()),
-        "TuningEach": count(full["sum"].max()),
-        "Candidates": listed(map(count, sorted({*full["size"]})), last=" or "),
-        "Rates": listed(scientific(rate, 3) for rate in sorted({*tried.learning_rate})),
-        "TuningNetworks": count(tried.n.sum()),
+        "Replicates": table.n.max(),
+        "Arms": len(arms),
+        "Networks": arms.n.sum(),
+        "TuningSeeds": f"{full['max'].min()} to {full['max'].max()}",
+        "TuningEach": full["sum"].max(),
+        "Candidates": listed(map(thousands, sorted({*full["size"]})), last=" or "),
+        "Rates": listed(map(number, sorted({*tried.learning_rate}))),
+        "TuningNetworks": tried.n.sum(),
         "EdgeRate": at_an_end("learning_rate"),
         "EdgeStrength": at_an_end("strength"),
-        "Full": listed(f"the {network(model)}" for model in b.full(table)),
-        "Methods": str(table.method.nunique()),
+        "Full": the_models(b.full(table)),
+        "Methods": table.method.nunique(),
         "Widths": listed(map(width, widths_of(table))),
         "Trained": listed(map(width, sorted({*table.train_bits} - {NO_WIDTH}, reverse=True))),
         "Lowest": width(min(widths_of(table))),
-        "Comparisons": count(compared),
-        "Threshold": f"{threshold:.2g}",
-        "DetectableLeast": scientific(seen.min()),
-        "DetectableMost": scientific(seen.max()),
+        "Comparisons": len(pairs) + len(b.table(results, "_any_paired")),
+        "Threshold": number(threshold, 2),
+        "Detectable": f"{number(seen.min(), 2)} to {number(seen.max(), 2)}",
     }
 
 
-def ranking(b: Benchmark, results: Results) -> dict[str, str]:
+def ranking(b: Benchmark, results: Results) -> Said:
     """The best means, the references, and how many are not detectably worse."""
-    models = b.full(b.table(results))
-    shown = {model: columns(b, results, model) for model in models}
+    rows = cells(b, results)
+    rows = rows[rows.column.str.startswith("INT")]
+    family = rows.method.map(lambda method: REGISTRY[method].family)
 
-    def at_widths(show) -> str:
-        def on(model):
-            here = {key: c for key, c in shown[model].items() if key.startswith("INT")}
-            return listed(f"{show(*column)} at {key}" for key, column in here.items())
+    def at_widths(which, show) -> str:
+        """What is shown of these rows, by network and width."""
 
-        return on_networks(models, on)
+        def on(mine):
+            by_width = mine.groupby("column", observed=True)
+            return listed(f"{listed(map(show, rows_of(at)))} at {column}" for column, at in by_width)
 
-    def foremost(column, rivals) -> str:
-        top = b.best(column.values())["mean"]
-        best = [row for row in column.values() if row["mean"] == top]
-        return listed(f"{name(row['method'])} ({b.interval(row)})" for row in best)
+        return on_networks((model, on(mine)) for model, mine in which.groupby("model", sort=False))
 
-    def among(families=FAMILIES, but="") -> str:
-        """How many cells at a width, of methods of these families, are near the reference."""
-        found = [
-            near((method, row["train_bits"]), rivals, b.sign)
-            for each in shown.values()
-            for key, (column, rivals) in each.items()
-            if key.startswith("INT")
-            for method, row in column.items()
-            if REGISTRY[method].family in families and method != but
-        ]
-        return f"{sum(found)} of {len(found)}"
+    def among(which) -> str:
+        return f"{rows.near[which].sum()} of {which.sum()}"
 
     return {
-        "Best": at_widths(foremost),
-        "Reference": at_widths(lambda column, rivals: name(reference(rivals)[0])),
-        "Near": among(),
-        "NearNoise": among(["noise"]),
-        "NearRounds": among(["rounding"]),
-        "NearOthers": among({*FAMILIES} - {"noise", "rounding"}, PLACEBO),
+        "Best": at_widths(rows[rows.best], lambda row: f"{name(row['method'])} ({b.interval(row)})"),
+        "Reference": at_widths(rows[rows.reference], lambda row: name(row["method"])),
+        "Near": among(rows.near | True),
+        "NearNoise": among(family == "noise"),
+        "NearRounds": among(family == "rounding"),
+        "NearOthers": among(~family.isin(["noise", "rounding"]) & (rows.method != PLACEBO)),
     }
 
 
-def keeping(b: Benchmark, results: Results) -> dict[str, str]:
+def keeping(b: Benchmark, results: Results) -> Said:
     """Who stays within the margin of plain training that is not rounded, by uncorrected intervals."""
     rows = b.table(results, "_kept")
     rows = rows[(rows.scale_rule == "own") & own_width(rows)]
     worst_end = rows.ci_low if b.sign > 0 else -rows.ci_high
-    rows = rows.assign(keeps=worst_end > -b.margin)
-    models = b.full(b.table(results))
+    kept = rows[worst_end > -b.margin]
+    models = b.models(results)
 
     def keepers(model, bits):
-        here = rows[(rows.model == model) & (rows.eval_bits == bits)]
-        found = here[here.keeps].method
+        every, found = (of[(of.model == model) & (of.eval_bits == bits)].method for of in (rows, kept))
         if 0 < len(found) <= 3:
             return f"{listed(map(name, found))} at {width(bits)}"
-        return f"{len(found) or 'none'} of {len(here)} at {width(bits)}"
+        return f"{len(found) or 'none'} of {len(every)} at {width(bits)}"
 
     def widths(method):
-        mine = rows[(rows.method == method) & rows.keeps]
-        return together(models, lambda model: at(mine[mine.model == model].eval_bits))
+        mine = kept[kept.method == method]
+        return together((model, at(mine[mine.model == model].eval_bits)) for model in models)
 
     low = [bits for bits in widths_of(rows) if bits < 8]
+    of_all = ((model, listed(keepers(model, bits) for bits in low)) for model in models)
     return {
         "Margin": f"{b.times * b.margin:g}",
-        "Kept": on_networks(models, lambda model: listed(keepers(model, bits) for bits in low)),
+        "Kept": on_networks(of_all),
         "KeptPublished": widths("t0_qat"),
         "KeptTuned": widths("t0_qat_tuned"),
         "KeptPlain": widths("no_noise"),
     }
 
 
-def noise(b: Benchmark, results: Results) -> dict[str, str]:
+def noise(b: Benchmark, results: Results) -> Said:
     """The tuned scale, what the placebo shows of chance, and one training for every width."""
     table, pairs, scores = (b.table(results, ending) for ending in ("", "_paired", "_any"))
-    models = b.full(table)
+    models, scores = b.full(table), scores[scores.scale_rule == "own"]
+    pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(models)]
     tried = b.table(results, "_tuning")
     tried = tried[tried.method == "t0_qat_tuned"]
-    chosen = tried[tried.chosen == 1].set_index("model").strength
+    chosen = [(row["model"], row["strength"]) for row in rows_of(tried, chosen=1)]
+    placebo = rows_of(pairs, eval_bits=min(widths_of(table)), method=PLACEBO, against="plain")
 
-    def spread(model):
-        row = one(pairs, model=model, eval_bits=min(widths_of(table)), method=PLACEBO, against="plain")
-        return f"{b.times * standard_error(row) * row['n'] ** 0.5:.2g}"
+    def spread(row):
+        return number(b.times * standard_error(row) * row["n"] ** 0.5, 2)
 
     def decided(sign):
         rows = pairs[(pairs.method == "t0_qat_tuned") & (pairs.against == "plain")]
-        rows = rows[(rows.scale_rule == "own") & (rows.p_holm < ERROR_RATE) & (sign * rows.estimate > 0)]
-        return together(models, lambda model: at(rows[rows.model == model].eval_bits))
+        rows = rows[(rows.p_holm < ERROR_RATE) & (sign * rows.estimate > 0)]
+        return together((model, at(rows[rows.model == model].eval_bits)) for model in models)
 
-    def foremost(which):
-        rows = scores[(scores.scale_rule == "own") & which]
-
-        def on(model):
-            here = rows_of(rows, model=model, quantity="mean")
-            if not here:
-                return NOTHING
-            best = b.best(here)
-            worst = one(rows, quantity="worst", **{key: best[key] for key in KEYS})
-            fixed = best["train_bits"] != NO_WIDTH
-            trained = f" trained for {width(best['train_bits'])}" * fixed
-            return f"{name(best['method'])}{trained} with {b.interval(best)} ({b.interval(worst)})"
-
-        return on_networks(models, on)
+    def foremost(rows, model):
+        here = rows_of(rows, model=model, quantity="mean")
+        if not here:
+            return NOTHING
+        best = b.best(here)
+        worst = one(rows, quantity="worst", **{key: best[key] for key in KEYS})
+        trained = f" trained for {width(best['train_bits'])}" * (best["train_bits"] != NO_WIDTH)
+        return f"{name(best['method'])}{trained} with {b.interval(best)} ({b.interval(worst)})"
 
     free = scores.train_bits == NO_WIDTH
     noisy = scores.method.map(lambda method: REGISTRY[method].family) == "noise"
+    over_widths = {
+        "AnyNoise": scores[free & noisy],
+        "AnyOthers": scores[free & ~noisy & (scores.method != PLACEBO)],
+        "AnyFixed": scores[~free],
+    }
     return {
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
-        "Scalings": together(chosen.index, lambda model: f"{chosen[model]:g}"),
-        "Sigmas": together(chosen.index, lambda model: f"{XI * chosen[model]:.2g}"),
-        "PlaceboSpread": on_networks(models, spread),
+        "Scalings": together((model, f"{scaling:g}") for model, scaling in chosen),
+        "Sigmas": together((model, number(XI * scaling, 2)) for model, scaling in chosen),
+        "PlaceboSpread": on_networks((row["model"], spread(row)) for row in placebo),
         "Gains": decided(b.sign),
         "Losses": decided(-b.sign),
-        "AnyNoise": foremost(free & noisy),
-        "AnyOthers": foremost(free & ~noisy & (scores.method != PLACEBO)),
-        "AnyFixed": foremost(~free),
+    } | {
+        key: on_networks((model, foremost(rows, model)) for model in models)
+        for key, rows in over_widths.items()
     }

@@ -1,26 +1,26 @@
 """Table and macros of the metric against bits."""
 
-from t0qat.exhibits.cells import plus_minus, span, with_interval
 from t0qat.exhibits.rows import Results, one, rows_of, tally
-from t0qat.exhibits.words import data_label, on_each
+from t0qat.exhibits.words import data_label, macros, on_each
 from t0qat.experiments.arms import method_label
-from t0qat.pipeline.latex import escape, grouped, scientific, thin
+from t0qat.pipeline.latex import grouped
+from t0qat.pipeline.words import number, plus_minus, span, with_interval
 
 
 def precision(results: Results) -> tuple[str, dict[str, str]]:
     """Where each method's metric starts to fall, and where the step equals xi."""
-    full, knees = results["precision_full"], results["precision_knee"]
-    conventions = list(dict.fromkeys(zip(knees.range, knees.scale, strict=True)))
+    full, knees, flips = (results[f"precision_{file}"] for file in ("full", "knee", "flips"))
+    conventions = [*dict.fromkeys(zip(knees.range, knees.scale, strict=True))]
 
     def rows(row):
         key = {key: row[key] for key in ("dataset", "model", "method")}
-        lead = [escape(data_label(row)), escape(method_label(row["method"])), plus_minus(row)]
-        for quantity, label in (("knee", "knee"), ("xi_bits", r"step $=\xi$")):
+        for quantity, label in (("knee", "knee"), ("xi_bits", "step = ξ")):
             mine = [
                 one(knees, range=codes, scale=scale, quantity=quantity, **key)
                 for codes, scale in conventions
             ]
-            yield [*lead, label, *map(plus_minus, mine)]
+            lead = [data_label(row), method_label(row["method"]), plus_minus(row), label]
+            yield [*lead, *map(plus_minus, mine)]
 
     groups = [
         [line for row in rows_of(mine) for line in rows(row)]
@@ -31,31 +31,26 @@ def precision(results: Results) -> tuple[str, dict[str, str]]:
     body = grouped(groups, header, f"@{{}}{between}@{{}}", leads=3)
 
     mine = knees[(knees.method == "t0_qat") & (knees.range == "full") & (knees.scale == "absmax")]
+    decisive = rows_of(flips, bits=8, flipped=2, other="standard_qat")
     seen = full.groupby(["dataset", "model"]).n
-    macros = {
+    same = (flips.ci_low == 0) & (flips.ci_high == 0)
+    differences = knees[knees.quantity == "difference"]
+    said = {
         "Replicates": on_each(
             rows_of(mine, quantity="knee"),
-            lambda row: thin(span(seen.get_group((row["dataset"], row["model"])))),
+            lambda row: span(seen.get_group((row["dataset"], row["model"]))),
         ),
-        "Cells": str((knees.quantity == "knee").sum()),
+        "DifferenceAbove": (differences.ci_low > 0).sum(),
+        "DifferenceBelow": (differences.ci_high < 0).sum(),
+        "Near": (knees[knees.quantity == "distance"].ci_high < 1).sum(),
+        "Flips": on_each(decisive, with_interval),
+        "FlipsDetectable": on_each(decisive, lambda row: number(row["detectable"], 2)),
+        "FlipsSame": same.sum(),
     }
+    said |= {f"Flips{key}": n for key, n in tally(flips[~same]).items()}
     for quantity, name in (("knee", "Knee"), ("xi_bits", "Xi"), ("difference", "Difference")):
-        macros[name] = on_each(rows_of(mine, quantity=quantity), with_interval)
-        some = knees[knees.quantity == quantity]
-        if quantity == "difference":
-            macros |= {"DifferenceAbove": str((some.ci_low > 0).sum())}
-            macros |= {"DifferenceBelow": str((some.ci_high < 0).sum())}
-        else:
-            macros |= {f"{name}Least": f"{some.estimate.min():.1f}"}
-            macros |= {f"{name}Most": f"{some.estimate.max():.1f}"}
-    macros["Near"] = str((knees[knees.quantity == "distance"].ci_high < 1).sum())
-
-    flips = results["precision_flips"]
-    decisive = rows_of(flips, bits=8, flipped=2, other="standard_qat")
-    same = (flips.ci_low == 0) & (flips.ci_high == 0)
-    told = tally(flips[~same])
-    macros["Flips"] = on_each(decisive, with_interval)
-    macros["FlipsDetectable"] = on_each(decisive, lambda row: scientific(row["detectable"]))
-    counts = {"Cells": str(len(flips)), "Same": str(same.sum()), "Unclear": told["Unclear"]} | told
-    macros |= {f"Flips{key}": n for key, n in counts.items()}
-    return body, {f"Precision{name}": value for name, value in macros.items()}
+        said[name] = on_each(rows_of(mine, quantity=quantity), with_interval)
+        if quantity != "difference":
+            every = knees[knees.quantity == quantity].estimate
+            said |= {f"{name}Least": f"{every.min():.1f}", f"{name}Most": f"{every.max():.1f}"}
+    return body, macros("Precision", said)

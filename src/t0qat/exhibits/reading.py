@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
-from t0qat.exhibits.cells import in_plain_text, thousands
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
-from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS
+from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS, width
 from t0qat.experiments.arms import FLOAT, NO_WIDTH, method_label, model_label
+from t0qat.pipeline.words import fixed, number, thousands, with_interval
 
 QUANTITIES = QUANTITY_LABELS | {
     "drop_difference": "Expected drop, T0-QAT minus Standard QAT",
@@ -26,6 +26,15 @@ QUANTITIES = QUANTITY_LABELS | {
     "left_predicted": "Way left, by theory",
 }
 AGAINST = {"plain": "Plain training", "random_bits": "Random-bit STE", "best_baseline": "Best other"}
+LABELS = {  # column -> the label of a name in it, or nothing
+    "method": method_label,
+    "other": method_label,
+    "model": model_label,
+    "dataset": DATASET_LABELS.get,
+    "quantity": QUANTITIES.get,
+    "network": NETWORK_LABELS.get,
+    "against": AGAINST.get,
+}
 HEADERS = {
     "dataset": "data",
     "std": "SD of runs",
@@ -58,18 +67,18 @@ def table(
     """
     if rows.empty:
         return pd.DataFrame()
-    shown = pd.DataFrame({c: [word(c, value) for value in rows[c]] for c in (*index, *across)})
+    keys = [*index, *across]
+    shown = pd.DataFrame({c: [word(c, value) for value in rows[c]] for c in (*keys, *also)})
     if "ci_low" in rows:
         value = "estimate" if "estimate" in rows else "mean"
-        shown[f"{value} [95 % interval]"] = [
-            "" if pd.isna(row[value]) else in_plain_text(row, decimals(row[value]))
+        cells = [
+            "" if pd.isna(row[value]) else with_interval(row, _decimals(row[value]))
             for row in rows_of(rows)
         ]
-    for column in also:
-        shown[column] = [word(column, value) for value in rows[column]]
-    shown = shown.rename(columns=header).set_index([header(c) for c in (*index, *across)])
+        shown.insert(len(keys), f"{value} [95 % interval]", cells)
+    shown = shown.rename(columns=header).set_index([*map(header, keys)])
     if across:
-        shown = shown.iloc[:, 0].unstack([header(c) for c in across], sort=False).fillna("")
+        shown = shown.iloc[:, 0].unstack([*map(header, across)], sort=False).fillna("")
     return shown
 
 
@@ -81,7 +90,7 @@ def scrolling(shown: pd.DataFrame) -> HTML:
     return HTML(f'<div style="max-height: 32em; overflow: auto" tabindex="0">{rows}</div>')
 
 
-def decimals(mean: float) -> int:
+def _decimals(mean: float) -> int:
     """How many a reader wants at most, however well the mean is known."""
     return 5 if abs(mean) < 0.01 else 3 if abs(mean) < 10 else 2
 
@@ -95,25 +104,17 @@ def word(column: str, value) -> str:
     if column == "text":
         return " ".join(json.loads(value).split())
     if isinstance(value, str):
-        return _name(column, value) if value.isidentifier() else value
-    if column in ("eval_bits", "bits"):
-        return "float" if value == FLOAT else f"INT{value}"
-    if column in ("train_bits", "other_bits"):
-        return "any" if value == NO_WIDTH else f"INT{value}"
+        if not value.isidentifier():
+            return value
+        return LABELS.get(column, {}.get)(value) or value.replace("_", " ")
     if pd.isna(value):
         return ""
     if value is True or value is False:
         return "yes" if value else "no"
+    if column in ("eval_bits", "bits"):
+        return "float" if value == FLOAT else width(value)
+    if column in ("train_bits", "other_bits"):
+        return "any" if value == NO_WIDTH else width(value)
     if column == "p_holm":
-        return f"{value:.3f}" if value >= 0.001 else "< 0.001"
-    return thousands(value) if value == int(value) and abs(value) < 1e9 else f"{value:.3g}"
-
-
-def _name(column: str, value: str) -> str:
-    if column in ("method", "other"):
-        return method_label(value)
-    if column == "model":
-        return model_label(value)
-    named = {"dataset": DATASET_LABELS, "quantity": QUANTITIES, "network": NETWORK_LABELS}
-    named["against"] = AGAINST
-    return named.get(column, {}).get(value, value.replace("_", " "))
+        return fixed(value, 3) if value >= 0.001 else "< 0.001"
+    return thousands(value) if value == int(value) and abs(value) < 1e9 else number(value)

@@ -2,61 +2,46 @@
 
 import math
 
-from t0qat.exhibits.cells import NOTHING, count, estimate, percent, three, with_interval
-from t0qat.exhibits.rows import Results, Row, numbers, one, rows_of
-from t0qat.exhibits.words import QUANTITY_LABELS, direction
+from t0qat.exhibits.rows import Results, rows_of
+from t0qat.exhibits.words import QUANTITY_LABELS, macros
 from t0qat.experiments.arms import method_label
-from t0qat.pipeline.latex import escape, grouped
+from t0qat.pipeline.latex import grouped
+from t0qat.pipeline.words import NOTHING, Row, fixed, percent, span, with_interval
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
 
 
 def reported(row: Row) -> str:
-    """The paper's number, or `--`."""
-    return NOTHING if math.isnan(row["reported"]) else f"{row['reported']:.4f}"
+    """The paper's number, where it has one."""
+    return NOTHING if math.isnan(row["reported"]) else fixed(row["reported"], 4)
 
 
 def _cells(row: Row) -> list[str]:
-    known = not math.isnan(row["reported"])
+    percentile = row["reported_percentile"] / 100
     return [
-        escape(method_label(row["method"])),
+        method_label(row["method"]),
         QUANTITY_LABELS[row["quantity"]],
         reported(row),
         with_interval(row),
-        f"{row['std']:.2f}",
-        f"{row['q025']:.2f} / {row['median']:.2f} / {row['q975']:.2f}",
-        percent(row["reported_percentile"] / 100, 0) if known else NOTHING,
+        fixed(row["std"], 2),
+        " / ".join(fixed(row[point], 2) for point in ("q025", "median", "q975")),
+        NOTHING if math.isnan(percentile) else percent(percentile, 0),
     ]
 
 
 def table1(results: Results) -> tuple[str, dict[str, str]]:
     """The three losses of each method beside the paper's."""
-    table, paired = results["table1"], results["table1_paired"]
+    table = results["table1"]
     groups = [[*map(_cells, rows_of(mine))] for _, mine in table.groupby("method", sort=False)]
-    header = ["Method", "Loss", "Reported", r"Reproduced mean [95\,\%]", "SD"]
-    body = grouped(groups, [*header, r"2.5 / 50 / 97.5\,\%", "At"], "ll", leads=1)
-
+    header = ["Method", "Loss", "Reported", "Reproduced mean [95 %]", "SD", "2.5 / 50 / 97.5 %", "At"]
     noise = table.evaluation_noise.iloc[0]
     fitted = math.isclose(noise, reported_evaluation_noise(), rel_tol=1e-6)
-    difference = one(paired, quantity="drop_difference")
     known = table[table.reported.notna()]
     inside = known.reported.between(known.q025, known.q975)
-    macros = {
-        "Replicates": count(table.n.iloc[0]),
-        **three("DropDifference", estimate(*numbers(difference))),
-        "DropWord": direction(difference["ci_low"], difference["ci_high"]),
+    said = {
         "EvaluationNoise": f"{noise:.4g}",
         "NoiseSource": "fitted to the mean of the two reported drops" if fitted else "set by hand",
         "ReportedReduction": percent(REPORTED_REDUCTION),
         "ReportedInside": f"{inside.sum()} of {len(inside)}",
-        "ReportedLowest": percent(known.reported_percentile.min() / 100, 0),
-        "ReportedHighest": percent(known.reported_percentile.max() / 100, 0),
+        "ReportedPercentiles": span(known.reported_percentile / 100, lambda p: percent(p, 0)),
     }
-    chances = {"Reduction": "of_reported_reduction", "Worse": "t0_worse_quantized"}
-    for name, event in chances.items():
-        chance = one(paired, quantity=f"chance_{event}")
-        macros |= three(f"Chance{name}", map(percent, numbers(chance)))
-    for method, name in (("standard_qat", "Standard"), ("t0_qat", "T")):
-        alone = one(results["table1_same_method"], method=method)
-        macros[f"{name}ChanceAlone"] = percent(alone["estimate"])
-        macros[f"{name}DropSpread"] = f"{one(table, method=method, quantity='drop')['std']:.2f}"
-    return body, {f"TableOne{name}": value for name, value in macros.items()}
+    return grouped(groups, header, "ll", leads=1), macros("TableOne", said)

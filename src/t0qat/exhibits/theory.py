@@ -5,9 +5,10 @@ import math
 import pandas as pd
 from scipy import stats
 
-from t0qat.exhibits.cells import count, percent, plus_minus, three, with_interval
-from t0qat.exhibits.rows import Results, numbers, one
-from t0qat.pipeline.latex import escape, scientific, tabular
+from t0qat.exhibits.rows import Results, one
+from t0qat.exhibits.words import macros
+from t0qat.pipeline.latex import Raw, tabular
+from t0qat.pipeline.words import number, percent, percent_interval, plus_minus, with_interval
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
 
 ALARM = 0.01  # chance that some |z| of a whole file passes its limit by chance
@@ -41,58 +42,53 @@ def theory(results: Results) -> tuple[str, dict[str, str]]:
     rows = []
     for network, ratios in all_ratios.groupby("network", sort=False):
         limit, end = holds_up_to(ratios), ratios.iloc[-1]
-        reach = "all" if limit == end.noise_scale else scientific(limit)
+        reach = "all" if limit == end.noise_scale else number(limit, 2)
         mine = norms[norms.network == network]
         shown = [one(mine, quantity="curvature", noise_scale=trained_under[0]), end]
         shown += [one(mine, quantity="weight_norm", noise_scale=scale) for scale in trained_under]
         curvature, *others = map(plus_minus, shown)
-        label = NETWORK_LABELS.get(network, escape(network))
+        label = NETWORK_LABELS.get(network, network)
         rows.append([label, curvature, "nowhere" if math.isnan(limit) else reach, *others])
-    header = ["Network", r"$\tr H$", "Holds to", "Ratio at end"]
-    body = tabular(rows, [*header, *(rf"$\sigma = {scale:.3g}$" for scale in trained_under)])
-    cells, chances = results["theory"], results["theory_reduction"]
-    macros = {
-        "Draws": count(cells.n.iloc[0]),
-        "Networks": str(expansion.n.iloc[0]),
-        "Sigma": scientific(expansion.noise_scale.max()),
-        "SigmaLeast": scientific(expansion.noise_scale.min()),
-        "Runs": str(results["theory_training"].n.iloc[0]),
+    header = ["Network", Raw(r"$\tr H$"), "Holds to", "Ratio at end"]
+    header += [f"σ = {number(scale)}" for scale in trained_under]
+    said = {
+        "Sigma": number(expansion.noise_scale.max(), 2),
+        "SigmaLeast": number(expansion.noise_scale.min(), 2),
+        "Kinks": with_interval(all_ratios[all_ratios.network == "relu_mlp"].iloc[0]),
     }
-    for name, table in (("", cells), ("Reduction", chances)):
+    for name, table in (("", results["theory"]), ("Reduction", results["theory_reduction"])):
         limit = stats.norm.isf(ALARM / 2 / len(table))
-        macros |= {
-            f"{name}Cells": str(len(table)),
+        said |= {
             f"{name}Largest": f"{table.z.abs().max():.2f}",
             f"{name}Limit": f"{limit:.2f}",
-            f"{name}Beyond": str((table.z.abs() > limit).sum()),
+            f"{name}Beyond": (table.z.abs() > limit).sum(),
         }
-    mine = at_fitted_noise(chances)
+    mine = at_fitted_noise(results["theory_reduction"])
     mine = mine[(mine.reduction - REPORTED_REDUCTION).abs() < 1e-6]
     for name, method, other in (
-        ("ExactReduction", "standard_qat", "t0_qat"),
-        ("ExactStandard", "standard_qat", "standard_qat"),
-        ("ExactT", "t0_qat", "t0_qat"),
+        ("Reduction", "standard_qat", "t0_qat"),
+        ("Standard", "standard_qat", "standard_qat"),
+        ("T", "t0_qat", "t0_qat"),
     ):
-        macros[name] = percent(one(mine, method=method, other=other)["exact"])
-    macros["Kinks"] = with_interval(all_ratios[all_ratios.network == "relu_mlp"].iloc[0])
-    macros |= _learned(results["theory_training"])
-    return body, {f"Theory{name}": value for name, value in macros.items()}
+        said[f"Exact{name}"] = percent(one(mine, method=method, other=other)["exact"])
+    return tabular(rows, header), macros("Theory", said | _learned(results["theory_training"]))
 
 
 def _learned(table: pd.DataFrame) -> dict[str, str]:
     """What T0-QAT explains after the published epochs and after the longest training, in words too."""
     explained = table[(table.quantity == "explained") & (table.epoch > 0)]
     lengths = sorted(explained[explained.schedule == "decaying"].epoch.unique())
+    ends = {"": lengths[0], "Long": lengths[-1]}
     plain = one(explained, method="no_noise", schedule="constant", epoch=lengths[-1])
-    macros = {"Longest": f"{lengths[-1] / lengths[0]:.0f}", "PlainLong": percent(plain["mean"])}
+    said = {"Longest": f"{lengths[-1] / lengths[0]:.0f}", "PlainLong": percent(plain["mean"])}
     for schedule in ("constant", "decaying"):
-        for name, epoch in (("", lengths[0]), ("Long", lengths[-1])):
+        for name, epoch in ends.items():
             row = one(explained, method="t0_qat", schedule=schedule, epoch=epoch)
-            macros |= three(f"{schedule.title()}{name}", map(percent, numbers(row)))
+            said[f"{schedule.title()}{name}"] = percent_interval(row)
         reached = row["ci_low"] > plain["mean"] - CONVERGED
-        macros[f"{schedule.title()}Word"] = "comes" if reached else "does not come"
-    for name, epoch in (("", lengths[0]), ("Long", lengths[-1])):
+        said[f"{schedule.title()}Word"] = "comes" if reached else "does not come"
+    for name, epoch in ends.items():
         for quantity, word in (("left", "Left"), ("left_predicted", "Predicted")):
             row = one(table, method="t0_qat", schedule="constant", epoch=epoch, quantity=quantity)
-            macros[f"{word}{name}"] = percent(row["mean"])
-    return macros
+            said[f"{word}{name}"] = percent(row["mean"])
+    return said

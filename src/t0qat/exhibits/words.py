@@ -1,12 +1,11 @@
-"""Labels, directions and lists in words."""
+"""Labels, lists in words, and macros."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from t0qat.exhibits.cells import NOTHING
-from t0qat.exhibits.rows import Row
-from t0qat.experiments.arms import LINEAR, model_label
-from t0qat.pipeline.latex import escape
-from t0qat.pipeline.statistics import ERROR_RATE
+import pandas as pd
+
+from t0qat.experiments.arms import FLOAT, LINEAR, method_label, model_label
+from t0qat.pipeline.words import NOTHING, Row, thousands
 
 QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized", "drop": "Drop"}
 DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes", "digits": "Digits"}
@@ -24,25 +23,60 @@ def data_label(row: Row) -> str:
     return f"{label} ({model_label(row['model'])})" if network else label
 
 
-def direction(low: float, high: float) -> str:
-    """What an interval of a difference says of its direction."""
-    return "larger than" if low > 0 else "smaller than" if high < 0 else "not detectably different from"
-
-
-def corrected_direction(row: Row) -> str:
-    """The words of `direction`, by the corrected p-value."""
-    decided = row["p_holm"] < ERROR_RATE
-    return direction(*([row["estimate"]] * 2 if decided else [0.0, 0.0]))
-
-
 def listed(parts: Iterable[str], comma: str = ", ", last: str = " and ") -> str:
-    """`a, b and c`; `--` where there is nothing."""
+    """`a, b and c`; a dash where there is nothing."""
     parts = list(parts)
     return comma.join(parts[:-1]) + last * bool(parts[:-1]) + parts[-1] if parts else NOTHING
 
 
 def on_each(rows: list[Row], show: Callable[[Row], str]) -> str:
     """What rows of different data sets show, as `1 on the synthetic and 2 on the digits data`."""
-    labels = [escape(label[:1].lower() + label[1:]) for label in map(data_label, rows)]
+    labels = [label[:1].lower() + label[1:] for label in map(data_label, rows)]
     said = [f"{show(row)} on the {label}" for row, label in zip(rows, labels, strict=True)]
     return f"{listed(said)} data"
+
+
+def name(method: str) -> str:
+    """The method's label without commas, for lists."""
+    return method_label(method).replace(",", "")
+
+
+def width(bits: float) -> str:
+    return f"INT{bits:.0f}"
+
+
+def widths_of(table: pd.DataFrame) -> list[int]:
+    """Those that weights are rounded to, the widest first."""
+    return sorted({*table.eval_bits} - {FLOAT}, reverse=True)
+
+
+def at(widths: Iterable[int]) -> str:
+    """`at INT4 and INT2`."""
+    widths = [*widths]
+    return f"at {listed(map(width, widths))}" if widths else "at no width"
+
+
+def the_models(models: Iterable[str]) -> str:
+    """`the small CNN and the deep CNN`."""
+    return listed(f"the {model_label(model)}" for model in models)
+
+
+def on_networks(said: Iterable[tuple[str, str]]) -> str:
+    """Of models and what is said of each: `1 on the small CNN; and 2 on the deep CNN`."""
+    return listed((f"{text} on {the_models([model])}" for model, text in said), "; ", "; and ")
+
+
+def together(said: Iterable[tuple[str, str]]) -> str:
+    """The same, with the models of equal words together: `lower on the small CNN and the deep CNN`."""
+    models = {}
+    for model, text in said:
+        models.setdefault(text, []).append(model)
+    return listed(f"{text} on {the_models(where)}" for text, where in models.items())
+
+
+def macros(prefix: str, values: Mapping[str, str | int]) -> dict[str, str]:
+    """Texts and counts by the names of an exhibit's macros, which all begin alike."""
+    return {
+        f"{prefix}{name}": value if isinstance(value, str) else thousands(value)
+        for name, value in values.items()
+    }

@@ -4,10 +4,9 @@ from html import escape
 
 import numpy as np
 
-from t0qat.exhibits.cells import estimate, percent, thousands
-from t0qat.exhibits.words import direction
 from t0qat.explorer.measure import Linear, Networks
 from t0qat.pipeline import statistics
+from t0qat.pipeline.words import direction, percent, thousands, with_interval
 from t0qat.training.constants import REPORTED
 from t0qat.training.methods import REGISTRY
 
@@ -19,8 +18,7 @@ def _difference(first, second) -> tuple[str, str]:
     """Words for the direction of first - second, and the numbers behind them."""
     row = statistics.mean_interval(np.subtract(first, second))
     low, high = row["ci_low"], row["ci_high"]
-    words = direction(low, high)
-    numbers = "{} [{}, {}]".format(*estimate(row["mean"], low, high))
+    words, numbers = direction(row), with_interval(row)
     if low <= 0 <= high and high > low:
         numbers += f"; these runs would see {statistics.detectable_effect(first, second):.2g}"
     return words, numbers

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Iterable
 
+SIGNS = {"−": "$-$", "–": "--", " ± ": r"$\:\pm\:$", "ξ": r"$\xi$", "σ": r"$\sigma$"}
+SUPERSCRIPTS = "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"
+
 
 def escape(text: str) -> str:
     """Text as LaTeX shows it literally."""
@@ -11,63 +14,72 @@ def escape(text: str) -> str:
     return "".join(special.get(c, c) for c in text)
 
 
-def minus(text: str) -> str:
-    """The text with a true minus sign before numbers."""
-    return re.sub(r"(?<![\w.${-])-(?=\d)", "$-$", text)
+class Raw(str):
+    """A cell or a macro that is LaTeX already."""
 
 
-def thin(text: str) -> str:
-    """The text with thin spaces in place of the commas between thousands."""
-    return text.replace(",", r"\,")
+def tex(text: str) -> str:
+    """Plain text as LaTeX shows it: escaped, and numbers as words.py writes them with LaTeX's signs."""
+    if isinstance(text, Raw):
+        return text
+    text = re.sub(r"(?<=\d),(?=\d{3})", r"\\,", escape(text))  # 1,000
+    text = re.sub(r"(?<=\d) \\%", r"\\,\\%", text)
+    text = re.sub(rf" · 10([{SUPERSCRIPTS}]+)", _ten, text)
+    for plain, shown in SIGNS.items():
+        text = text.replace(plain, shown)
+    return text
 
 
-def scientific(value: float, digits: int = 2) -> str:
-    """So many digits, and a power of ten where Python prints an exponent: `$9.3 \\cdot 10^{-5}$`."""
-    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
-    return rf"${mantissa} \cdot 10^{{{int(exponent)}}}$" if exponent else mantissa
+def _ten(found: re.Match) -> str:
+    power = found[1].translate(str.maketrans(SUPERSCRIPTS, "-0123456789"))
+    return rf"$\:\cdot\:10^{{{power}}}$"
 
 
 def macro_lines(macros: dict[str, str]) -> str:
     """One \\newcommand a line."""
-    return "".join(rf"\newcommand{{\{name}}}{{{minus(value)}}}" + "\n" for name, value in macros.items())
+    return "".join(rf"\newcommand{{\{name}}}{{{tex(value)}}}" + "\n" for name, value in macros.items())
 
 
-def setting_lines(settings: dict[str, str]) -> str:
-    """`\\Setting{name}` gives the value of that name; an unknown name stops LaTeX."""
+def lookup_lines(command: str, values: dict[str, str]) -> str:
+    """`\\Command{name}` gives the value of that name; an unknown name stops LaTeX."""
     lines = [
-        r"\newcommand{\Setting}[1]{\ifcsname setting/#1\endcsname\csname setting/#1\endcsname"
-        r"\else\errmessage{no setting is named #1}\fi}"
+        rf"\newcommand{{\{command}}}[1]{{\ifcsname {command}/#1\endcsname\csname {command}/#1\endcsname"
+        rf"\else\errmessage{{no {command} is named #1}}\fi}}"
     ]
-    for name, value in settings.items():
-        lines.append(rf"\expandafter\def\csname setting/{name}\endcsname{{{value}}}")
+    for name, value in values.items():
+        lines.append(rf"\expandafter\def\csname {command}/{name}\endcsname{{{tex(value)}}}")
     return "\n".join([*lines, ""])
 
 
-def spanning(columns: int, text: str) -> str:
+def spanning(columns: int, text: str) -> Raw:
     """A cell over several columns, its text in the middle."""
-    return rf"\multicolumn{{{columns}}}{{c}}{{{text}}}"
+    return Raw(rf"\multicolumn{{{columns}}}{{c}}{{{tex(text)}}}")
 
 
 def tabular(
-    rows: list[list[str]],
+    rows: Iterable[list[str]],
     header: list[str],
     alignment: str = "l",
     rules_before=(),
-    over: str = "",
+    over: Iterable[str] = (),
     kind: str = "tabular",
 ) -> str:
-    """A booktabs table from cells that are LaTeX already, a thin rule before the given rows.
+    """A booktabs table from cells of plain text, a thin rule before the given rows.
 
     alignment: as LaTeX has it, or letters alone, to which an r is added for each column without one.
     over: cells of a line above the header. kind: the environment; of a longtable, every page repeats
     the header.
     """
+
+    def line(cells):
+        return " & ".join(map(tex, cells)) + r" \\"
+
     if alignment.isalpha():
         alignment = f"@{{}}{alignment.ljust(len(header), 'r')}@{{}}"
-    lines = [rf"\begin{{{kind}}}{{{alignment}}}", r"\toprule", *[over + r" \\"] * bool(over)]
-    lines += [" & ".join(header) + r" \\", r"\midrule", *[r"\endhead"] * kind.startswith("longtable")]
+    lines = [rf"\begin{{{kind}}}{{{alignment}}}", r"\toprule", *[line(over)] * bool(over)]
+    lines += [line(header), r"\midrule", *[r"\endhead"] * kind.startswith("longtable")]
     for i, row in enumerate(rows):
-        lines += [r"\midrule"] * (i in rules_before) + [" & ".join(map(minus, row)) + r" \\"]
+        lines += [r"\midrule"] * (i in rules_before) + [line(row)]
     return "\n".join([*lines, r"\bottomrule", rf"\end{{{kind}}}", ""])
 
 

@@ -36,7 +36,8 @@ number, setting, name, prose = (
 class Exhibit(NamedTuple):
     """A table and the macros beside it."""
 
-    make: str  # "module:function" of results tables by name -> LaTeX of the table, macros by name
+    # "module:function" of results tables by name: LaTeX of the table, and macros' plain texts by name.
+    make: str
     files: Collection[str] = ()  # the results files that it is made from; none: all of its experiment
 
     def __call__(self, tables: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
@@ -73,7 +74,8 @@ class Paper:
     # "module:function" of a notebook's parameters by name: raises ParameterError.
     check: str = ""
     sample_sizes: str = ""  # parameters of which more is the same, more precisely
-    answer: str = ""  # "module:function" of an experiment and its macros -> what it found, in Markdown
+    # "module:function" of an experiment, its macros and what reads a file: what it found, in Markdown.
+    answer: str = ""
     blocks: Mapping[str, str] = field(default_factory=dict)  # of the README, as `exhibits`: -> Markdown
     outside: str = ""  # the results file that names a text from outside by its sha256
     adaptive: str = ""  # results files where what was measured decided n

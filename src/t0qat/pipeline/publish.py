@@ -2,6 +2,7 @@
 
 import io
 from collections import ChainMap
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -32,7 +33,8 @@ def publish(
     for name, figure in figures.items():
         for suffix in ("pdf", "png"):
             places.write(stage / "figures" / f"{name}.{suffix}", picture(figure, suffix))
-    return Markdown(resolve_name(paper.answer)(experiment, dict(ChainMap(*macros))))
+    read = partial(results.read, paper, home=stage)
+    return Markdown(resolve_name(paper.answer)(experiment, dict(ChainMap(*macros)), read))
 
 
 def render(paper: Paper, name: str, home: Path) -> dict[str, str]:

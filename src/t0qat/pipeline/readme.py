@@ -56,11 +56,10 @@ def _row(notebook: Notebook, cost: costs.Cost | None) -> list[str]:
 
 
 def read(paper: Paper, home: Path) -> dict:
-    """Every results file that an exhibit reads, by name, as a table; raises ResultsError."""
+    """Every results file by name, as a table; raises ResultsError."""
     from t0qat.pipeline import results  # only now: it brings pandas along
 
-    names = {file for exhibit in paper.exhibits.values() for file in exhibit.files}
-    return {name: results.read(paper, name, home) for name in names}
+    return {name: results.read(paper, name, home) for name in paper.results}
 
 
 def made(paper: Paper, block: str, home: Path) -> str:

@@ -23,6 +23,8 @@ def text(paper: Paper, name: str, table: pd.DataFrame) -> str:
 
 def read(paper: Paper, name: str, home: Path = places.ROOT) -> pd.DataFrame:
     """The results file of that name; raises ResultsError where it is missing, cut short or malformed."""
+    if name not in paper.results:
+        raise ResultsError(f"no results file is named {name!r}; there are {', '.join(paper.results)}")
     path = home / "paper" / "results" / f"{name}.csv"
     shown = f"paper/results/{name}.csv"
     columns = paper.columns_of(name)

@@ -1,6 +1,7 @@
 """From published results to the PDF, in a folder of its own so that paper/ holds no LaTeX litter."""
 
 import ctypes
+import functools
 import hashlib
 import os
 import re
@@ -13,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from t0qat.pipeline import costs, places, readme, receipts
-from t0qat.pipeline.latex import escape, macro_lines, setting_lines
+from t0qat.pipeline.latex import lookup_lines, macro_lines
 from t0qat.pipeline.notebooks import Notebook
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
@@ -30,7 +31,8 @@ def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
     """Build the profile's PDF if anything that it shows changed since; renew the README for `paper`."""
     home = run.home
     made = {notebook.name: receipts.read(notebook, run) for notebook in every}
-    names = [name for notebook in every for name in notebook.outputs if name.endswith((".tex", ".pdf"))]
+    shown = (".tex", ".pdf", ".csv")
+    names = [name for notebook in every for name in notebook.outputs if name.endswith(shown)]
     content = {name: (places.ROOT / name).read_bytes() for name in SOURCES}
     content |= {name: (home / name).read_bytes() for name in names}
     content["paper/macros/build.tex"] = build_macros(made, run).encode()
@@ -51,30 +53,48 @@ def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
         raise TypesetError(
             f"LaTeX is missing: all but the PDF is made; `apt-get install {PACKAGES}`, then run again"
         )
-    places.write(target, _latexmk(content, run))
+    looked_up = lookup_macros(paper, content["paper/main.tex"].decode(), home).encode()
+    build = {"paper/macros/build.tex": content["paper/macros/build.tex"] + looked_up}
+    places.write(target, _latexmk(content | build, run))
     places.write(stamp, state())
 
 
 def build_macros(made: dict[str, dict], run: Run) -> str:
     """Version, code hash, profile, marks and parameters, as the PDF shows them."""
     settings = {
-        f"{receipt['experiment']}/{key}": escape(in_words(value))
+        f"{receipt['experiment']}/{key}": in_words(value)
         for receipt in made.values()
         for key, value in receipt["parameters"].items()
     }
-    return setting_lines(settings) + macro_lines(
+    return lookup_lines("Setting", settings) + macro_lines(
         {
             "BuildVersion": version(places.PACKAGE),
             "BuildCodeHash": receipts.digest([receipt["code_hash"] for receipt in made.values()]),
-            "BuildProfile": escape("; ".join([run.profile, *marks(made)])),
+            "BuildProfile": "; ".join([run.profile, *marks(made)]),
             "BuildMark": "" if run.profile == "paper" else run.profile.upper(),
         }
     )
 
 
+def lookup_macros(paper: Paper, text: str, home: Path) -> str:
+    """What the text looks up in the results files below home. Raises TypesetError."""
+    from t0qat.pipeline import lookups, results  # only now: they bring pandas along
+
+    read = functools.cache(lambda file: results.read(paper, file, home))
+    found = {kind: {} for kind in lookups.KINDS}
+    try:
+        for kind, place in sorted(lookups.used(text)):
+            found[kind][place] = lookups.look_up(kind, place, read)
+    except results.ResultsError as error:
+        raise TypesetError(f"paper/main.tex: {error}") from None
+    return "".join(lookup_lines(kind, values) for kind, values in found.items())
+
+
 def in_words(value: object) -> str:
-    """A parameter's value as text shows it: a list without brackets and quotes."""
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A parameter's value as text shows it: a list without brackets and quotes, thousands by commas."""
+    if isinstance(value, list):
+        return ", ".join(map(in_words, value))
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 def marks(made: dict[str, dict]) -> list[str]:

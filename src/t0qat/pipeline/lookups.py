@@ -1,0 +1,82 @@
+"""Single numbers that a text looks up in the results files.
+
+A place is written as `file/column=value, column=value/column`: a results file, which of its rows, and
+which number of that row. The kinds, as in \\Number{table1_paired/quantity=drop_difference/ci_low}:
+
+Number     with the digits that its interval allows, or three; without a last column the mean or estimate
+Percent    of a share, likewise
+Count      with thousands; without a last column, how many rows are so, of which there is one at least
+Interval   the mean or estimate and its interval; takes no last column
+Direction  larger than, smaller than or not detectably different from; likewise
+"""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from t0qat.pipeline import words
+from t0qat.pipeline.results import ResultsError
+from t0qat.pipeline.words import Row
+
+Read = Callable[[str], pd.DataFrame]  # a results file by its name
+
+
+def _number(row: Row, column: str) -> str:
+    ends = ["estimate" if "estimate" in row else "mean", "ci_low", "ci_high"]
+    if column in ends:
+        return words.estimate(*words.numbers(row))[ends.index(column)]
+    return words.number(row[column])
+
+
+OF_A_COLUMN = {
+    "Number": _number,
+    "Percent": lambda row, column: words.percent(row[column]),
+    "Count": lambda row, column: words.thousands(row[column]),
+}
+OF_A_ROW = {"Interval": words.with_interval, "Direction": words.direction}
+KINDS = (*OF_A_COLUMN, *OF_A_ROW)
+
+
+class Lookup(NamedTuple):
+    """One kind in these files; f"{lookup:place}" is the text."""
+
+    kind: str
+    read: Read
+
+    def __format__(self, place: str) -> str:
+        return look_up(self.kind, place, self.read)
+
+
+def look_up(kind: str, place: str, read: Read) -> str:
+    """The text; raises ResultsError where no file, no column, no row or no single row is meant."""
+    file, *parts = (part.strip() for part in place.split("/"))
+    columns = [part for part in parts if "=" not in part]
+    keys = [key.partition("=") for part in parts if "=" in part for key in part.split(",")]
+    keys = {name.strip(): value.strip() for name, _, value in keys}
+    rows = table = read(file)
+    if kind in ("Number", "Percent") and not columns:
+        columns = ["estimate" if "estimate" in table else "mean"]
+    for name in (*keys, *columns):
+        if name not in table:
+            raise ResultsError(f"{place}: {file} has no column {name!r}; it has {', '.join(table)}")
+    for name, value in keys.items():
+        as_text = "{:g}".format if is_numeric_dtype(table[name]) else str
+        rows = rows[rows[name].map(as_text) == value]
+    if kind == "Count" and not columns and len(rows):
+        return words.thousands(len(rows))
+    if len(rows) != 1:
+        there = (f"{name}: {', '.join(map(str, table[name].unique()))}" for name in keys or table)
+        raise ResultsError(f"{place}: {len(rows)} rows match; {file} has {'; '.join(there):.300}")
+    if len(columns) > (kind in OF_A_COLUMN):
+        raise ResultsError(f"{place}: {kind} takes {'one' if kind in OF_A_COLUMN else 'no'} column")
+    (row,) = rows.to_dict("records")
+    return OF_A_COLUMN[kind](row, *columns) if columns else OF_A_ROW[kind](row)
+
+
+def used(text: str) -> set[tuple[str, str]]:
+    """The lookups of a LaTeX source: kinds and places."""
+    found = re.findall(rf"\\({'|'.join(KINDS)})\{{([^}}]*)\}}", text)
+    return {(kind, re.sub(r"\s+", " ", place)) for kind, place in found}
