@@ -157,6 +157,18 @@ def test_a_worker_that_dies_is_one_line(toys):
     assert grid.run(draws(toys, 3), "draws") == expected(3)
 
 
+def test_a_worker_that_dies_when_all_else_has_ended_is_one_line(toys, tmp_path):
+    """In a fresh interpreter, which must not die with it."""
+    code = """
+import functools, time
+last = grid.Cell(toys.die, {}, (), functools.partial(time.sleep, 2))
+grid.run([last, grid.Cell(toys.plain, {"x": 1}, ())], "things")
+"""
+    _, told = script(tmp_path, code, LOKY_MAX_CPU_COUNT="2").communicate(timeout=600)
+    assert "GridError: a worker process died, perhaps for want of memory" in told.splitlines()[-1]
+    assert len(list(grid.STORE.rglob("*.json"))) == 1
+
+
 def test_a_cell_out_of_memory_says_so(toys):
     with pytest.raises(GridError, match=r"^exhaust\(\{\}\): MemoryError$"):
         grid.run([Cell(toys.exhaust, {}, ())], "things")

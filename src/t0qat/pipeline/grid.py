@@ -125,10 +125,11 @@ def _opened(training: Training, store: str) -> Any:
 def _here(cells: dict[str, Cell]) -> Iterator[Done]:
     left, store = dict(cells), places.current().cells
     how = {"backend": "loky", "return_as": "generator_unordered", "batch_size": 1}
+    # Decided once: a job that is left alone because it ended its process must not run in this one.
+    processes = joblib.cpu_count() if len(_jobs(cells)) > 1 else 1
     for deaths in range(1, DEATHS + 1):
-        jobs = _jobs(left)
-        pool = joblib.Parallel(n_jobs=joblib.cpu_count() if len(jobs) > 1 else 1, **how)
-        calls = [joblib.delayed(_compute)(job, store, os.getpid()) for job in jobs]
+        pool = joblib.Parallel(n_jobs=processes, **how)
+        calls = [joblib.delayed(_compute)(job, store, os.getpid()) for job in _jobs(left)]
         try:
             with warnings.catch_warnings(), contextlib.closing(pool(calls)) as work:
                 # Closed early, it is on purpose.
