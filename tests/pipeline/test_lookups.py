@@ -1,5 +1,7 @@
 """Numbers that a text looks up: each kind, and one line for what is not there."""
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -15,7 +17,7 @@ TABLES = {
         ],
         columns=["method", "bits", "mean", "ci_low", "ci_high", "std", "p_holm"],
     ),
-    "text": pd.DataFrame([{"name": "a b", "characters": 465048}]),
+    "text": pd.DataFrame([{"name": "a b", "characters": 465048, "seconds": math.nan}]),
 }
 OURS, THEIRS = "losses/method=ours, bits=4", "losses/method=theirs"
 
@@ -55,6 +57,10 @@ def test_each_kind_shows_its_number(kind, place, shown):
         ("Number", "losses/width=4/mean", "losses has no column 'width'; it has method, bits, mean"),
         ("Number", f"{OURS}/median", "losses has no column 'median'"),
         ("Number", "text", "text has no column 'mean'; it has name, characters"),
+        ("Interval", "text", "text has no column 'mean'; it has name, characters"),
+        ("Direction", "text", "text has no column 'mean'; it has name, characters"),
+        ("Count", "text/name", "name = 'a b' is no number"),
+        ("Number", "text/seconds", "seconds = nan is no number"),
         ("Number", f"{OURS}/mean/std", "Number takes one column"),
         ("Interval", f"{OURS}/mean", "Interval takes no column"),
     ],

@@ -10,8 +10,9 @@ Interval   the mean or estimate and its interval; takes no last column
 Direction  larger than, smaller than or not detectably different from; likewise
 """
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 import pandas as pd
@@ -24,10 +25,14 @@ from t0qat.pipeline.words import Row
 Read = Callable[[str], pd.DataFrame]  # a results file by its name
 
 
+def _interval(columns: Container[str]) -> list[str]:
+    """Those of the three numbers that words.numbers takes."""
+    return ["estimate" if "estimate" in columns else "mean", "ci_low", "ci_high"]
+
+
 def _number(row: Row, column: str) -> str:
-    ends = ["estimate" if "estimate" in row else "mean", "ci_low", "ci_high"]
-    if column in ends:
-        return words.estimate(*words.numbers(row))[ends.index(column)]
+    if column in _interval(row):
+        return words.estimate(*words.numbers(row))[_interval(row).index(column)]
     return words.number(row[column])
 
 
@@ -51,15 +56,16 @@ class Lookup(NamedTuple):
 
 
 def look_up(kind: str, place: str, read: Read) -> str:
-    """The text; raises ResultsError where no file, no column, no row or no single row is meant."""
+    """The text; raises ResultsError where no file, no column, no single row or no number is meant."""
     file, *parts = (part.strip() for part in place.split("/"))
     columns = [part for part in parts if "=" not in part]
     keys = [key.partition("=") for part in parts if "=" in part for key in part.split(",")]
     keys = {name.strip(): value.strip() for name, _, value in keys}
     rows = table = read(file)
     if kind in ("Number", "Percent") and not columns:
-        columns = ["estimate" if "estimate" in table else "mean"]
-    for name in (*keys, *columns):
+        columns = _interval(table)[:1]
+    needed = columns if kind in OF_A_COLUMN else [*columns, *_interval(table)]
+    for name in (*keys, *needed):
         if name not in table:
             raise ResultsError(f"{place}: {file} has no column {name!r}; it has {', '.join(table)}")
     for name, value in keys.items():
@@ -73,6 +79,9 @@ def look_up(kind: str, place: str, read: Read) -> str:
     if len(columns) > (kind in OF_A_COLUMN):
         raise ResultsError(f"{place}: {kind} takes {'one' if kind in OF_A_COLUMN else 'no'} column")
     (row,) = rows.to_dict("records")
+    for name in needed:
+        if not (isinstance(row[name], int | float) and math.isfinite(row[name])):
+            raise ResultsError(f"{place}: {name} = {row[name]!r} is no number")
     return OF_A_COLUMN[kind](row, *columns) if columns else OF_A_ROW[kind](row)
 
 
