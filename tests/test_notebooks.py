@@ -82,6 +82,11 @@ def _edit_cells(path, edit):
         (lambda p: _edit_cells(p, lambda c: c.append(c[0])), "2 cells are tagged 'parameters'"),
         (lambda p: _edit_cells(p, lambda c: c[0].update(source="x = open('y')")), "not `x = open('y')`"),
         (lambda p: _edit_cells(p, lambda c: c[0].update(source="import os")), "not `import os`"),
+        (lambda p: _edit_cells(p, lambda c: c[0].update(source="x = {[]: 1}")), "not `x = {[]: 1}`"),
+        (
+            lambda p: _edit_cells(p, lambda c: c[0].update(source="x = 1\ny = 2 3")),
+            "01_toy.ipynb: parameters cell, line 2: invalid syntax",
+        ),
         (lambda p: p.write_text("{"), "01_toy.ipynb or its .toml cannot be read"),
         (lambda p: p.with_suffix(".toml").unlink(), "01_toy.toml is missing"),
         (

@@ -11,6 +11,9 @@ import sys
 import pytest
 from conftest import Project, with_toys, write_toy
 
+from t0qat.pipeline import notebooks, places, receipts
+from t0qat.pipeline.notebooks import Notebook
+
 SMOKE = ("run", "--profile", "smoke")
 
 
@@ -200,6 +203,23 @@ def test_an_edited_file_is_kept_only_on_purpose_and_then_the_pdf_says_so(made):
     pdf = made.root / "build/smoke/paper/main.pdf"
     text = subprocess.run(["pdftotext", pdf, "-"], capture_output=True, text=True, check=True).stdout
     assert "edited by hand" in text
+
+
+def test_a_file_that_was_deleted_beside_an_edited_one_is_known_again_when_it_is_back(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(places, "BUILD", tmp_path / "build")
+    run = places.Run("x", "paper", tmp_path, "x")
+    notebook = Notebook(tmp_path / "toy.ipynb", {}, ("edited", "deleted"), 1, {"paper": {}})
+    for name in notebook.outputs:
+        places.write(tmp_path / name, name)
+    made = {name: notebooks.source_hash(tmp_path / name) for name in notebook.outputs}
+    places.write(tmp_path / notebook.receipt, json.dumps({"outputs": made}))
+    places.write(tmp_path / "edited", "otherwise")
+    (tmp_path / "deleted").unlink()
+    receipts.accept(notebook, run, receipts.altered(notebook, run))
+    places.write(tmp_path / "deleted", "deleted")
+    assert receipts.altered(notebook, run) == []
 
 
 def test_status_says_fresh_or_why_not(made):

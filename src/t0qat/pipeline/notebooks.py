@@ -113,11 +113,15 @@ def _load(paper: Paper, path: Path) -> Notebook | None:
 def _assignments(name: str, source: str) -> dict[str, Any]:
     """The plain `name = value` lines of a parameters cell."""
     values = {}
-    for statement in ast.parse(source).body:
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError as error:
+        raise NotebookError(f"{name}: parameters cell, line {error.lineno}: {error.msg}") from None
+    for statement in statements:
         try:
             (target,) = statement.targets
             values[target.id] = ast.literal_eval(statement.value)
-        except (AttributeError, ValueError):
+        except (AttributeError, ValueError, TypeError):
             allowed = "a parameters cell holds only `name = value` lines"
             raise NotebookError(f"{name}: {allowed}, not `{ast.unparse(statement)}`") from None
     return values
@@ -153,7 +157,7 @@ def changes(path: Path | None, notebooks: list[Notebook]) -> dict[str, dict[str,
             names = ", ".join(known)
             raise ParameterError(f"{path.name}: [{name}]: unknown notebook; known are {names}")
         _known(values, known[name], f"{path.name}, [{name}]")
-    shared = {
-        name: {k: everywhere[k] for k in everywhere if k in names} for name, names in known.items()
+    return {
+        name: {key: value for key, value in everywhere.items() if key in names} | own.get(name, {})
+        for name, names in known.items()
     }
-    return {name: values | own.get(name, {}) for name, values in shared.items()}

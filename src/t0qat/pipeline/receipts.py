@@ -100,10 +100,11 @@ def altered(notebook: Notebook, run: Run) -> list[str]:
 
 
 def accept(notebook: Notebook, run: Run, edited: list[str]) -> None:
-    """Let the receipt follow its outputs as they are now, and name those edited by hand."""
+    """Let the receipt follow its outputs as they are now, if they are there, and name those edited."""
     receipt = read(notebook, run)
     receipt["edited"] = sorted({*receipt.get("edited", []), *edited})
-    receipt["outputs"] = {name: source_hash(run.home / name) for name in receipt["outputs"]}
+    made = receipt["outputs"].items()
+    receipt["outputs"] = {name: source_hash(run.home / name) or was for name, was in made}
     places.write(run.home / notebook.receipt, json.dumps(receipt, indent=1) + "\n")
     if _stamp(notebook, run).is_file():
         stamp(notebook, run)

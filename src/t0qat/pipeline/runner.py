@@ -36,12 +36,12 @@ def make_one(paper: Paper, notebook: str, params: Path | None = None) -> Iterato
     run = places.of_one(notebook)
     with alone():
         (one,) = run_notebooks(paper, run, params)
-        path = executed(one, run)
-        for cell in json.loads(path.read_bytes())["cells"]:
+        shown = executed(one, run)
+        for cell in json.loads(shown.read_bytes())["cells"]:
             if "paper.publish(" in "".join(cell["source"]):
                 for output in cell.get("outputs", []):
                     yield "".join(output.get("data", {}).get("text/markdown", ""))
-        made = [*(run.home / output for output in one.outputs), path]
+        made = [*(run.home / output for output in one.outputs), shown]
         yield "\n".join(["\nmade:", *(f"  {receipts.shown(path)}" for path in made)])
 
 
