@@ -134,20 +134,21 @@ def test_a_list_in_a_row_stands_for_a_test_of_each_value_and_a_margin_for_what_m
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "told"),
     [
-        ('needs = "above"', 'needs = "between"'),
-        ('margin = "loss"', 'margin = "gain"'),
-        ("{bits}", "{width}"),
-        ('file = "f"', ""),
-        ('section = "1"', ""),
-        ('id = "C1"', 'id = "C1'),
-        ('needs = "above"', 'needs = "above"\nneed = "above"'),
+        ('needs = "above"', 'needs = "between"', ", C1: .*'between'; allowed are 'below' and 'above'"),
+        ('margin = "loss"', 'margin = "gain"', ", C1: .*margin 'gain'; known are loss"),
+        ("{bits}", "{width}", ", C1: .*width"),
+        ('file = "f"', "", ", C1: .*file"),
+        ("row = {", "row = 3 # {", ", C1: "),
+        ('section = "1"', "", ", C1: .*section"),
+        ('id = "C1"', 'id = "C1', ": "),
+        ('needs = "above"', 'needs = "above"\nneed = "above"', ", C1: .*need"),
     ],
 )
-def test_a_declaration_that_is_not_as_it_must_be_is_one_line(tmp_path, old, new):
+def test_a_declaration_that_is_not_as_it_must_be_is_one_line(tmp_path, old, new, told):
     path = tmp_path / "claims.toml"
     path.write_text(DECLARED.replace(old, new))
-    with pytest.raises(claims.ClaimsError, match=r"claims\.toml: ") as caught:
+    with pytest.raises(claims.ClaimsError, match=rf"^claims\.toml{told}") as caught:
         claims.load(path)
     assert "\n" not in str(caught.value)

@@ -54,16 +54,17 @@ class Claim(NamedTuple):
 
 @functools.cache
 def load(path: Path = DECLARED) -> tuple[tuple[Claim, ...], dict[str, float]]:
-    """The claims, and the margins by name. Raises ClaimsError."""
+    """The claims, and the margins by name. Raises ClaimsError, which names the claim."""
+    claims, where = [], path.name
     try:
         content = tomllib.loads(path.read_text())
-        claims = []
         for claim in content["claims"]:
+            where = f"{path.name}, {claim['id']}"
             tests = [test for each in claim.pop("tests") for test in _tests(content, **each)]
             claims.append(Claim(**claim, tests=tuple(tests)))
         return tuple(claims), content["margins"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ClaimsError(f"{path.name}: {type(error).__name__}: {error}") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ClaimsError(f"{where}: {type(error).__name__}: {error}") from None
 
 
 def _tests(
@@ -73,6 +74,9 @@ def _tests(
     if needs not in ("below", "above"):
         raise ValueError(f"a test of {file} needs {needs!r}; allowed are 'below' and 'above'")
     if margin:
+        if margin not in content["margins"]:
+            known = ", ".join(content["margins"])
+            raise ValueError(f"a test of {file} has the margin {margin!r}; known are {known}")
         value = content["margins"][margin] * (1 if needs == "below" else -1)
     for values in itertools.product(*(v if isinstance(v, list) else [v] for v in row.values())):
         keys = dict(zip(row, values, strict=True))
