@@ -1,6 +1,7 @@
 """Kept weights come back to the bit or not at all, and the folder stays below its limit."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,6 +54,21 @@ def test_what_was_read_or_written_longest_ago_goes_first(folder, monkeypatch):
     assert weights.kept("paper", "a") is not None  # read lately
     weights.keep("smoke", "d", some(3))
     assert {path.stem for path in folder.rglob("*.safetensors")} == {"a", "c", "d"}
+
+
+def test_files_that_another_process_drops_meanwhile_are_no_error(monkeypatch):
+    for key in "abc":
+        weights.keep("paper", key, some(0))
+    drop = Path.unlink
+
+    def dropped_by_both(path, missing_ok):
+        for each in path.parent.iterdir():
+            drop(each)
+
+    monkeypatch.setattr(weights, "LIMIT", 0)
+    monkeypatch.setattr(Path, "unlink", dropped_by_both)
+    weights._drop_oldest()
+    assert [*weights.FOLDER.rglob("*.safetensors")] == []
 
 
 def test_a_full_disk_costs_only_the_training(monkeypatch):

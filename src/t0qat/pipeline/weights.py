@@ -58,9 +58,10 @@ def _check(weights: "dict[str, Tensor]") -> str:
 
 
 def _drop_oldest() -> None:
-    files = FOLDER.glob("*/*.safetensors")
-    newest = sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    sizes = itertools.accumulate(path.stat().st_size for path in newest)
-    for path, size in zip(newest, sizes, strict=True):
+    # Looked at once: another process may drop the same ones meanwhile.
+    files = [(path, path.stat()) for path in FOLDER.glob("*/*.safetensors")]
+    files.sort(key=lambda file: file[1].st_mtime_ns, reverse=True)
+    sizes = itertools.accumulate(stat.st_size for _, stat in files)
+    for (path, _), size in zip(files, sizes, strict=True):
         if size > LIMIT:
             path.unlink(missing_ok=True)
