@@ -98,8 +98,8 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     tested = pairs[pairs.method == "t0_qat"]
     rows = rows.merge(tested[[*where, "other", "other_bits"]], how="left", on=where)
     rows["reference"] = (rows.method == rows.other) & (rows.train_bits == rows.other_bits)
-    worse = (rows.p_holm < ERROR_RATE) & (b.sign * rows.pop("estimate") < 0)
-    rows["near"] = rows.reference | ~worse
+    not_less = b.sign * rows.pop("estimate") >= 0
+    rows["near"] = rows.reference | (rows.p_holm >= ERROR_RATE) | not_less
     top = rows.groupby(where)["mean"].transform("min" if b.metric.less_is_better else "max")
     columns = ["Float", *map(width, widths_of(b.table(results))), "Mean", "Worst"]
     rows["column"] = pd.Categorical(rows.column, columns, ordered=True)

@@ -79,15 +79,15 @@ def ranking(b: Benchmark, results: Results) -> Said:
         return on_networks((model, on(mine)) for model, mine in which.groupby("model", sort=False))
 
     def among(which) -> str:
-        return f"{rows.near[which].sum()} of {which.sum()}"
+        return f"{which.near.sum()} of {len(which)}"
 
     return {
         "Best": at_widths(rows[rows.best], lambda row: f"{name(row['method'])} ({b.interval(row)})"),
         "Reference": at_widths(rows[rows.reference], lambda row: name(row["method"])),
-        "Near": among(rows.near | True),
-        "NearNoise": among(family == "noise"),
-        "NearRounds": among(family == "rounding"),
-        "NearOthers": among(~family.isin(["noise", "rounding"]) & (rows.method != PLACEBO)),
+        "Near": among(rows),
+        "NearNoise": among(rows[family == "noise"]),
+        "NearRounds": among(rows[family == "rounding"]),
+        "NearOthers": among(rows[~family.isin(["noise", "rounding"]) & (rows.method != PLACEBO)]),
     }
 
 
