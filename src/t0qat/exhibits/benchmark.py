@@ -89,8 +89,7 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     pairs = pd.concat([b.table(results, "_paired"), pairs])
     rows, pairs = (table[table.scale_rule.isin(["own", "none"])].copy() for table in (rows, pairs))
     for table in (rows, pairs):
-        of_bits = table.eval_bits.map(lambda bits: "Float" if bits == FLOAT else width(bits))
-        table["column"] = table.quantity.str.capitalize().fillna(of_bits)
+        table["column"] = table.quantity.str.capitalize().fillna(table.eval_bits.map(width))
     where, arm = ["model", "column"], ["method", "train_bits"]
     rows = rows[rows.model.isin(b.models(results))].drop_duplicates([*where, "method"], keep="last")
     pairs = pairs[pairs.against == "best_baseline"]
@@ -101,7 +100,7 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     not_less = b.sign * rows.pop("estimate") >= 0
     rows["near"] = rows.reference | (rows.p_holm >= ERROR_RATE) | not_less
     top = rows.groupby(where)["mean"].transform("min" if b.metric.less_is_better else "max")
-    columns = ["Float", *map(width, widths_of(b.table(results))), "Mean", "Worst"]
+    columns = [*map(width, (FLOAT, *widths_of(b.table(results)))), "Mean", "Worst"]
     rows["column"] = pd.Categorical(rows.column, columns, ordered=True)
     return rows.assign(best=rows["mean"] == top)
 
@@ -110,12 +109,13 @@ def main_table(b: Benchmark, results: Results) -> str:
     """What to use at which bit-width, on the models with all methods."""
     table, shown, groups = b.table(results), cells(b, results), []
     columns = shown.column.cat.categories
+    header = ["Method", "Float", *columns[1:]]
     for model, mine in shown.groupby("model", sort=False):
         found = {(row["method"], row["column"]): _marked(b, row) for row in rows_of(mine)}
         groups.append([[Raw(rf"\emph{{{tex(model_label(model))}}}"), *[""] * len(columns)]])
         for method in table[table.model == model].method.unique():
             groups[-1].append([name(method), *(found.get((method, c), NOTHING) for c in columns)])
-    return grouped(groups, ["Method", *columns], rf"@{{}}l{'r' * len(columns)}@{{\enspace}}")
+    return grouped(groups, header, rf"@{{}}l{'r' * len(columns)}@{{\enspace}}")
 
 
 def _marked(b: Benchmark, row: Row) -> Raw:

@@ -139,8 +139,7 @@ def samples(results: Results) -> tuple[str, dict[str, str]]:
 
     def row(sample):
         key = {key: sample[key] for key in ("model", "method", "train_bits", "eval_bits")}
-        lead = [model_label(sample["model"]), name(sample["method"])]
-        lead += ["float" if sample["eval_bits"] == FLOAT else width(sample["eval_bits"])]
+        lead = [model_label(sample["model"]), name(sample["method"]), width(sample["eval_bits"])]
         return [*lead, MODELS.cell(scores, **key), quoted(sample["text"])]
 
     groups = [[*map(row, rows_of(mine))] for _, mine in written.groupby("model", sort=False)]

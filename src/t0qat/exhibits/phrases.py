@@ -13,7 +13,7 @@ from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import own_width
 from t0qat.pipeline.claims import standard_error
 from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.pipeline.words import NOTHING, number, thousands
+from t0qat.pipeline.words import NOTHING, number, span, thousands
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
 
@@ -45,7 +45,7 @@ def size(b: Benchmark, results: Results) -> Said:
         "Replicates": table.n.max(),
         "Arms": len(arms),
         "Networks": arms.n.sum(),
-        "TuningSeeds": f"{full['max'].min()} to {full['max'].max()}",
+        "TuningSeeds": span(full["max"]),
         "TuningEach": full["sum"].max(),
         "Candidates": listed(map(thousands, sorted({*full["size"]})), last=" or "),
         "Rates": listed(map(number, sorted({*tried.learning_rate}))),
@@ -59,7 +59,7 @@ def size(b: Benchmark, results: Results) -> Said:
         "Lowest": width(min(widths_of(table))),
         "Comparisons": len(pairs) + len(b.table(results, "_any_paired")),
         "Threshold": number(threshold, 2),
-        "Detectable": f"{number(seen.min(), 2)} to {number(seen.max(), 2)}",
+        "Detectable": span(seen, lambda difference: number(difference, 2)),
     }
 
 

@@ -51,7 +51,7 @@ def scale(results: Results) -> tuple[str, dict[str, str]]:
         said |= {
             name: best,
             f"{name}Interval": f"{low} to {high}",
-            f"{name}Equal": f"{len(equal)} scalings, from {span(equal, lambda s: number(s, 4))},",
+            f"{name}Equal": f"{len(equal)} of the scalings ({span(equal, lambda s: number(s, 4))})",
         }
     return grouped(groups, header, "ll", leads=1), macros("Scale", said)
 

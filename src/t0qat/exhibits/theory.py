@@ -52,7 +52,7 @@ def theory(results: Results) -> tuple[str, dict[str, str]]:
     header = ["Network", Raw(r"$\tr H$"), "Holds to", "Ratio at end"]
     header += [f"σ = {number(scale)}" for scale in trained_under]
     said = {
-        "Sigma": number(expansion.noise_scale.max(), 2),
+        "Sigma": number(expansion.noise_scale.max()),
         "SigmaLeast": number(expansion.noise_scale.min(), 2),
         "Kinks": with_interval(all_ratios[all_ratios.network == "relu_mlp"].iloc[0]),
     }

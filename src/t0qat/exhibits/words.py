@@ -42,7 +42,8 @@ def name(method: str) -> str:
 
 
 def width(bits: float) -> str:
-    return f"INT{bits:.0f}"
+    """`INT4`, or `float` of weights that are not rounded."""
+    return "float" if bits == FLOAT else f"INT{bits:.0f}"
 
 
 def widths_of(table: pd.DataFrame) -> list[int]:
