@@ -167,6 +167,18 @@ def test_a_single_rate_is_called_so(tables):
     tables["language_tuning"] = tried[tried.chosen == 1]
     macros = language.language(tables)[1]
     assert macros["LanguagePublishedChosen"] == f"the only rate on the {GPT} and the {LLAMA}"
+    assert macros["LanguagePlainRates"].count(" at ") == 2  # one of each model
+
+
+def test_a_reader_may_leave_out_the_paper_s_method(tables):
+    kept = ["no_noise", "ste", "random_bits"]
+    for name in [name for name in tables if name.startswith("language") and "method" in tables[name]]:
+        rows = tables[name][tables[name].method.isin(kept)]
+        tables[name] = rows[rows.other.isin(kept)] if "other" in rows else rows
+    for name in NAMES:
+        body, macros = PAPER.exhibits[name](tables)
+        assert "nan" not in body + "".join(macros.values())
+    assert language.language(tables)[1]["LanguageSameRate"].startswith(f"– on the {GPT}")
 
 
 def test_scores_over_seeds_and_over_blocks_stand_side_by_side(tables):

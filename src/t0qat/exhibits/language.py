@@ -66,20 +66,23 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
         return f"{score} at {number(row['learning_rate'])}"
 
     def ends(model, method):
-        first, *_, last = [*rows(model, method)] * 2
-        return " and ".join(at_rate(f"{row['mean']:.3g}", row) for row in (first, last))
+        found = rows(model, method)
+        shown = (at_rate(f"{row['mean']:.3g}", row) for row in found[:1] + found[-1:])
+        return listed(dict.fromkeys(shown))  # one rate once
 
     def chosen(model):
         order = [row["chosen"] for row in rows(model, "t0_qat")]
         named = {0: "the lowest rate", len(order) - 1: "the highest rate"}
         named |= {0: "the only rate"} if len(order) == 1 else {}
-        return named.get(order.index(1), "a rate in between")
+        return named.get(order.index(1), "a rate in between") if order else NOTHING
 
     def same_rate(model):
         """The tuned scale against plain fine-tuning where that was tried with the rate of its choice."""
-        (row,) = rows(model, "t0_qat_tuned", chosen=1)
-        plain = rows(model, "no_noise", learning_rate=row["learning_rate"])
-        return listed(at_rate(f"{row['mean']:.3f} against {other['mean']:.3f}", row) for other in plain)
+        return listed(
+            at_rate(f"{row['mean']:.3f} against {plain['mean']:.3f}", row)
+            for row in rows(model, "t0_qat_tuned", chosen=1)
+            for plain in rows(model, "no_noise", learning_rate=row["learning_rate"])
+        )
 
     return {
         "SameRate": on_networks((model, same_rate(model)) for model in models),
