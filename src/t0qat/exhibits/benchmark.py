@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from t0qat.exhibits.labels import name, together, width, widths_of
 from t0qat.exhibits.rows import Results, rows_of
-from t0qat.exhibits.words import name, together, width, widths_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline import claims
@@ -69,11 +69,6 @@ class Benchmark(NamedTuple):
 
     def best(self, rows: Iterable[Row]) -> Row:
         return max(rows, key=lambda row: self.sign * row["mean"])
-
-
-def models(table: pd.DataFrame) -> list[str]:
-    """Every model, in order."""
-    return [*table.model.unique()]
 
 
 def cells(b: Benchmark, results: Results) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Table and macros of the integer grids."""
 
+from t0qat.exhibits.labels import dataset_label, macros, on_each, width
 from t0qat.exhibits.rows import Results, rows_of, tally
-from t0qat.exhibits.words import dataset_label, macros, on_each, width
 from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import grouped
 from t0qat.pipeline.words import number, plus_minus, span, with_interval

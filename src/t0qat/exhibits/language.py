@@ -8,9 +8,9 @@ import pandas as pd
 
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import WORDS, Benchmark
+from t0qat.exhibits.labels import listed, macros, name, on_models, together, width, widths_of
 from t0qat.exhibits.phrases import phrases
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.exhibits.words import listed, macros, name, on_networks, together, width, widths_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, model_label
 from t0qat.experiments.compare import Metric
 from t0qat.pipeline.latex import Raw, escape, grouped
@@ -26,7 +26,7 @@ LAYOUTS = {
 SHOWN = 64  # characters of a sample
 LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
 BITS = Metric("bits_per_character", less_is_better=True)
-MODELS = Benchmark("language", BITS, 1, benchmark.models)
+MODELS = Benchmark("language", BITS, 1, lambda table: [*table.model.unique()])
 differences = functools.partial(benchmark.differences, MODELS)
 
 
@@ -51,7 +51,7 @@ def _text(results: Results) -> dict[str, str | int]:
     return {
         "Hash": results["language_text"].sha256[0][:12],
         "Blocks": blocks.n.iloc[0],
-        "Spread": on_networks((row["model"], both(row)) for row in rows),
+        "Spread": on_models((row["model"], both(row)) for row in rows),
     }
 
 
@@ -85,9 +85,9 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
         )
 
     return {
-        "SameRate": on_networks((model, same_rate(model)) for model in models),
-        "PublishedRates": on_networks((model, ends(model, "t0_qat")) for model in models),
-        "PlainRates": on_networks((model, ends(model, "no_noise")) for model in models),
+        "SameRate": on_models((model, same_rate(model)) for model in models),
+        "PublishedRates": on_models((model, ends(model, "t0_qat")) for model in models),
+        "PlainRates": on_models((model, ends(model, "no_noise")) for model in models),
         "PublishedChosen": together((model, chosen(model)) for model in models),
     }
 
@@ -114,7 +114,7 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
     said = {
         "Group": GROUP,
         "Everything": listed(map(name, rounded_too)) if len(rounded_too) else "no method",
-        "Plain": on_networks((model, plain(model)) for model in models),
+        "Plain": on_models((model, plain(model)) for model in models),
         "Pairs": _against_plain(pairs[pairs.layout != CHANNELS]),
     }
     return grouped(groups, header, "lll", leads=2), macros("LanguageLayouts", said)

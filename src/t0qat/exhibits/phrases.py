@@ -7,8 +7,8 @@ whichever they are.
 from scipy import stats
 
 from t0qat.exhibits.benchmark import PLACEBO, Benchmark, cells
+from t0qat.exhibits.labels import at, listed, name, on_models, the_models, together, width, widths_of
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.exhibits.words import at, listed, name, on_networks, the_models, together, width, widths_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import own_width
 from t0qat.pipeline.claims import standard_error
@@ -76,7 +76,7 @@ def ranking(b: Benchmark, results: Results) -> Said:
             by_width = mine.groupby("column", observed=True)
             return listed(f"{listed(map(show, rows_of(at)))} at {column}" for column, at in by_width)
 
-        return on_networks((model, on(mine)) for model, mine in which.groupby("model", sort=False))
+        return on_models((model, on(mine)) for model, mine in which.groupby("model", sort=False))
 
     def among(which) -> str:
         return f"{which.near.sum()} of {len(which)}"
@@ -113,7 +113,7 @@ def keeping(b: Benchmark, results: Results) -> Said:
     of_all = ((model, listed(keepers(model, bits) for bits in low)) for model in models)
     return {
         "Margin": f"{b.times * b.margin:g}",
-        "Kept": on_networks(of_all),
+        "Kept": on_models(of_all),
         "KeptPublished": widths("t0_qat"),
         "KeptTuned": widths("t0_qat_tuned"),
         "KeptPlain": widths("no_noise"),
@@ -158,10 +158,10 @@ def noise(b: Benchmark, results: Results) -> Said:
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
         "Scalings": together((model, f"{scaling:g}") for model, scaling in chosen),
         "Sigmas": together((model, number(XI * scaling, 2)) for model, scaling in chosen),
-        "PlaceboSpread": on_networks((row["model"], spread(row)) for row in placebo),
+        "PlaceboSpread": on_models((row["model"], spread(row)) for row in placebo),
         "Gains": decided(b.sign),
         "Losses": decided(-b.sign),
     } | {
-        key: on_networks((model, foremost(rows, model)) for model in models)
+        key: on_models((model, foremost(rows, model)) for model in models)
         for key, rows in over_widths.items()
     }

@@ -1,7 +1,7 @@
 """Table and macros of the metric against bits."""
 
+from t0qat.exhibits.labels import data_label, macros, on_each
 from t0qat.exhibits.rows import Results, one, rows_of, tally
-from t0qat.exhibits.words import data_label, macros, on_each
 from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import grouped
 from t0qat.pipeline.words import fixed, number, plus_minus, span, with_interval

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
+from t0qat.exhibits.labels import DATASET_LABELS, QUANTITY_LABELS, width
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
-from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS, width
 from t0qat.experiments.arms import NO_WIDTH, method_label, model_label
 from t0qat.pipeline.words import fixed, number, thousands, with_interval
 

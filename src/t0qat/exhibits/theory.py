@@ -5,8 +5,8 @@ import math
 import pandas as pd
 from scipy import stats
 
+from t0qat.exhibits.labels import macros
 from t0qat.exhibits.rows import Results, one
-from t0qat.exhibits.words import macros
 from t0qat.pipeline.latex import Raw, tabular
 from t0qat.pipeline.words import number, percent, percent_interval, plus_minus, with_interval
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise

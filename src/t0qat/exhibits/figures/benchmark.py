@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
 from t0qat.exhibits.figures.style import FONT, PLACE, STYLES, in_font, legend_above, panels, points
-from t0qat.exhibits.words import width
+from t0qat.exhibits.labels import width
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.experiments.compare import own_width
 from t0qat.quantization.quantizers import SCALES

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from t0qat.exhibits.figures.style import LEVEL, in_font, logarithmic, panels, points, style
-from t0qat.exhibits.words import dataset_label, width
+from t0qat.exhibits.labels import dataset_label, width
 
 
 @in_font

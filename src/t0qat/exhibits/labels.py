@@ -1,4 +1,4 @@
-"""Labels, lists in words, and macros."""
+"""What things are called, lists of them, and macros."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -62,7 +62,7 @@ def the_models(models: Iterable[str]) -> str:
     return listed(f"the {model_label(model)}" for model in models)
 
 
-def on_networks(said: Iterable[tuple[str, str]]) -> str:
+def on_models(said: Iterable[tuple[str, str]]) -> str:
     """Of models and what is said of each: `1 on the small CNN; and 2 on the deep CNN`."""
     return listed((f"{text} on {the_models([model])}" for model, text in said), "; ", "; and ")
 
