@@ -99,7 +99,7 @@ def test_a_changed_number_changes_the_pdf_the_table_the_verdict_and_the_readme(m
     new = (mine.root / "README.md").read_text()
     assert "7.77" in new
     assert "7.77" not in readme
-    assert "-1.51 [-1.61, -1.41]" in new
+    assert "−1.51 [−1.61, −1.41]" in new
     assert "edited by hand" in pdf_text(mine)
 
 
