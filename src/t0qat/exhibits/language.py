@@ -37,8 +37,8 @@ def language(results: Results) -> tuple[str, dict[str, str]]:
     return benchmark.main_table(MODELS, results), macros("Language", said)
 
 
-def _text(results: Results) -> dict[str, str | int]:
-    """How much text there was, and how the score differs over starts and over blocks of it."""
+def _text(results: Results) -> dict[str, str]:
+    """Which text there was, and how the score differs over starts and over blocks of it."""
     table, blocks = MODELS.table(results), results["language_blocks"]
     blocks = blocks[blocks.layout == CHANNELS]
     plain = {"method": "no_noise", "eval_bits": FLOAT}
@@ -50,7 +50,6 @@ def _text(results: Results) -> dict[str, str | int]:
     rows = rows_of(table, metric=BITS.name, **plain)
     return {
         "Hash": results["language_text"].sha256[0][:12],
-        "Blocks": blocks.n.iloc[0],
         "Spread": on_models((row["model"], both(row)) for row in rows),
     }
 

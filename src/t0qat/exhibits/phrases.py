@@ -74,7 +74,7 @@ def ranking(b: Benchmark, results: Results) -> Said:
 
         def on(mine):
             by_width = mine.groupby("column", observed=True)
-            return listed(f"{listed(map(show, rows_of(at)))} at {column}" for column, at in by_width)
+            return listed(f"{listed(map(show, rows_of(here)))} at {bits}" for bits, here in by_width)
 
         return on_models((model, on(mine)) for model, mine in which.groupby("model", sort=False))
 
