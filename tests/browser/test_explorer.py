@@ -69,11 +69,11 @@ class Panel:
         return self.read("panel.shown")
 
     def says(self, name: str) -> str:
-        """The sentence under a picture, once it is what the kernel has said."""
+        """The sentence under a picture, once it is what the kernel has said; with ASCII's minus."""
         own = " ".join(re.sub("<.*?>", "", self.read(f"panel.sentences[{name!r}]")).split())
         sentence = self.page.locator(f".explore-sentence-{name}")
         sentence.get_by_text(own).wait_for()
-        return " ".join(sentence.inner_text().split())
+        return " ".join(sentence.inner_text().split()).replace("−", "-")
 
 
 # First, since two windows on one notebook would share its kernel.

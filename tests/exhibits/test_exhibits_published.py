@@ -36,7 +36,7 @@ def test_grid_macros_count_what_the_corrected_tests_say():
             counted[word] += 1
             detectable.append(row.detectable)
         assert {key: int(macros[f"Grids{label}{key}"]) for key in counted} == counted
-    least, most = map(float, macros["GridsDropDetectable"].split(" and "))
+    least, most = map(float, macros["GridsDropDetectable"].split(" to "))
     assert (least, most) == pytest.approx((min(detectable), max(detectable)), rel=0.05)
 
 

@@ -201,6 +201,16 @@ def test_the_placebos_spread_is_the_standard_deviation_of_its_pairs(tables):
     assert vision.vision(tables)[1]["VisionPlaceboSpread"].startswith(expected)
 
 
+def test_an_arm_that_was_not_compared_has_no_mark(tables):
+    pairs = tables["vision_paired"].assign(p_holm=1.0)
+    lone = (pairs.model == "small_cnn") & (pairs.method == "sam") & (pairs.eval_bits == 4)
+    for left, mark in ((pairs, r"\circ"), (pairs[~(lone & (pairs.against == "best_baseline"))], "rlap")):
+        body, macros = vision.vision(tables | {"vision_paired": left})
+        (cell,) = [row[2] for row in rows_of(body)[1:16] if row[0] == "SAM"]
+        assert (mark in cell) == (left is pairs)
+        assert macros["VisionNear"] == f"{60 - (left is not pairs)} of 60"
+
+
 def test_counts_are_sums_over_the_rows(tables):
     table = tables["vision"]
     table["n"] = 20

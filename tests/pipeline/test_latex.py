@@ -42,6 +42,7 @@ def test_escaped_text_reads_back_and_leaves_nothing_special(text):
         ("1,000 and 12,345,678 of 1, 200", r"1\,000 and 12\,345\,678 of 1, 200"),
         ("95 % of 3 & 4", r"95\,\% of 3 \& 4"),
         ("T0-QAT, 2-4, –", "T0-QAT, 2-4, --"),
+        ("against -0.01, x-1, a--2", "against $-$0.01, x-1, a--2"),
         ("step = ξ", r"step = $\xi$"),
         (latex.Raw(r"\textbf{1,000}"), r"\textbf{1,000}"),
     ],

@@ -38,6 +38,7 @@ OURS, THEIRS = "losses/method=ours, bits=4", "losses/method=theirs"
         ("Count", "losses", "3"),
         ("Interval", OURS, "2.182 [2.161, 2.203]"),
         ("Interval", "losses/method = ours,\n  bits=8", "−1.50 [−2.00, −1.00] · 10⁻⁵"),
+        ("PercentInterval", THEIRS, "36.0 % (35.1 to 37.0 %)"),
         ("Direction", OURS, "larger than"),
         ("Direction", THEIRS, "not detectably different from"),  # by the corrected p-value
     ],

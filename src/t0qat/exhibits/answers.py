@@ -65,11 +65,11 @@ ANSWERS = {
     """,
     "precision": """
         Over all data sets, methods and grids, {Count:precision_knee/quantity=knee} cases, accuracy
-        starts to fall at {PrecisionKneeLeast} to {PrecisionKneeMost} bits on average, and the step
-        equals xi at {PrecisionXiLeast} to {PrecisionXiMost} bits. The second lies above the first in
-        {PrecisionDifferenceAbove} cases and below it in {PrecisionDifferenceBelow}; in {PrecisionNear}
-        they lie within one bit of each other. Inverting the lowest bits adds less with T0-QAT than with
-        another method in {PrecisionFlipsSmaller} of {Count:precision_flips} comparisons and more in
+        starts to fall at {PrecisionKneeRange} bits on average, and the step equals xi at
+        {PrecisionXiRange} bits. The second lies above the first in {PrecisionDifferenceAbove} cases and
+        below it in {PrecisionDifferenceBelow}; in {PrecisionNear} they lie within one bit of each other.
+        Inverting the lowest bits adds less with T0-QAT than with another method in
+        {PrecisionFlipsSmaller} of {Count:precision_flips} comparisons and more in
         {PrecisionFlipsLarger}; {PrecisionFlipsUnclear} are not decided, and {PrecisionFlipsSame} show
         exactly the same.
     """,

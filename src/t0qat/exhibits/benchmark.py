@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from t0qat.exhibits.labels import name, together, width, widths_of
 from t0qat.exhibits.rows import Results, rows_of
-from t0qat.exhibits.words import name, together, width, widths_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline import claims
@@ -71,11 +71,6 @@ class Benchmark(NamedTuple):
         return max(rows, key=lambda row: self.sign * row["mean"])
 
 
-def models(table: pd.DataFrame) -> list[str]:
-    """Every model, in order."""
-    return [*table.model.unique()]
-
-
 def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     """The rows of the main table, in its order: one a model with all methods, column and method.
 
@@ -89,8 +84,7 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     pairs = pd.concat([b.table(results, "_paired"), pairs])
     rows, pairs = (table[table.scale_rule.isin(["own", "none"])].copy() for table in (rows, pairs))
     for table in (rows, pairs):
-        of_bits = table.eval_bits.map(lambda bits: "Float" if bits == FLOAT else width(bits))
-        table["column"] = table.quantity.str.capitalize().fillna(of_bits)
+        table["column"] = table.quantity.str.capitalize().fillna(table.eval_bits.map(width))
     where, arm = ["model", "column"], ["method", "train_bits"]
     rows = rows[rows.model.isin(b.models(results))].drop_duplicates([*where, "method"], keep="last")
     pairs = pairs[pairs.against == "best_baseline"]
@@ -98,10 +92,10 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     tested = pairs[pairs.method == "t0_qat"]
     rows = rows.merge(tested[[*where, "other", "other_bits"]], how="left", on=where)
     rows["reference"] = (rows.method == rows.other) & (rows.train_bits == rows.other_bits)
-    worse = (rows.p_holm < ERROR_RATE) & (b.sign * rows.pop("estimate") < 0)
-    rows["near"] = rows.reference | ~worse
+    not_less = b.sign * rows.pop("estimate") >= 0
+    rows["near"] = rows.reference | (rows.p_holm >= ERROR_RATE) | not_less
     top = rows.groupby(where)["mean"].transform("min" if b.metric.less_is_better else "max")
-    columns = ["Float", *map(width, widths_of(b.table(results))), "Mean", "Worst"]
+    columns = [*map(width, (FLOAT, *widths_of(b.table(results)))), "Mean", "Worst"]
     rows["column"] = pd.Categorical(rows.column, columns, ordered=True)
     return rows.assign(best=rows["mean"] == top)
 
@@ -110,12 +104,13 @@ def main_table(b: Benchmark, results: Results) -> str:
     """What to use at which bit-width, on the models with all methods."""
     table, shown, groups = b.table(results), cells(b, results), []
     columns = shown.column.cat.categories
+    header = ["Method", "Float", *columns[1:]]
     for model, mine in shown.groupby("model", sort=False):
         found = {(row["method"], row["column"]): _marked(b, row) for row in rows_of(mine)}
         groups.append([[Raw(rf"\emph{{{tex(model_label(model))}}}"), *[""] * len(columns)]])
         for method in table[table.model == model].method.unique():
             groups[-1].append([name(method), *(found.get((method, c), NOTHING) for c in columns)])
-    return grouped(groups, ["Method", *columns], rf"@{{}}l{'r' * len(columns)}@{{\enspace}}")
+    return grouped(groups, header, rf"@{{}}l{'r' * len(columns)}@{{\enspace}}")
 
 
 def _marked(b: Benchmark, row: Row) -> Raw:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from t0qat.exhibits.labels import macros
 from t0qat.exhibits.rows import Results, one
-from t0qat.exhibits.words import macros
 from t0qat.pipeline import claims
 from t0qat.pipeline.latex import grouped
 from t0qat.pipeline.statistics import ERROR_RATE

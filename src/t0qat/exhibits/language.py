@@ -8,9 +8,9 @@ import pandas as pd
 
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import WORDS, Benchmark
+from t0qat.exhibits.labels import listed, macros, name, on_models, together, width, widths_of
 from t0qat.exhibits.phrases import phrases
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.exhibits.words import listed, macros, name, on_networks, together, width, widths_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, model_label
 from t0qat.experiments.compare import Metric
 from t0qat.pipeline.latex import Raw, escape, grouped
@@ -26,7 +26,7 @@ LAYOUTS = {
 SHOWN = 64  # characters of a sample
 LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
 BITS = Metric("bits_per_character", less_is_better=True)
-MODELS = Benchmark("language", BITS, 1, benchmark.models)
+MODELS = Benchmark("language", BITS, 1, lambda table: [*table.model.unique()])
 differences = functools.partial(benchmark.differences, MODELS)
 
 
@@ -37,8 +37,8 @@ def language(results: Results) -> tuple[str, dict[str, str]]:
     return benchmark.main_table(MODELS, results), macros("Language", said)
 
 
-def _text(results: Results) -> dict[str, str | int]:
-    """How much text there was, and how the score differs over starts and over blocks of it."""
+def _text(results: Results) -> dict[str, str]:
+    """Which text there was, and how the score differs over starts and over blocks of it."""
     table, blocks = MODELS.table(results), results["language_blocks"]
     blocks = blocks[blocks.layout == CHANNELS]
     plain = {"method": "no_noise", "eval_bits": FLOAT}
@@ -50,8 +50,7 @@ def _text(results: Results) -> dict[str, str | int]:
     rows = rows_of(table, metric=BITS.name, **plain)
     return {
         "Hash": results["language_text"].sha256[0][:12],
-        "Blocks": blocks.n.iloc[0],
-        "Spread": on_networks((row["model"], both(row)) for row in rows),
+        "Spread": on_models((row["model"], both(row)) for row in rows),
     }
 
 
@@ -66,25 +65,28 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
         return f"{score} at {number(row['learning_rate'])}"
 
     def ends(model, method):
-        first, *_, last = [*rows(model, method)] * 2
-        return " and ".join(at_rate(f"{row['mean']:.3g}", row) for row in (first, last))
+        found = rows(model, method)
+        shown = (at_rate(f"{row['mean']:.3g}", row) for row in found[:1] + found[-1:])
+        return listed(dict.fromkeys(shown))  # one rate once
 
     def chosen(model):
         order = [row["chosen"] for row in rows(model, "t0_qat")]
         named = {0: "the lowest rate", len(order) - 1: "the highest rate"}
         named |= {0: "the only rate"} if len(order) == 1 else {}
-        return named.get(order.index(1), "a rate in between")
+        return named.get(order.index(1), "a rate in between") if order else NOTHING
 
     def same_rate(model):
         """The tuned scale against plain fine-tuning where that was tried with the rate of its choice."""
-        (row,) = rows(model, "t0_qat_tuned", chosen=1)
-        plain = rows(model, "no_noise", learning_rate=row["learning_rate"])
-        return listed(at_rate(f"{row['mean']:.3f} against {other['mean']:.3f}", row) for other in plain)
+        return listed(
+            at_rate(f"{row['mean']:.3f} against {plain['mean']:.3f}", row)
+            for row in rows(model, "t0_qat_tuned", chosen=1)
+            for plain in rows(model, "no_noise", learning_rate=row["learning_rate"])
+        )
 
     return {
-        "SameRate": on_networks((model, same_rate(model)) for model in models),
-        "PublishedRates": on_networks((model, ends(model, "t0_qat")) for model in models),
-        "PlainRates": on_networks((model, ends(model, "no_noise")) for model in models),
+        "SameRate": on_models((model, same_rate(model)) for model in models),
+        "PublishedRates": on_models((model, ends(model, "t0_qat")) for model in models),
+        "PlainRates": on_models((model, ends(model, "no_noise")) for model in models),
         "PublishedChosen": together((model, chosen(model)) for model in models),
     }
 
@@ -111,7 +113,7 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
     said = {
         "Group": GROUP,
         "Everything": listed(map(name, rounded_too)) if len(rounded_too) else "no method",
-        "Plain": on_networks((model, plain(model)) for model in models),
+        "Plain": on_models((model, plain(model)) for model in models),
         "Pairs": _against_plain(pairs[pairs.layout != CHANNELS]),
     }
     return grouped(groups, header, "lll", leads=2), macros("LanguageLayouts", said)
@@ -139,8 +141,7 @@ def samples(results: Results) -> tuple[str, dict[str, str]]:
 
     def row(sample):
         key = {key: sample[key] for key in ("model", "method", "train_bits", "eval_bits")}
-        lead = [model_label(sample["model"]), name(sample["method"])]
-        lead += ["float" if sample["eval_bits"] == FLOAT else width(sample["eval_bits"])]
+        lead = [model_label(sample["model"]), name(sample["method"]), width(sample["eval_bits"])]
         return [*lead, MODELS.cell(scores, **key), quoted(sample["text"])]
 
     groups = [[*map(row, rows_of(mine))] for _, mine in written.groupby("model", sort=False)]

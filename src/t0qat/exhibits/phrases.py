@@ -7,13 +7,13 @@ whichever they are.
 from scipy import stats
 
 from t0qat.exhibits.benchmark import PLACEBO, Benchmark, cells
+from t0qat.exhibits.labels import at, listed, name, on_models, the_models, together, width, widths_of
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.exhibits.words import at, listed, name, on_networks, the_models, together, width, widths_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import own_width
 from t0qat.pipeline.claims import standard_error
 from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.pipeline.words import NOTHING, number, thousands
+from t0qat.pipeline.words import NOTHING, number, span, thousands
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
 
@@ -45,7 +45,7 @@ def size(b: Benchmark, results: Results) -> Said:
         "Replicates": table.n.max(),
         "Arms": len(arms),
         "Networks": arms.n.sum(),
-        "TuningSeeds": f"{full['max'].min()} to {full['max'].max()}",
+        "TuningSeeds": span(full["max"]),
         "TuningEach": full["sum"].max(),
         "Candidates": listed(map(thousands, sorted({*full["size"]})), last=" or "),
         "Rates": listed(map(number, sorted({*tried.learning_rate}))),
@@ -59,7 +59,7 @@ def size(b: Benchmark, results: Results) -> Said:
         "Lowest": width(min(widths_of(table))),
         "Comparisons": len(pairs) + len(b.table(results, "_any_paired")),
         "Threshold": number(threshold, 2),
-        "Detectable": f"{number(seen.min(), 2)} to {number(seen.max(), 2)}",
+        "Detectable": span(seen, lambda difference: number(difference, 2)),
     }
 
 
@@ -74,20 +74,20 @@ def ranking(b: Benchmark, results: Results) -> Said:
 
         def on(mine):
             by_width = mine.groupby("column", observed=True)
-            return listed(f"{listed(map(show, rows_of(at)))} at {column}" for column, at in by_width)
+            return listed(f"{listed(map(show, rows_of(here)))} at {bits}" for bits, here in by_width)
 
-        return on_networks((model, on(mine)) for model, mine in which.groupby("model", sort=False))
+        return on_models((model, on(mine)) for model, mine in which.groupby("model", sort=False))
 
     def among(which) -> str:
-        return f"{rows.near[which].sum()} of {which.sum()}"
+        return f"{which.near.sum()} of {len(which)}"
 
     return {
         "Best": at_widths(rows[rows.best], lambda row: f"{name(row['method'])} ({b.interval(row)})"),
         "Reference": at_widths(rows[rows.reference], lambda row: name(row["method"])),
-        "Near": among(rows.near | True),
-        "NearNoise": among(family == "noise"),
-        "NearRounds": among(family == "rounding"),
-        "NearOthers": among(~family.isin(["noise", "rounding"]) & (rows.method != PLACEBO)),
+        "Near": among(rows),
+        "NearNoise": among(rows[family == "noise"]),
+        "NearRounds": among(rows[family == "rounding"]),
+        "NearOthers": among(rows[~family.isin(["noise", "rounding"]) & (rows.method != PLACEBO)]),
     }
 
 
@@ -113,7 +113,7 @@ def keeping(b: Benchmark, results: Results) -> Said:
     of_all = ((model, listed(keepers(model, bits) for bits in low)) for model in models)
     return {
         "Margin": f"{b.times * b.margin:g}",
-        "Kept": on_networks(of_all),
+        "Kept": on_models(of_all),
         "KeptPublished": widths("t0_qat"),
         "KeptTuned": widths("t0_qat_tuned"),
         "KeptPlain": widths("no_noise"),
@@ -158,10 +158,10 @@ def noise(b: Benchmark, results: Results) -> Said:
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
         "Scalings": together((model, f"{scaling:g}") for model, scaling in chosen),
         "Sigmas": together((model, number(XI * scaling, 2)) for model, scaling in chosen),
-        "PlaceboSpread": on_networks((row["model"], spread(row)) for row in placebo),
+        "PlaceboSpread": on_models((row["model"], spread(row)) for row in placebo),
         "Gains": decided(b.sign),
         "Losses": decided(-b.sign),
     } | {
-        key: on_networks((model, foremost(rows, model)) for model in models)
+        key: on_models((model, foremost(rows, model)) for model in models)
         for key, rows in over_widths.items()
     }

@@ -1,10 +1,10 @@
 """Table and macros of the metric against bits."""
 
+from t0qat.exhibits.labels import data_label, macros, on_each
 from t0qat.exhibits.rows import Results, one, rows_of, tally
-from t0qat.exhibits.words import data_label, macros, on_each
 from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import grouped
-from t0qat.pipeline.words import number, plus_minus, span, with_interval
+from t0qat.pipeline.words import fixed, number, plus_minus, span, with_interval
 
 
 def precision(results: Results) -> tuple[str, dict[str, str]]:
@@ -52,5 +52,5 @@ def precision(results: Results) -> tuple[str, dict[str, str]]:
         said[name] = on_each(rows_of(mine, quantity=quantity), with_interval)
         if quantity != "difference":
             every = knees[knees.quantity == quantity].estimate
-            said |= {f"{name}Least": f"{every.min():.1f}", f"{name}Most": f"{every.max():.1f}"}
+            said[f"{name}Range"] = span(every, lambda bits: fixed(bits, 1))
     return body, macros("Precision", said)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
+from t0qat.exhibits.labels import DATASET_LABELS, QUANTITY_LABELS, width
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
-from t0qat.exhibits.words import DATASET_LABELS, QUANTITY_LABELS, width
-from t0qat.experiments.arms import FLOAT, NO_WIDTH, method_label, model_label
+from t0qat.experiments.arms import NO_WIDTH, method_label, model_label
 from t0qat.pipeline.words import fixed, number, thousands, with_interval
 
 QUANTITIES = QUANTITY_LABELS | {
@@ -112,7 +112,7 @@ def word(column: str, value) -> str:
     if value is True or value is False:
         return "yes" if value else "no"
     if column in ("eval_bits", "bits"):
-        return "float" if value == FLOAT else width(value)
+        return width(value)
     if column in ("train_bits", "other_bits"):
         return "any" if value == NO_WIDTH else width(value)
     if column == "p_holm":

@@ -1,7 +1,7 @@
 """Tables and macros of the scale of the noise and of the constants."""
 
+from t0qat.exhibits.labels import dataset_label, macros
 from t0qat.exhibits.rows import Results, one, rows_of, tally
-from t0qat.exhibits.words import dataset_label, macros
 from t0qat.pipeline.latex import Raw, grouped, spanning, tabular
 from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.pipeline.words import NOTHING, number, numbers, percent, plus_minus, span, times
@@ -51,7 +51,7 @@ def scale(results: Results) -> tuple[str, dict[str, str]]:
         said |= {
             name: best,
             f"{name}Interval": f"{low} to {high}",
-            f"{name}Equal": f"{len(equal)} scalings, from {span(equal, lambda s: number(s, 4))},",
+            f"{name}Equal": f"{len(equal)} of the scalings ({span(equal, lambda s: number(s, 4))})",
         }
     return grouped(groups, header, "ll", leads=1), macros("Scale", said)
 

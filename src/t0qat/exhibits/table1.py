@@ -2,8 +2,8 @@
 
 import math
 
+from t0qat.exhibits.labels import QUANTITY_LABELS, macros
 from t0qat.exhibits.rows import Results, rows_of
-from t0qat.exhibits.words import QUANTITY_LABELS, macros
 from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import grouped
 from t0qat.pipeline.words import NOTHING, Row, fixed, percent, span, with_interval

@@ -5,8 +5,8 @@ import math
 import pandas as pd
 from scipy import stats
 
+from t0qat.exhibits.labels import macros
 from t0qat.exhibits.rows import Results, one
-from t0qat.exhibits.words import macros
 from t0qat.pipeline.latex import Raw, tabular
 from t0qat.pipeline.words import number, percent, percent_interval, plus_minus, with_interval
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
@@ -52,7 +52,7 @@ def theory(results: Results) -> tuple[str, dict[str, str]]:
     header = ["Network", Raw(r"$\tr H$"), "Holds to", "Ratio at end"]
     header += [f"σ = {number(scale)}" for scale in trained_under]
     said = {
-        "Sigma": number(expansion.noise_scale.max(), 2),
+        "Sigma": number(expansion.noise_scale.max()),
         "SigmaLeast": number(expansion.noise_scale.min(), 2),
         "Kinks": with_interval(all_ratios[all_ratios.network == "relu_mlp"].iloc[0]),
     }

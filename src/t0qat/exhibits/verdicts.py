@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from t0qat.exhibits import answers, benchmark, language, vision
+from t0qat.exhibits.labels import QUANTITY_LABELS, macros
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.exhibits.table1 import reported, table1
-from t0qat.exhibits.words import QUANTITY_LABELS, macros
 from t0qat.experiments.arms import method_label, model_label
 from t0qat.pipeline import claims
 from t0qat.pipeline.latex import Raw, grouped, tex

@@ -7,9 +7,9 @@ import pandas as pd
 
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import Benchmark
+from t0qat.exhibits.labels import listed, macros, name, on_models, the_models, width, widths_of
 from t0qat.exhibits.phrases import phrases
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.exhibits.words import listed, macros, name, on_networks, the_models, width, widths_of
 from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.latex import grouped, spanning
@@ -87,7 +87,7 @@ def few(results: Results) -> tuple[str, dict[str, str]]:
     header = ["Network", "Method", "Weight norm", "Full precision", *map(width, widths)]
     said = {"Plain": "no_noise", "Published": "t0_qat", "Tuned": "t0_qat_tuned"}
     said = {
-        key: on_networks((row["model"], with_interval(row)) for row in rows_of(norms, method=method))
+        key: on_models((row["model"], with_interval(row)) for row in rows_of(norms, method=method))
         for key, method in said.items()
     }
     return grouped(groups, header, "ll", leads=1), macros("VisionFewNorm", said)
@@ -118,4 +118,4 @@ def rules(results: Results) -> tuple[str, dict[str, str]]:
         shown = (IMAGES.interval(one(table, scale_rule=rule, **key)) for rule in ("absmax", "mse"))
         return "{} (absmax) and {} (MSE)".format(*shown)
 
-    return body, {"VisionRulesPlain": on_networks((model, plain(model)) for model in models)}
+    return body, {"VisionRulesPlain": on_models((model, plain(model)) for model in models)}

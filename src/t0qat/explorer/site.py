@@ -16,7 +16,7 @@ from traitlets.config import Config
 
 from t0qat.exhibits import verdicts
 from t0qat.explorer import markdown
-from t0qat.pipeline import claims, notebooks, places, readme, receipts, runner, typeset
+from t0qat.pipeline import notebooks, places, readme, receipts, runner, typeset
 from t0qat.pipeline.notebooks import Notebook, NotebookError
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
@@ -211,7 +211,7 @@ def _prepared(path: Path) -> nbformat.NotebookNode:
 
 def _counts(words: pd.Series) -> dict[str, int]:
     """How often each verdict stands there."""
-    order = [claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE]
+    order = [*verdicts.VERDICTS.values()]
     return pd.Categorical(words, order).value_counts().loc[lambda counts: counts > 0].to_dict()
 
 

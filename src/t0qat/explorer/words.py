@@ -6,7 +6,7 @@ import numpy as np
 
 from t0qat.explorer.measure import Linear, Networks
 from t0qat.pipeline import statistics
-from t0qat.pipeline.words import direction, percent, thousands, with_interval
+from t0qat.pipeline.words import direction, fixed, number, percent, thousands, with_interval
 from t0qat.training.constants import REPORTED
 from t0qat.training.methods import REGISTRY
 
@@ -20,7 +20,7 @@ def _difference(first, second) -> tuple[str, str]:
     low, high = row["ci_low"], row["ci_high"]
     words, numbers = direction(row), with_interval(row)
     if low <= 0 <= high and high > low:
-        numbers += f"; these runs would see {statistics.detectable_effect(first, second):.2g}"
+        numbers += f"; these runs would see {number(statistics.detectable_effect(first, second), 2)}"
     return words, numbers
 
 
@@ -81,6 +81,6 @@ def weights(found: Linear) -> str:
         for label, mine in ((STANDARD, found.rounded[OTHER]), (T0, found.rounded[MINE]))
     )
     return (
-        f"One run's ten weights, rounded to INT{grid.bits}: {thousands(high - low + 1)} codes from {low}"
-        f" to {high} ({grid.range} range, {grid.scale} scale). {each}."
+        f"One run's ten weights, rounded to INT{grid.bits}: {thousands(high - low + 1)} codes from"
+        f" {fixed(low, 0)} to {high} ({grid.range} range, {grid.scale} scale). {each}."
     )

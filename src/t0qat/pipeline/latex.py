@@ -24,6 +24,7 @@ def tex(text: str) -> str:
         return text
     text = re.sub(r"(?<=\d),(?=\d{3})", r"\\,", escape(text))  # 1,000
     text = re.sub(r"(?<=\d) \\%", r"\\,\\%", text)
+    text = re.sub(r"(?<![\w.-])-(?=\d)", "−", text)  # of a number, not of a name
     text = re.sub(rf" · 10([{SUPERSCRIPTS}]+)", _ten, text)
     for plain, shown in SIGNS.items():
         text = text.replace(plain, shown)

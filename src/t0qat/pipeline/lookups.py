@@ -3,11 +3,12 @@
 A place is written as `file/column=value, column=value/column`: a results file, which of its rows, and
 which number of that row. The kinds, as in \\Number{table1_paired/quantity=drop_difference/ci_low}:
 
-Number     with the digits that its interval allows, or three; without a last column the mean or estimate
-Percent    of a share, likewise
-Count      with thousands; without a last column, how many rows are so, of which there is one at least
-Interval   the mean or estimate and its interval; takes no last column
-Direction  larger than, smaller than or not detectably different from; likewise
+Number: with the digits that its interval allows, or three; without a last column the mean or estimate.
+Percent: of a share, likewise.
+Count: with thousands; without a last column, how many rows are so, of which there is one at least.
+Interval: the mean or estimate and its interval; takes no last column.
+PercentInterval: of a share, likewise.
+Direction: larger than, smaller than or not detectably different from; likewise.
 """
 
 import math
@@ -41,7 +42,11 @@ OF_A_COLUMN = {
     "Percent": lambda row, column: words.percent(row[column]),
     "Count": lambda row, column: words.thousands(row[column]),
 }
-OF_A_ROW = {"Interval": words.with_interval, "Direction": words.direction}
+OF_A_ROW = {
+    "Interval": words.with_interval,
+    "PercentInterval": words.percent_interval,
+    "Direction": words.direction,
+}
 KINDS = (*OF_A_COLUMN, *OF_A_ROW)
 
 

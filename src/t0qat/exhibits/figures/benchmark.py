@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
 from t0qat.exhibits.figures.style import FONT, PLACE, STYLES, in_font, legend_above, panels, points
+from t0qat.exhibits.labels import width
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.experiments.compare import own_width
 from t0qat.quantization.quantizers import SCALES
@@ -121,7 +122,7 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
         panel.grid(axis="y", color="0.9", linewidth=0.6)
         if plain is not None:
             panel.axvline(plain, label=f"{method_label('no_noise')}, float", **PLACE)
-        panel.set_title(_width(bits))
+        panel.set_title(width(bits))
     panel.set_yticks(range(len(order)), map(method_label, order))
     panel.set(ylim=(len(order) - 0.4, -0.6))
     _space_accuracies(panel, rows, "x")
@@ -152,10 +153,6 @@ def _read(rows: pd.DataFrame) -> pd.DataFrame:
 def _widths(rows: pd.DataFrame) -> list[int]:
     """Evaluated bit-widths, FLOAT first if it is there."""
     return sorted(rows.eval_bits.unique(), reverse=True)
-
-
-def _width(bits: int) -> str:
-    return "float" if bits == FLOAT else f"INT{bits}"
 
 
 def _titled(model: str) -> str:
@@ -207,7 +204,7 @@ def _curves(rows: pd.DataFrame, label: str, space: Callable[[Axes, pd.DataFrame]
         space(panel, here)
         panel.set_title(_titled(model))
     panel.set(xlabel="Weights evaluated at")
-    panel.set_xticks(range(len(widths)), map(_width, widths))
+    panel.set_xticks(range(len(widths)), map(width, widths))
     figure.supylabel(label)
     legend_above(figure, axes.flat[0], 3, fontsize=6.5, columnspacing=1.2)
     return figure
@@ -235,14 +232,14 @@ def _matrix(
     names = []
     for y, (method, bits) in enumerate(arms):
         lead = method_label(method) * (first[method] == bits)
-        names.append(lead + f"  INT{bits}" * (bits != NO_WIDTH))
+        names.append(lead + f"  {width(bits)}" * (bits != NO_WIDTH))
         if bits in means.columns:
             corner = means.columns.get_loc(bits) - 0.5, y - 0.5
             panel.add_patch(plt.Rectangle(corner, 1, 1, fill=False, zorder=3, clip_on=False))
         if y and bits in (NO_WIDTH, first[method]):
             panel.axhline(y - 0.5, color="white", linewidth=2 if bits else 1)
     panel.set_yticks(range(len(arms)), names)
-    panel.set_xticks(range(means.shape[1]), map(_width, means.columns))
+    panel.set_xticks(range(means.shape[1]), map(width, means.columns))
     panel.tick_params(length=0, top=True, labeltop=True)
     panel.spines[:].set_visible(False)
     panel.set(xlabel="Weights evaluated at", ylabel="Trained with, and for")

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from t0qat.exhibits.figures.style import LEVEL, in_font, logarithmic, panels, points, style
-from t0qat.exhibits.words import dataset_label
+from t0qat.exhibits.labels import dataset_label, width
 
 
 @in_font
@@ -21,6 +21,6 @@ def integer_grids(table: pd.DataFrame) -> Figure:
             panel.axhline(full, color=line["color"], **LEVEL)
         logarithmic(panel, "Mean squared error", ScalarFormatter())
         panel.set_title(dataset_label(dataset))
-        panel.set_xticks(range(len(bits)), [f"INT{b}" for b in bits])
+        panel.set_xticks(range(len(bits)), map(width, bits))
     axes[0].legend(loc="center", bbox_to_anchor=(0.35, 0.68))
     return figure

@@ -16,8 +16,8 @@ from t0qat.exhibits.figures.style import (
     points,
     style,
 )
+from t0qat.exhibits.labels import data_label
 from t0qat.exhibits.rows import rows_of
-from t0qat.exhibits.words import data_label
 
 LOSSES = {  # of precision.Cell.metric
     "unexplained": "Unexplained variance",

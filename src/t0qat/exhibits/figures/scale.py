@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from t0qat.exhibits.figures.style import PLACE, STYLES, in_font, only, panels, points
-from t0qat.exhibits.words import QUANTITY_LABELS, dataset_label
+from t0qat.exhibits.labels import QUANTITY_LABELS, dataset_label
 from t0qat.training.constants import XI_SCALING
 
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from t0qat.exhibits.figures.style import in_font, only, panels, style
-from t0qat.exhibits.words import QUANTITY_LABELS
+from t0qat.exhibits.labels import QUANTITY_LABELS
 from t0qat.experiments.published import QUANTITIES, Losses
 from t0qat.training.constants import REPORTED
 

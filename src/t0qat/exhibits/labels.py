@@ -1,4 +1,4 @@
-"""Labels, lists in words, and macros."""
+"""What things are called, lists of them, and macros."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -42,7 +42,8 @@ def name(method: str) -> str:
 
 
 def width(bits: float) -> str:
-    return f"INT{bits:.0f}"
+    """`INT4`, or `float` of weights that are not rounded."""
+    return "float" if bits == FLOAT else f"INT{bits:.0f}"
 
 
 def widths_of(table: pd.DataFrame) -> list[int]:
@@ -61,7 +62,7 @@ def the_models(models: Iterable[str]) -> str:
     return listed(f"the {model_label(model)}" for model in models)
 
 
-def on_networks(said: Iterable[tuple[str, str]]) -> str:
+def on_models(said: Iterable[tuple[str, str]]) -> str:
     """Of models and what is said of each: `1 on the small CNN; and 2 on the deep CNN`."""
     return listed((f"{text} on {the_models([model])}" for model, text in said), "; ", "; and ")
 
