@@ -49,6 +49,9 @@ COLUMNS: dict[str, Column] = {
     "epoch": setting("after how many"),
     "estimate": number("mean paired difference, chance, scaling of least loss, or Monte Carlo mean"),
     "p_holm": number("two-sided p-value after Holm's correction over the file"),
+    "margin": number("what may be lost and counts as nothing"),
+    "p_bh": number("two-sided p-value after Benjamini and Hochberg's correction over the file"),
+    "p_equal": number("p-value of the margin or more, to either side, likewise corrected"),
     "detectable": number("smallest difference that this n sees with 90 % power"),
     "xi_scaling": setting("the training noise is xi times this"),
     "scaling": name("a scaling with a name: published (80000) or xi_alone (1)"),
@@ -95,7 +98,7 @@ MEAN = "mean ci_low ci_high n"
 ESTIMATE = "estimate ci_low ci_high n"
 TEST = f"{ESTIMATE} p_holm detectable"
 ARM = "layout method train_bits"
-AGAINST = f"method train_bits against other other_bits {TEST}"
+AGAINST = f"method train_bits against other other_bits {ESTIMATE} margin p_bh p_equal detectable"
 
 
 def shown(function: str, files: str = "") -> Exhibit:

@@ -99,8 +99,9 @@ def plus_minus(row: Row) -> str:
 def direction(row: Row) -> str:
     """What a difference is: by its corrected p-value where it has one, else by its interval."""
     centre, low, high = numbers(row)
-    if "p_holm" in row:
-        low = high = centre if row["p_holm"] < ERROR_RATE else 0
+    corrected = row.get("p_holm", row.get("p_bh"))
+    if corrected is not None:
+        low = high = centre if corrected < ERROR_RATE else 0
     return "larger than" if low > 0 else "smaller than" if high < 0 else "not detectably different from"
 
 
