@@ -89,6 +89,8 @@ class Method(NamedTuple):
     loud: bool = False  # noise that leaves image networks at chance at every rate: tuned less there
     layer: bool = False  # whether every experiment on the paper's linear layer shows it; only for a View
     text: bool = True  # whether it runs on language models, where each costs most
+    images: bool = True  # whether it runs on image networks
+    length: float = 1.0  # of its training, in the steps that all others get
     settings: Mapping[str, Rule] = {}  # of `build`, that notebooks may set
 
     @property
