@@ -11,10 +11,10 @@ from t0qat.experiments.arms import Arm
 
 
 def synthetic_rows(values: dict, **more) -> pd.DataFrame:
-    """Rows of accuracy at 2 bits: (method, train_bits, rule) -> values of replicates."""
+    """Rows of loss at 2 bits: (method, train_bits, rule) -> values of replicates."""
     return pd.DataFrame(
         Arm("d", "m", method, bits)._asdict()
-        | {"replicate": i, "eval_bits": 2, "scale_rule": rule, "metric": "accuracy", "value": value}
+        | {"replicate": i, "eval_bits": 2, "scale_rule": rule, "metric": "loss", "value": value}
         for (method, bits, rule), each in values.items()
         for i, value in enumerate(each)
     )
@@ -66,7 +66,7 @@ def test_each_method_is_judged_by_the_rule_that_it_fixes():
     test = {(m, b, r): [k, 9.0] for m, b in (("ste", 2), ("lsq", 2), ("lsq", 4), ("kure", 0))
             for k, r in enumerate(("absmax", "mse", "learned"))
             if r != "learned" or (m, b) == ("lsq", 2)}  # fmt: skip
-    rows = compare.with_own_rule(synthetic_rows(test), vision.ACCURACY)
+    rows = compare.with_own_rule(synthetic_rows(test), vision.LOSS)
     own = rows[rows.scale_rule == "own"].groupby(["method", "train_bits"]).value.first()
     assert own.to_dict() == {("ste", 2): 0, ("lsq", 2): 2, ("lsq", 4): 1, ("kure", 0): 1}
     assert len(rows) == 2 * 9 + 2 * 4

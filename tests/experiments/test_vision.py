@@ -279,13 +279,13 @@ def test_the_tables_have_one_row_a_key_and_follow_from_the_cells(run):
     rate = run.tuning.query("method == 'ste' and train_bits == 2 and chosen == 1").learning_rate.item()
     cells = [compute("mlp", "ste", 2, replicate=i, rate=rate, epochs=2) for i in range(3)]
     for bits, rule in ((32, "none"), (4, "mse"), (2, "absmax")):
-        values = [{(b, r): a for b, r, a in c["accuracy"]}[bits, rule] for c in cells]
+        values = [{(b, r): a for b, r, a in c["loss"]}[bits, rule] for c in cells]
         row = made["vision"].query(
             "method == 'ste' and train_bits == 2 and eval_bits == @bits and scale_rule == @rule"
-            " and metric == 'accuracy'"
+            " and metric == 'loss'"
         )
         assert row["mean"].item() == pytest.approx(np.mean(values)) and row["n"].item() == 3
-    worst = [min(a for b, r, a in c["accuracy"] if r == "mse") for c in cells]
+    worst = [max(a for b, r, a in c["loss"] if r == "mse") for c in cells]
     row = made["vision_any"].query(
         "method == 'ste' and train_bits == 2 and scale_rule == 'mse' and quantity == 'worst'"
     )

@@ -26,8 +26,8 @@ def has_all_methods(table: pd.DataFrame) -> list[str]:
     return [model for model, rows in table.groupby("model", sort=False) if {*rows.method} - few]
 
 
-ACCURACY = Metric("accuracy", less_is_better=False)
-IMAGES = Benchmark("vision", ACCURACY, 100, has_all_methods)
+LOSS = Metric("loss", less_is_better=True)
+IMAGES = Benchmark("vision", LOSS, 1, has_all_methods)
 differences = functools.partial(benchmark.differences, IMAGES)
 
 

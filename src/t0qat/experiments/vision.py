@@ -20,7 +20,7 @@ from t0qat.training import images
 from t0qat.training.methods import named
 from t0qat.training.models import MODELS
 
-ACCURACY = Metric("accuracy", less_is_better=False)
+LOSS = Metric("loss", less_is_better=True)
 
 
 @checked
@@ -75,4 +75,4 @@ def benchmark(**parameters) -> Run:
 
 def tables(run: Run) -> dict[str, pd.DataFrame]:
     """The results files vision..., see benchmark.files. Metrics: of trained.at_widths and on_images."""
-    return files("vision", run, ACCURACY)
+    return files("vision", run, LOSS)
