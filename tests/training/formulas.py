@@ -180,6 +180,8 @@ ORACLES = {
     "xi_alone": added(4 / 3 * 1e-4),
     "t0_qat_tuned": added(32 / 3),
     "gptq": PLAIN,
+    "longer": PLAIN,
+    "not_tuned": PLAIN,
     "ste": of_ste,
     "lsq": of_lsq,
     "parq": PLAIN,

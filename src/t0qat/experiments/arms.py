@@ -53,8 +53,10 @@ class Arm(NamedTuple):
         """(learning rate, strength): every value of the strength with every rate.
 
         So many rates from lowest to highest, each the same multiple of the one before; of one, their
-        geometric mean. strength is nan where the method has none.
+        geometric mean. strength is nan where the method has none. A method that does not train has one.
         """
+        if not self.registered.length:
+            return [(lowest, math.nan)]
         tried = np.geomspace(lowest, highest, rates) if rates > 1 else [math.sqrt(lowest * highest)]
         tried = [float(f"{rate:.3g}") for rate in tried]
         return [(rate, value) for value in self.registered.values or (math.nan,) for rate in tried]
@@ -101,6 +103,11 @@ def chosen(wanted: Sequence[str] | str, known: Sequence[str]) -> list[str]:
     if len(names) == 1:
         raise ParameterError(f"methods = {wanted!r}: name one to compare with plain training")
     return [name for name in known if name in names]
+
+
+def each_once(what: str, names: Sequence[str]) -> Sequence[str]:
+    """The names; raises ParameterError unless each stands once."""
+    return each_known(what, names, names)
 
 
 def each_known(what: str, names: Sequence[str], known: Collection[str]) -> Sequence[str]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from t0qat.experiments import on_text
-from t0qat.experiments.arms import CHANNELS, KEYS, Arm, arms, chosen, each_known
+from t0qat.experiments.arms import CHANNELS, KEYS, Arm, arms, chosen, each_known, each_once
 from t0qat.experiments.benchmark import NUMBERS, Jobs, Run, files, measured, planned, tuned
 from t0qat.experiments.compare import Metric
 from t0qat.experiments.on_text import numbered, pretraining_cell
@@ -25,7 +25,7 @@ from t0qat.experiments.tuning import FIRST, Setting
 from t0qat.pipeline import grid, statistics
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.training import corpora, language_models
-from t0qat.training.methods import named
+from t0qat.training.methods import REGISTRY, named
 
 METRIC = Metric("bits_per_character", less_is_better=True)
 
@@ -69,50 +69,54 @@ def plan(
     *,
     replicates: int,
     corpus: str = corpora.DEFAULT,
-    models: Sequence[str] = ("small_gpt2", "small_llama"),
+    models: Sequence[str] = ("small_gpt2",),
+    few_models: Sequence[str] = ("small_llama",),
     groups: Sequence[str] = ("t0_qat_tuned", "gptq", "ste", "lsq"),
     everything: Sequence[str] = ("t0_qat", "ste"),
     methods: Sequence[str] | str = "all",
     bits: Sequence[int] = (8, 4, 3, 2),
     trained_bits: Sequence[int] = (4, 3, 2),
-    trainings: int = 28,
+    trainings: int = 33,
     tuning_starts: int = 2,
-    rates: int = 3,
-    lowest_rate: float = 0.00003,
-    highest_rate: float = 0.003,
-    context: int = 64,
-    pretraining_steps: int = 1000,
+    rates: int = 5,
+    lowest_rate: float = 0.00001,
+    highest_rate: float = 0.016,
+    context: int = 32,
+    pretraining_steps: int = 2000,
     pretraining_batch_size: int = 16,
     pretraining_rate: float = 0.004,
-    steps: int = 64,
+    steps: int = 96,
     batch_size: int = 8,
     schedule: str = "warmup_cosine",
     blocks: int = 16,
-    block_windows: int = 4,
+    block_windows: int = 8,
     seed: int = 0,
     device: str = "auto",
 ) -> Plan:
     """What `benchmark` with these parameters will train. Raises ParameterError, one line.
 
-    methods: "all", or names of those that run on text; plain fine-tuning is always run. groups: those
-    that are also run with a step for each group of language_models.GROUP weights; everything: those with
-    embeddings and head rounded too; both with plain fine-tuning if there are any. bits: that models are
-    read at; trained_bits: those that methods of one bit-width train for. trainings: that tune an
-    arm, from so many tuning_starts.
+    methods: "all", or names of those that run on text; plain fine-tuning is always run. All run on
+    `models` and, unless they are named, few on few_models. groups: those that are also run on `models`
+    with a step for each group of language_models.GROUP weights; everything: those with embeddings and
+    head rounded too; both with plain fine-tuning if there are any. bits: that models are read at;
+    trained_bits: those that methods of one bit-width train for. trainings: that tune an arm, from so
+    many tuning_starts. steps: of a method with one gradient evaluation a step.
     """
     given, text = locals(), corpora.load(corpus)
-    for name in models:
+    for name in each_once("models", [*models, *few_models]):
         _try(text, name, context, blocks)
     known = named(lambda method: method.text)
-    every = chosen(methods, known)
-    ways = {CHANNELS: every}
+    every = few = chosen(methods, known)
+    if methods == "all":
+        few = [name for name in known if REGISTRY[name].few]
+    ways = [(CHANNELS, models, every), (CHANNELS, few_models, few)]
     for layout, some in (("groups", groups), ("everything", everything)):
         wanted = {"no_noise", *each_known(layout, some, known)}
-        ways[layout] = [method for method in every if method in wanted] if some else []
+        ways += [(layout, models, [method for method in every if method in wanted])] if some else []
     found = [
         arm
-        for layout, run in ways.items()
-        for name in models
+        for layout, where, run in ways
+        for name in where
         for arm in arms(corpus, name, run, trained_bits, layout)
     ]
     others = [arm for arm in found if arm.layout != CHANNELS]

@@ -78,8 +78,8 @@ def outputs(net: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def own(arm: Arm, replicate: int, *, epochs: int, **shared: Any) -> dict[str, Any]:
-    """Epochs are of a method with one gradient evaluation a step; one with two gets half of them."""
-    return shared | {"epochs": max(1, epochs // arm.registered.gradients)}
+    """Its share of the epochs, which are counted in gradient evaluations."""
+    return shared | {"epochs": max(1, round(epochs * arm.registered.share))}
 
 
 files = images.files

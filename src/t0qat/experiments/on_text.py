@@ -93,7 +93,8 @@ def begin(
         every = windows(read, context, 1, "the training part")
         places = torch.from_numpy(draws.integers(len(every), size=steps * batch_size))
         drawn = every[places.to(device)]
-        return {"inputs": drawn[:, :-1], "target": drawn[:, 1:], "epochs": 1, "order": draws}
+        once = min(1, steps)
+        return {"inputs": drawn[:, :-1], "target": drawn[:, 1:], "epochs": once, "order": draws}
 
     rows = windows(judged, context, context, shown)
 
@@ -190,14 +191,15 @@ def written(
 
 
 def own(
-    arm: Arm, replicate: int, *, starts: dict[tuple[str, int], str], **shared: Any
+    arm: Arm, replicate: int, *, starts: dict[tuple[str, int], str], steps: int, **shared: Any
 ) -> dict[str, Any]:
-    """Layout, and what `pretrain` gave for this (model, replicate), if it is there.
+    """Its share of the steps, and what `pretrain` gave for this (model, replicate), if it is there.
 
-    It is an argument of the training, so that a cell runs anywhere by itself, and again where what it
-    starts from has changed.
+    The start is an argument of the training, so that a cell runs anywhere by itself, and again where what
+    it starts from has changed.
     """
-    return shared | {"start": starts.get((arm.model, replicate), "")}
+    own = {"steps": round(steps * arm.registered.share), "start": starts.get((arm.model, replicate), "")}
+    return shared | own
 
 
 def files(dataset: str, model: str) -> list[Path]:

@@ -89,8 +89,11 @@ class Cell(NamedTuple):
 
 
 def asked() -> list[str]:
-    """Methods of networks that are asked: those of the linear layer, and forms of the one studied."""
-    return [*methods.named(lambda method: method.layer or method.studied)]
+    """Methods that are asked: those of the linear layer, and forms of the one studied.
+
+    Of forms with a strength of their own, those that run on every network.
+    """
+    return [*methods.named(lambda m: m.layer or (m.studied and (m.few or not m.strength)))]
 
 
 def on_layer(settings: dict[str, float]) -> dict[str, View]:
@@ -167,13 +170,14 @@ def curves(
     network_replicates: int,
     few_replicates: int,
     setup: Setup,
-    readers: Sequence[str] = ("mlp", "small_cnn", *SMALL),
+    readers: Sequence[str] = ("mlp", "deep_cnn", *SMALL),
     dataset: str = "digits",
     corpus: str = corpora.DEFAULT,
-    network_epochs: int = 8,
+    network_epochs: int = 12,
     trainings: int = 28,
-    pretraining_steps: int = 1000,
-    steps: int = 64,
+    text_trainings: int = 33,
+    pretraining_steps: int = 2000,
+    steps: int = 96,
     device: str = "auto",
     **settings: float,
 ) -> dict[Cell, Measured]:
@@ -181,8 +185,8 @@ def curves(
 
     readers: names in READERS; dataset: what image models read; corpus: what language models read; the
     linear layer is trained on all of tasks.TASKS. Of networks, image models have network_replicates, or
-    few_replicates where the noise is loud, and language models have few_replicates; network_epochs,
-    trainings, pretraining_steps and steps are what vision.plan and language.plan call epochs and so on.
+    few_replicates where vision.plan has, and language models have few_replicates; network_epochs,
+    trainings, text_trainings, pretraining_steps and steps are what the two plans call epochs and so on.
 
     All methods of a replicate share data, initialization and training draws. A replicate's numbers do
     not depend on the number of processes. Raises ParameterError before computing.
@@ -196,20 +200,21 @@ def curves(
 def plans(given: dict[str, Any]) -> tuple[Jobs | None, language.Plan | None]:
     """What the benchmarks plan for the networks that these parameters of `curves` name."""
     names = each_known("readers", given["readers"], READERS)
-    shared = {name: given[name] for name in ("trainings", "seed", "device")}
+    shared = {name: given[name] for name in ("seed", "device")}
     few, images, texts = given["few_replicates"], None, None
     others = [method for method in asked() if method != "no_noise"]  # which always runs
     if models := [name for name in names if name in MODELS]:
         images = vision.plan(
             dataset=given["dataset"], models=models, few_models=[], methods=others,
             replicates=given["network_replicates"], few_replicates=few,
-            epochs=given["network_epochs"], **shared,
+            epochs=given["network_epochs"], trainings=given["trainings"], **shared,
         )  # fmt: skip
     if models := [name for name in names if name in SMALL]:
         others = [method for method in others if REGISTRY[method].text]
         texts = language.plan(
-            corpus=given["corpus"], models=models, groups=[], everything=[], methods=others,
-            replicates=few, pretraining_steps=given["pretraining_steps"], steps=given["steps"], **shared,
+            corpus=given["corpus"], models=models, few_models=[], groups=[], everything=[],
+            methods=others, replicates=few, trainings=given["text_trainings"],
+            pretraining_steps=given["pretraining_steps"], steps=given["steps"], **shared,
         )  # fmt: skip
     return images, texts
 

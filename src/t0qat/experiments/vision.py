@@ -17,7 +17,7 @@ from t0qat.experiments.benchmark import Jobs, Run, files, measured, planned, tun
 from t0qat.experiments.compare import Metric
 from t0qat.experiments.settings import checked
 from t0qat.training import images
-from t0qat.training.methods import named
+from t0qat.training.methods import REGISTRY, named
 from t0qat.training.models import MODELS
 
 LOSS = Metric("loss", less_is_better=True)
@@ -29,16 +29,16 @@ def plan(
     replicates: int,
     few_replicates: int,
     dataset: str = "digits",
-    models: Sequence[str] = ("small_cnn", "deep_cnn"),
-    few_models: Sequence[str] = ("mlp", "residual_cnn"),
+    models: Sequence[str] = ("deep_cnn", "mlp"),
+    few_models: Sequence[str] = ("residual_cnn", "small_cnn"),
     methods: Sequence[str] | str = "all",
     bits: Sequence[int] = (8, 4, 3, 2),
     trained_bits: Sequence[int] = (4, 3, 2),
     trainings: int = 28,
-    rates: int = 3,
-    lowest_rate: float = 0.01,
-    highest_rate: float = 0.1,
-    epochs: int = 8,
+    rates: int = 4,
+    lowest_rate: float = 0.002,
+    highest_rate: float = 0.063,
+    epochs: int = 12,
     batch_size: int = 64,
     schedule: str = "warmup_cosine",
     seed: int = 0,
@@ -47,21 +47,22 @@ def plan(
     """What `benchmark` with these parameters will train. Raises ParameterError, one line.
 
     methods: as arms.chosen takes it; all run on `models` and, unless they are named, few on few_models.
+    replicates: of these few; few_replicates: of all others, and of noise that leaves networks at chance.
     bits: that networks are read at; trained_bits: those that methods of one bit-width train for.
-    trainings: that tune an arm.
+    trainings: that tune an arm. epochs: of a method with one gradient evaluation a step.
     """
     given = locals()
     images.load(dataset)
-    every = few = chosen(methods, named())
+    known = named(lambda method: method.images)
+    every = few = chosen(methods, known)
     if methods == "all":
-        few = named(lambda method: method.few)
+        few = [name for name in known if REGISTRY[name].few]
     each_known("models", [*models, *few_models], MODELS)
     where = [(model, every) for model in models] + [(model, few) for model in few_models]
     found = [arm for model, run in where for arm in arms(dataset, model, run, trained_bits)]
     less = min(few_replicates, replicates)
-    tested = {
-        arm: less if arm.registered.loud or arm.model in few_models else replicates for arm in found
-    }
+    most = {arm: arm.registered.few and not arm.registered.loud for arm in found}
+    tested = {arm: replicates if most[arm] else less for arm in found}
     shared = "epochs", "batch_size", "schedule", "seed"
     return planned("images", tested, given, shared=shared, loud=True)
 

@@ -76,7 +76,7 @@ def train(
     base = optimizer(groups, lr=learning_rate)
     count = batches(len(inputs), batch_size)
     steps = epochs * count
-    rates = LambdaLR(base, lambda step: SCHEDULES[schedule](step / steps))
+    rates = LambdaLR(base, lambda step: SCHEDULES[schedule](step / max(1, steps)))
     with objective.around(base, steps) as stepping:
         for _ in range(epochs):
             for part in _parts(inputs, target, count, order):

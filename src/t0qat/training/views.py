@@ -89,12 +89,19 @@ class Method(NamedTuple):
     loud: bool = False  # noise that leaves image networks at chance at every rate: tuned less there
     layer: bool = False  # whether every experiment on the paper's linear layer shows it; only for a View
     text: bool = True  # whether it runs on language models, where each costs most
+    images: bool = True  # whether it runs on image networks
+    length: float = 1.0  # of its training, in the gradient evaluations that all others get
     settings: Mapping[str, Rule] = {}  # of `build`, that notebooks may set
 
     @property
     def for_bits(self) -> bool:
         """Whether it trains for one bit-width, its setting `bits`."""
         return "bits" in inspect.signature(self.build).parameters
+
+    @property
+    def share(self) -> float:
+        """Its steps, in those of a method that evaluates one gradient a step for as long as most."""
+        return self.length / self.gradients
 
     def rule(self, bits: int, train_bits: int | None) -> str:
         """The scale rule that it is judged by at these bits: steps that it learned for them, if any."""
