@@ -191,9 +191,11 @@ EXPERIMENTS = {
             "vision": shown("vision:vision"),
             "vision_differences": shown("vision:differences", "vision vision_any_paired"),
             "vision_few": shown("vision:few", "vision"),
+            "vision_convergence": shown("vision:convergence", "vision vision_paired"),
+            "vision_accuracy": shown("vision:accuracy", "vision"),
             "vision_rules": shown("vision:rules", "vision"),
         },
-        "vision vision_matrix vision_ranks",
+        "vision vision_matrix",
     ),
     "language": Experiment(
         TEXT
@@ -205,6 +207,8 @@ EXPERIMENTS = {
         {
             "language": shown("language:language"),
             "language_differences": shown("language:differences", "language language_any_paired"),
+            "language_few": shown("language:few", "language"),
+            "language_convergence": shown("language:convergence", "language language_paired"),
             "language_layouts": shown("language:layouts", "language language_paired"),
             "language_samples": shown("language:samples", "language language_samples"),
         },

@@ -7,7 +7,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from t0qat.experiments import compare, vision
+from t0qat.experiments import compare
 from t0qat.experiments.arms import Arm
 from t0qat.pipeline import claims
 
@@ -33,7 +33,7 @@ def margin_of(value: float) -> pd.Series:
 
 
 def stepped_up(p: list[float]) -> list[float]:
-    """Benjamini and Hochberg's correction by its definition: the least of m p / k over ranks from k on."""
+    """Benjamini and Hochberg's correction by definition: the least of m p / k over ranks from k on."""
     order = sorted(range(len(p)), key=p.__getitem__)
     scaled = [p[i] * len(p) / (k + 1) for k, i in enumerate(order)]
     return [min(1.0, *scaled[order.index(i) :]) for i in range(len(p))]
@@ -96,10 +96,8 @@ def test_a_margin_is_the_fixed_one_or_a_tenth_of_what_rounding_costs_plain_train
     found = {}
     for width, lost in ((4, (0.1, 0.3)), (3, (-9.0, -9.0)), (2, (1.0, 2.0))):
         plain = [1.0 + sign * lost[0], 2.0 + sign * lost[1]]
-        found[width] = synthetic_rows(
-            {("no_noise", 0, "own"): plain, ("t0_qat", 0, "own"): [70.0, 90.0]}
-        )
-        found[width]["eval_bits"] = width
+        values = {("no_noise", 0, "own"): plain, ("t0_qat", 0, "own"): [70.0, 90.0]}
+        found[width] = synthetic_rows(values).assign(eval_bits=width)
     rows = pd.concat([float_rows, *found.values()])
     margin = compare.margins(rows, compare.unrounded(rows), metric, MEASURE)
     fixed = claims.margins()["loss"]
@@ -112,7 +110,7 @@ def test_each_method_is_judged_by_the_rule_that_it_fixes():
     test = {(m, b, r): [k, 9.0] for m, b in (("ste", 2), ("lsq", 2), ("lsq", 4), ("kure", 0))
             for k, r in enumerate(("absmax", "mse", "learned"))
             if r != "learned" or (m, b) == ("lsq", 2)}  # fmt: skip
-    rows = compare.with_own_rule(synthetic_rows(test), vision.LOSS)
+    rows = compare.with_own_rule(synthetic_rows(test))
     own = rows[rows.scale_rule == "own"].groupby(["method", "train_bits"]).value.first()
     assert own.to_dict() == {("ste", 2): 0, ("lsq", 2): 2, ("lsq", 4): 1, ("kure", 0): 1}
     assert len(rows) == 2 * 9 + 2 * 4

@@ -123,9 +123,7 @@ def test_detectable_effect_does_not_depend_on_the_mean_difference_and_shrinks_wi
     assert four == pytest.approx(base / 2, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    ("n", "level"), [(2, 0.95), (3, 0.999), (4, 0.9999), (8, 0.9999), (20, 0.99999)]
-)
+@pytest.mark.parametrize(("n", "level"), [(2, 0.95), (3, 0.999), (4, 0.9999), (20, 0.99999)])
 def test_the_effect_seen_at_a_strict_level_is_seen_nine_times_in_ten(n, level):
     """By simulation: solvers of other packages lose the noncentral t there."""
     trials = 20_000
@@ -151,7 +149,7 @@ def test_equal_pairs_are_equivalent_and_pairs_that_all_differ_by_more_are_not():
 
 
 def test_the_level_of_discoveries_is_where_the_next_one_would_be_made():
-    """Of m p-values of which k are rejected, 5 % k / m; below it lie all that are, above it all others."""
+    """Of m p-values of which k are rejected, 5 % k / m: between those and all others."""
     p = np.array([0.001, 0.008, 0.039, 0.041, 0.6])
     corrected = statistics.benjamini_hochberg(p)
     assert corrected == pytest.approx([0.005, 0.02, 0.05125, 0.05125, 0.6])

@@ -126,19 +126,16 @@ def files(name: str, run: Run, metric: Metric) -> dict[str, pd.DataFrame]:
     name_any_paired: all arms; each by its own rule, see compare.differences and compare.kept. What may
     be lost over widths follows what rounding costs plain training over them.
     """
-    test = with_own_rule(run.test, metric)
+    everything = with_own_rule(run.test)
+    test = everything[everything.metric == metric.name]
     anywhere = over_bits(test, metric.worst)
-    everything = pd.concat([test, run.test[run.test.metric != metric.name]])
     judged = test[own_width(test) & test.scale_rule.isin([OWN, "none"])]
     lost = run.losses.assign(scale_rule=np.where(run.losses.eval_bits == FLOAT, "none", OWN))
     # A mean over widths compares with arms that train once for all of them.
     free = over_bits(lost[lost.train_bits == NO_WIDTH], "max", "loss")
     own = anywhere[anywhere.scale_rule == OWN]
-    whole, single, over = (
-        compare.unrounded(test),
-        ["eval_bits", "scale_rule"],
-        ["scale_rule", "quantity"],
-    )
+    single, over = ["eval_bits", "scale_rule"], ["scale_rule", "quantity"]
+    whole = compare.unrounded(test)
     at_width = compare.margins(judged, whole, metric, single)
     over_widths = compare.margins(own, whole, metric, over)
     return {

@@ -42,14 +42,18 @@ class Metric(NamedTuple):
         return claims.margins()[self.name]
 
 
+def is_rival(method: str) -> bool:
+    """Whether it is no form of the method under study, and trains no longer than that."""
+    return not REGISTRY[method].studied and REGISTRY[method].length <= 1
+
+
 def own_width(rows: pd.DataFrame) -> pd.Series:
     """Whether each row's arm was trained for the bits at hand, or for none in particular."""
     return (rows.train_bits == NO_WIDTH) | (rows.train_bits == rows.eval_bits)
 
 
-def with_own_rule(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """The metric's rows, and again as scale rule OWN: at the rule that the method fixes beforehand."""
-    rows = rows[rows.metric == metric.name]
+def with_own_rule(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, and again as scale rule OWN: at the rule that the method fixes beforehand."""
     places = zip(rows.method, rows.eval_bits, rows.train_bits, strict=True)
     fixed = [REGISTRY[method].rule(bits, trained) for method, bits, trained in places]
     return pd.concat([rows, rows[rows.scale_rule == fixed].assign(scale_rule=OWN)], ignore_index=True)
@@ -69,7 +73,7 @@ def over_bits(rows: pd.DataFrame, worst: str, value: str = "value") -> pd.DataFr
 def unrounded(rows: pd.DataFrame) -> pd.Series:
     """(dataset, model, layout, replicate) -> the value of plain training that is not rounded."""
     plain = rows[(rows.method == "no_noise") & (rows.eval_bits == FLOAT)]
-    return plain.set_index([*PLACE, "replicate"])["value"]
+    return plain.set_index([*PLACE, "replicate"])["value"].sort_index()
 
 
 def margins(rows: pd.DataFrame, whole: pd.Series, metric: Metric, measure: list[str]) -> pd.Series:
@@ -87,8 +91,9 @@ def margins(rows: pd.DataFrame, whole: pd.Series, metric: Metric, measure: list[
 def kept(rows: pd.DataFrame, margin: pd.Series) -> pd.DataFrame:
     """Each arm at each bit-width minus plain training that is not rounded, replicate by replicate.
 
-    rows: as of Run.test, each by its own rule; margin: as of `margins`. Columns dataset, model, eval_bits, scale_rule, method,
-    train_bits, against (unrounded), other, other_bits, and those of `differences` from estimate on.
+    rows: as of Run.test, each by its own rule; margin: as of `margins`. Columns dataset, model,
+    eval_bits, scale_rule, method, train_bits, against (unrounded), other, other_bits, and those of
+    `differences` from estimate on.
     """
     whole, keys, found = unrounded(rows), [*PLACE, "eval_bits", "scale_rule"], []
     for key, group in rows[rows.eval_bits != FLOAT].groupby([*keys, "method", "train_bits"], sort=False):
@@ -119,7 +124,7 @@ def differences(
     *measure, method, train_bits, against (plain, random_bits or best_baseline), other, other_bits,
     estimate, ci_low, ci_high, n, margin, p_bh (of no difference, paired t-test), p_equal (of the margin
     or more), both corrected as statistics.explored says, and detectable, as that says too.
-    best_baseline: the other arm, not one of those studied, of the least mean loss in tuning.
+    best_baseline: the other arm of the least mean loss in tuning, among those that is_rival allows.
     """
     found, arm = [], ["method", "train_bits"]
     place = [*PLACE, *measure]
@@ -127,7 +132,7 @@ def differences(
     for where, group in rows.groupby(place, sort=False):
         paired = group.set_index("replicate").sort_index().groupby(arm, sort=False)["value"]
         values = dict(iter(paired))
-        baselines = [key for key in values if not REGISTRY[key[0]].studied and (*where, *key) in lost]
+        baselines = [key for key in values if is_rival(key[0]) and (*where, *key) in lost]
         for key, mine in values.items():
             rivals = [b for b in baselines if b != key]
             best = min(rivals, key=lambda b: lost[*where, *b], default=key)

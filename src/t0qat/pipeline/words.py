@@ -86,12 +86,12 @@ def with_interval(row: Row, most: int = 99) -> str:
     return f"{mean} [{low}, {high}]{_ten(power)}"
 
 
-def plus_minus(row: Row) -> str:
+def plus_minus(row: Row, most: int = 99) -> str:
     """The same, narrower: mean and half-width of the interval, as `2.18 ± 0.02`."""
     centre, low, high = numbers(row)
     power = _power(max(abs(centre), (high - low) / 2))
     centre, low, high = numbers(times(row, 10.0**-power))
-    mean, *_ = estimate(centre, low, high)
+    mean, *_ = estimate(centre, low, high, most)
     shown = f"{mean} ± {fixed((high - low) / 2, len(mean.partition('.')[2]))}"
     return f"({shown}){_ten(power)}" if power else shown
 
