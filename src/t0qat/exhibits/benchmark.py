@@ -20,10 +20,11 @@ from t0qat.training.methods import REGISTRY, named
 
 PLACEBO = "xi_alone"
 CONTROL = "longer"  # plain training with twice the budget
-UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": PLACEBO}
+UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned"}
 AGAINST = {"Plain": "plain", "Random": "random_bits", "Best": "best_baseline"}
 # What a paired difference may be shown to be.
 WITHIN, LOWER, HIGHER, UNDECIDED = "within the margin", "lower", "higher", "undecided"
+NOT_ASKED = "not asked in this run"
 DECIMALS = 3  # of a score, at most
 
 
@@ -234,14 +235,18 @@ def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
 
     def word(method, rival):
         rows = rows_of(pairs, method=method, against=rival, quantity="mean")
-        return together((row["model"], said(row)) for row in rows)
+        return together((row["model"], said(row)) for row in rows) if rows else NOT_ASKED
 
-    arms = [*itertools.product(UNDER_TEST.values(), ("mean", "worst"))]
+    methods = [method for method in (*UNDER_TEST.values(), PLACEBO) if method in {*pairs.method}]
+    arms = [*itertools.product(methods, ("mean", "worst"))]
     groups = [[row(model, *arm) for arm in arms] for model in models]
     header = ["Network", "Method", "", "Minus plain", "seen", "Minus random bits", "seen"]
     header += ["Minus best other", "seen", "which is"]
-    return grouped(groups, header, "lllrrrrrrl", leads=2), {
-        f"{b.file.capitalize()}Differences{arm}{other}": word(method, rival)
+    prefix = f"{b.file.capitalize()}Differences"
+    words = [word(PLACEBO, rival) for rival in AGAINST.values()]
+    placebo = listed(words, "; ", "; and ") if PLACEBO in methods else NOT_ASKED
+    return grouped(groups, header, "lllrrrrrrl", leads=2), {f"{prefix}Placebo": placebo} | {
+        f"{prefix}{arm}{other}": word(method, rival)
         for arm, method in UNDER_TEST.items()
         for other, rival in AGAINST.items()
     }

@@ -11,6 +11,7 @@ from t0qat.exhibits.benchmark import (
     CONTROL,
     HIGHER,
     LOWER,
+    NOT_ASKED,
     PLACEBO,
     UNDECIDED,
     WITHIN,
@@ -32,7 +33,6 @@ from t0qat.pipeline.words import NOTHING, number, percent, span, thousands
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
 
-NOT_ASKED = "not asked in this run"
 FEW = 6  # arms that a sentence names, at most
 Said = dict[str, str | int]
 
@@ -222,7 +222,9 @@ def noise(b: Benchmark, results: Results) -> Said:
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
         "Scalings": together((model, f"{scaling:g}") for model, scaling in chosen),
         "Sigmas": together((model, number(XI * scaling, 2)) for model, scaling in chosen),
-        "PlaceboSpread": on_models((row["model"], spread(row)) for row in placebo),
+        "PlaceboSpread": on_models((row["model"], spread(row)) for row in placebo)
+        if placebo
+        else NOT_ASKED,
         "Lower": where(LOWER),
         "Higher": where(HIGHER),
         "Within": where(WITHIN),

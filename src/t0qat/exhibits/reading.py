@@ -46,6 +46,7 @@ HEADERS = {
     "p_holm": "p, corrected",
     "p_bh": "p of no difference",
     "p_equal": "p of the margin or more",
+    "shown": "is shown to be",
     "detectable": "would see",
     "eval_bits": "read at",
     "train_bits": "trained for",
