@@ -120,7 +120,7 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     hold the width of the best one.
     """
     scores, pairs = b.table(results, "_any"), b.table(results, "_any_paired")
-    scores = scores.sort_values("mean", ascending=b.metric.less_is_better, kind="stable")
+    scores = scores.sort_values("mean", ascending=not b.metric.less_is_better, kind="stable")
     rows = pd.concat([b.values(b.table(results)), scores])
     pairs = pd.concat([b.table(results, "_paired"), pairs])
     rows, pairs = (table[table.scale_rule.isin(["own", "none"])].copy() for table in (rows, pairs))
