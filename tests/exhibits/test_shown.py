@@ -124,7 +124,8 @@ def test_convergence_is_what_twice_the_budget_changes_at_every_width(tables):
     pairs.loc[mine & (pairs.model == "mlp") & (pairs.eval_bits == 2), shown] = (
         -0.31, -0.4, -0.22, 0.001, 0.9, 0.05,
     )  # fmt: skip
-    said = vision.vision(tables)[1]["VisionConverged"]
+    body, macros = vision.convergence(tables)
+    said = macros["VisionConverged"]
     every = (
         "within the margin at float, INT4 and INT2 on the small CNN, the deep CNN and the residual CNN"
     )
@@ -133,13 +134,13 @@ def test_convergence_is_what_twice_the_budget_changes_at_every_width(tables):
         "within the margin at float and INT4, lower at INT2 (−0.310 [−0.400, −0.220], margin 0.05)"
         in said
     )
-    rows = rows_of(vision.convergence(tables)[0])
+    rows = rows_of(body)
     (first,) = [i for i, row in enumerate(rows) if row[0] == "MLP"]
     assert [r"\circ" in cell for cell in rows[first][2:]] == [True, True, False]
     assert numbers(rows[first][4].replace("$-$", "-")) == pytest.approx((-0.31, 0.09))
     assert rows[first + 1][1:] == ["margin", "0.02", "0.02", "0.05"]
     left = pairs[pairs.method != "longer"]
-    macros = vision.vision(tables | {"vision_paired": left})[1]
+    macros = vision.convergence(tables | {"vision_paired": left})[1]
     assert macros["VisionConverged"] == "not asked in this run"
 
 

@@ -39,7 +39,7 @@ Said = dict[str, str | int]
 
 def phrases(b: Benchmark, results: Results) -> Said:
     """All of them."""
-    every = (size, ranking, keeping, converging, noise, left_out)
+    every = (size, ranking, keeping, noise, left_out)
     return {key: v for said in every for key, v in said(b, results).items()}
 
 
