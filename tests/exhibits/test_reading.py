@@ -80,6 +80,14 @@ def test_no_rows_are_an_empty_table():
     assert reading.table(ROWS[:0], ["method"], across=["eval_bits"]).empty
 
 
+def test_the_papers_baseline_is_called_what_it_is_on_a_network():
+    rows = pd.DataFrame({"method": "standard_qat", "model": ["linear", "mlp"], "n": 2})
+    shown = reading.table(rows, ["method"], also=["n"])
+    assert shown.index.tolist() == ["Standard QAT", "Gaussian noise, 0.4"]
+    shown = reading.table(rows.drop(columns="model"), ["method"], also=["n"])
+    assert shown.index.tolist() == ["Standard QAT", "Standard QAT"]
+
+
 def test_truth_is_shown_as_yes_or_no():
     shown = reading.table(ROWS.assign(decided=ROWS.n > 20), ["model"], also=["decided"])
     assert shown["decided"].tolist() == ["no", "no", "yes"]

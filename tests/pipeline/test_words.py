@@ -32,6 +32,7 @@ def test_direction_words_follow_the_interval(low, high, said):
     # Where there is one, the corrected p-value decides.
     assert words.direction(row | {"p_holm": 0.05}) == "not detectably different from"
     assert words.direction(row | {"estimate": -1, "p_holm": 0.049}) == "smaller than"
+    assert words.direction(row | {"estimate": 1, "p_bh": 0.049}) == "larger than"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,7 @@ def test_cells_show_the_half_width_with_the_digits_of_the_mean():
     row = {"mean": 2.1823, "ci_low": 2.1613, "ci_high": 2.2033}
     assert words.with_interval(row) == "2.182 [2.161, 2.203]"
     assert words.plus_minus(row) == "2.182 ± 0.021"
+    assert words.plus_minus(row, 2) == "2.18 ± 0.02"
     assert words.percent_interval(words.times(row, 0.1)) == "21.8 % (21.6 to 22.0 %)"
     assert words.plus_minus(words.times(row, -1)) == "−2.182 ± 0.021"
 

@@ -145,7 +145,7 @@ def main_table(b: Benchmark, results: Results) -> str:
     """What to use at which bit-width, on the models with all methods."""
     table, shown, groups = b.table(results), cells(b, results), []
     columns = shown.column.cat.categories
-    header = ["Method", "Gradients", "Float", *columns[1:]]
+    header = ["Method", "Grad.", "Float", *columns[1:]]
     for model, mine in shown.groupby("model", sort=False):
         found = {(row["method"], row["column"]): _marked(row) for row in rows_of(mine)}
         groups.append([[Raw(rf"\emph{{{tex(model_label(model))}}}"), *[""] * (len(header) - 1)]])
@@ -184,7 +184,7 @@ def few(b: Benchmark, results: Results) -> str:
         for model, mine in table.groupby("model", sort=False)
         if model not in full
     ]
-    header = ["Network", "Method", "Gradients", "Weight norm", "Float", *map(width, widths)]
+    header = ["Network", "Method", "Grad.", "Weight norm", "Float", *map(width, widths)]
     return grouped(groups, header, "ll", leads=1)
 
 

@@ -124,7 +124,7 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
             yield [model_label(model), LAYOUTS[layout], name(method), cost, *cells]
 
     groups = [[row for layout in LAYOUTS for row in rows(model, layout)] for model in models]
-    header = ["Model", "Steps", "Method", "Gradients", "Float", *map(width, widths)]
+    header = ["Model", "Steps", "Method", "Grad.", "Float", *map(width, widths)]
 
     def plain(model):
         rows = rows_of(table, model=model, method="no_noise", eval_bits=min(widths))

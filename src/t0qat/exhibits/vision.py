@@ -96,7 +96,7 @@ def accuracy(results: Results) -> tuple[str, dict[str, str]]:
         [row(model, method) for method in methods if method in {*mine.method}]
         for model, mine in shares.groupby("model", sort=False)
     ]
-    header = ["Network", "Method", "Gradients", "Float", *map(width, widths)]
+    header = ["Network", "Method", "Grad.", "Float", *map(width, widths)]
     plain = rows_of(shares, method="no_noise", eval_bits=min(widths))
     said = on_models((row["model"], with_interval(times(row, 100))) for row in plain)
     return grouped(groups, header, "ll", leads=1), {"VisionAccuracyPlain": said}
