@@ -66,7 +66,8 @@ def absmax_scale(weights: Tensor, grid: Grid) -> Tensor:
     return torch.where(scale > 0, scale, 1.0)
 
 
-# Bits -> half the range of least squared error for a standard normal weight and levels offset by HALF.
+# Bits -> half the range of least squared error for a standard normal weight and levels offset by HALF,
+# as in the authors' code, whose search is 1 % off at 8 bits.
 NORMAL_RANGE = {
     2: 1.4935346200015913, 3: 2.051068354131873, 4: 2.513930578568423, 5: 2.9160938834961225,
     6: 3.276597282593217, 7: 3.6010497188221655, 8: 3.884938678807525,
@@ -79,9 +80,14 @@ def normal_scale(weights: Tensor, grid: Grid) -> Tensor:
     2 c rms / (2**bits - 1), c of NORMAL_RANGE. Source: Panferov et al. (2025), "QuEST", arXiv
     2502.05003. bits: 2 to 8. All-zero weights get step 1.
     """
-    rms = weights.square().mean(-1, keepdim=True).sqrt()
-    scale = 2 * NORMAL_RANGE[grid.bits] / (2**grid.bits - 1) * rms
+    scale = 2 * NORMAL_RANGE[grid.bits] / (2**grid.bits - 1) * rms(weights)
     return torch.where(scale > 0, scale, 1.0)
+
+
+def rms(weights: Tensor) -> Tensor:
+    """Root mean square over the last axis: (..., 1)."""
+    # In double precision: torch's float32 square root is not the same on every processor.
+    return weights.double().square().mean(-1, keepdim=True).sqrt().to(weights)
 
 
 def upper_bits(weights: Tensor, grid: Grid, stored: int = 8) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from t0qat.pipeline.parameters import number
 from t0qat.quantization.layers import by_channel, quantized
-from t0qat.quantization.quantizers import Grid, absmax_scale
+from t0qat.quantization.quantizers import Grid, absmax_scale, rms
 from t0qat.training.constants import BASELINE_NOISE, XI, XI_SCALING
 from t0qat.training.views import Method, Objective, View, additive_noise, before_steps, noise_from
 
@@ -84,8 +84,7 @@ def relative_noise(relative: float = 0.1) -> Objective:
 
     def value(loss, weights, draws):
         noise = noise_from(draws)
-        scale = lambda w: relative * w.detach().square().mean(1, keepdim=True).sqrt()  # noqa: E731
-        return loss(by_channel(lambda w: w + scale(w) * noise(w), weights))
+        return loss(by_channel(lambda w: w + relative * rms(w.detach()) * noise(w), weights))
 
     return Objective(value)
 

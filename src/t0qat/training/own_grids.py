@@ -8,8 +8,7 @@ from torch import Tensor
 
 from t0qat.quantization.layers import Weights, by_channel, quantized, step_of
 from t0qat.quantization.quantizers import HALF, Grid, encode, normal_scale, upper_bits
-from t0qat.training.rounders import straight_through
-from t0qat.training.views import Method, Objective
+from t0qat.training.views import Method, Objective, straight_through
 
 
 def trusted_rounding(w: Tensor, grid: Grid) -> Tensor:

@@ -11,12 +11,7 @@ from torch import Tensor
 from t0qat.quantization.layers import Weights, by_channel, quantized, step_of
 from t0qat.quantization.quantizers import Grid, absmax_scale, fake_quantize
 from t0qat.training.quiet import quietly
-from t0qat.training.views import Method, Objective, before_steps
-
-
-def straight_through(value: Tensor, carrier: Tensor) -> Tensor:
-    """The value, to the bit, with the gradient of a finite carrier (Bengio et al. 2013)."""
-    return value.detach() + (carrier - carrier.detach())
+from t0qat.training.views import Method, Objective, before_steps, straight_through
 
 
 def straight_rounding(w: Tensor, grid: Grid) -> Tensor:
@@ -81,7 +76,9 @@ def harmonic_rounding(w: Tensor, grid: Grid) -> Tensor:
     ratio = w.detach() / scale
     nearest = torch.round(ratio)
     codes = nearest.clamp(*grid.codes)
-    a = math.sqrt(2) * math.pi * FIRST_HARMONIC * torch.cos(math.pi * (ratio - nearest))
+    # In double precision, so that no processor's last digit shows.
+    cosine = torch.cos(math.pi * (ratio - nearest).double()).to(w)
+    a = math.sqrt(2) * math.pi * FIRST_HARMONIC * cosine
     return straight_through(codes * scale, w * ((1 - a) / (1 + a) * (nearest == codes)))
 
 

@@ -65,6 +65,11 @@ def objective_of(method: View | Objective) -> Objective:
     return method if isinstance(method, Objective) else Objective(value)
 
 
+def straight_through(value: Tensor, carrier: Tensor) -> Tensor:
+    """The value, to the bit, with the gradient of a finite carrier (Bengio et al. 2013)."""
+    return value.detach() + (carrier - carrier.detach())
+
+
 @contextmanager
 def before_steps(
     act: Callable[[torch.optim.Optimizer, float], None], optimizer: torch.optim.Optimizer, steps: int
