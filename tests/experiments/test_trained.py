@@ -1,4 +1,4 @@
-"""How each method's networks are rounded: the rule that it is judged by, and how many levels it leaves."""
+"""How each method's networks are rounded: the rule it is judged by, and how many levels that leaves."""
 
 import pytest
 import torch

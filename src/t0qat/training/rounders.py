@@ -180,7 +180,7 @@ METHODS = {
         "PARQ", parq, "rounding", 1, "steepness", (3.0, 10.0, 30.0), scale="absmax", text=False
     ),
     "random_bits": Method("Random-bit STE", random_bits, "rounding", scale="absmax", few=True),
-    "lotion": Method("LOTION", lotion, "rounding", scale="absmax"),
+    "lotion": Method("LOTION, one draw", lotion, "rounding", scale="absmax"),
     "stable_qat": Method("StableQAT", stable_qat, "rounding", scale="absmax", text=False),
     "cage": Method(
         "CAGE", cage, "rounding", 1, "strength", (1.0, 3.0, 10.0), scale="absmax", text=False
