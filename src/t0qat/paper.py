@@ -70,7 +70,8 @@ COLUMNS: dict[str, Column] = {
     "train_bits": setting("bit-width that the method trained for; 0: none in particular"),
     "eval_bits": setting("bit-width of the weights that are read; 32: not rounded"),
     "scale_rule": name(
-        "for the grid's step: absmax, mse, learned, own (that the method fixes), or none",
+        "for the grid's step: absmax, mse, learned, seq, quest or sliced (a grid of the method's own),"
+        " own (that the method fixes), or none",
         "t0qat.experiments.compare:SCALE_RULES",
     ),
     "metric": name("as of trained.at_widths"),

@@ -12,11 +12,12 @@ import pandas as pd
 from t0qat.experiments.arms import FLOAT, KEYS, NO_WIDTH
 from t0qat.pipeline import statistics
 from t0qat.quantization.quantizers import SCALES
+from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.methods import REGISTRY
 
 PLACE = ["dataset", "model", "layout"]  # where arms are compared with one another
 OWN = "own"  # the scale rule that a method is judged by, see methods.Method.rule
-SCALE_RULES = (*SCALES, "learned", OWN, "none")  # in results files
+SCALE_RULES = (*SCALES, *OWN_GRIDS, OWN, "none")  # in results files
 
 
 class Metric(NamedTuple):

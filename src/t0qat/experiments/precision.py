@@ -28,7 +28,7 @@ from t0qat.pipeline import grid, pin
 from t0qat.quantization import quantizers
 from t0qat.quantization.layers import quantized
 from t0qat.quantization.quantizers import CODES, SCALES, Grid, quantize
-from t0qat.quantization.rounding import rounded
+from t0qat.quantization.rounding import Coded, rounded
 from t0qat.training import constants, corpora, linear, methods, streams, tasks
 from t0qat.training.language_models import SMALL
 from t0qat.training.linear import Setup
@@ -143,13 +143,13 @@ def every_grid(network: Learner, *, method: str, **judged: int) -> list[list]:
     weights = quantized(dict(network.net.named_parameters()))
     full, found = network.loss(network.net, **judged), []
     for on in GRIDS:
-        codes = {name: quantize(w.detach().flatten(1), on) for name, w in weights.items()}
+        codes = {name: Coded(*quantize(w.detach().flatten(1), on)) for name, w in weights.items()}
 
         def metric(bits: int = 0, codes=codes) -> float:
-            seen = {name: (flip(c, bits) if bits else c, step) for name, (c, step) in codes.items()}
-            return network.loss(rounded(network.net, seen), **judged)
+            seen = {name: c._replace(codes=flip(c.codes, bits)) for name, c in codes.items()}
+            return network.loss(rounded(network.net, seen if bits else codes), **judged)
 
-        steps = torch.cat([step.flatten() for _, step in codes.values()]).double()
+        steps = torch.cat([c.step.flatten() for c in codes.values()]).double()
         flipped = [metric(bits) for bits in FLIPS.get(on, ())]
         found.append([full, metric(), steps.log2().mean().item(), flipped])
     return found

@@ -47,9 +47,12 @@ CODES = {
 }
 
 
-def encode(weights: Tensor, scale: Tensor, grid: Grid) -> Tensor:
-    """The nearest code of each weight, clipped to the grid, in the dtype of the weights."""
-    return torch.round(weights / scale).clamp(*grid.codes)
+HALF = 0.5  # offset of levels that lie on both sides of 0 alike: none is 0
+
+
+def encode(weights: Tensor, scale: Tensor, grid: Grid, offset: float = 0.0) -> Tensor:
+    """The code of the nearest level, scale * (code + offset), clipped; in the dtype of the weights."""
+    return torch.round(weights / scale - offset).clamp(*grid.codes)
 
 
 def absmax_scale(weights: Tensor, grid: Grid) -> Tensor:
@@ -61,6 +64,41 @@ def absmax_scale(weights: Tensor, grid: Grid) -> Tensor:
     low, high = grid.codes
     scale = 2 * weights.abs().amax(-1, keepdim=True) / (high - low)
     return torch.where(scale > 0, scale, 1.0)
+
+
+# Bits -> half the range of least squared error for a standard normal weight and levels offset by HALF,
+# as in the authors' code, whose search is 1 % off at 8 bits.
+NORMAL_RANGE = {
+    2: 1.4935346200015913, 3: 2.051068354131873, 4: 2.513930578568423, 5: 2.9160938834961225,
+    6: 3.276597282593217, 7: 3.6010497188221655, 8: 3.884938678807525,
+}  # fmt: skip
+
+
+def normal_scale(weights: Tensor, grid: Grid) -> Tensor:
+    """Step for levels offset by HALF that suits normal weights of this root mean square: (..., 1).
+
+    2 c rms / (2**bits - 1), c of NORMAL_RANGE. Source: Panferov et al. (2025), "QuEST", arXiv
+    2502.05003. bits: 2 to 8. All-zero weights get step 1.
+    """
+    scale = 2 * NORMAL_RANGE[grid.bits] / (2**grid.bits - 1) * rms(weights)
+    return torch.where(scale > 0, scale, 1.0)
+
+
+def rms(weights: Tensor) -> Tensor:
+    """Root mean square over the last axis: (..., 1)."""
+    # In double precision: torch's float32 square root is not the same on every processor.
+    return weights.double().square().mean(-1, keepdim=True).sqrt().to(weights)
+
+
+def upper_bits(weights: Tensor, grid: Grid, stored: int = 8) -> tuple[Tensor, Tensor]:
+    """Upper bits of the codes on the absmax grid of so many bits, not clipped yet, and their step.
+
+    round(q / 2**(stored - bits)); the step is that power of two times the stored one. Source: Nair et
+    al. (2025), "Matryoshka Quantization", arXiv 2502.06786, here with signed codes and no zero point.
+    """
+    codes, scale = quantize(weights, Grid(stored))
+    ratio = 2 ** (stored - grid.bits)
+    return torch.round(codes / ratio), ratio * scale
 
 
 STARTS = 66  # of the search, beside the absmax step

@@ -16,6 +16,7 @@ from t0qat.exhibits.labels import width
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
 from t0qat.experiments.compare import own_width
 from t0qat.quantization.quantizers import SCALES
+from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.methods import REGISTRY, named
 
 MORE_STYLES = [
@@ -30,8 +31,7 @@ BY_ERROR = (lambda percent: -np.log10(np.maximum(100.1 - percent, 1e-3)), lambda
 MARKS = {  # scale rule -> marker, what is in it, how far below the row's middle, name
     "absmax": ("o", "white", -0.2, "absmax"),
     "mse": ("o", "black", 0.2, "least squared error"),
-    "learned": ("x", "black", 0, "learned"),
-}
+} | {rule: ("x", "black", 0, rule) for rule in OWN_GRIDS}
 
 
 def vision(table: pd.DataFrame) -> Figure:
@@ -83,7 +83,8 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
     """Accuracy and rank of every method on one model, one panel a bit-width, with 95 % intervals.
 
     table: as of vision.tables. A method that trains for a width stands with the network trained for the
-    width of the panel. Open: absmax steps, filled: steps of least squared error, cross: learned steps.
+    width of the panel. Open: absmax steps, filled: steps of least squared error, cross: a grid of
+    the method's own.
     Rows are sorted by the accuracy at its method's own scale rule, in mean over the panels that every
     method is in; the number at the right is the rank by that accuracy in the panel, of equals the lower.
     Dotted: plain training, not rounded. Raises KeyError for a model that is not in the table.
@@ -103,7 +104,7 @@ def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
         panel.remove()
         axes[-2, -1].tick_params(labelbottom=True)
     for bits, panel in zip(widths, axes.flat, strict=False):
-        for rule in (*SCALES, "learned"):
+        for rule in (*SCALES, *OWN_GRIDS):
             marker, inside, lift, name = MARKS.get(rule, ("D", "0.6", 0, rule))
             mine = rows[(rows.eval_bits == bits) & (rows.scale_rule == rule)]
             if mine.empty:
