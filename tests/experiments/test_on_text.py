@@ -174,7 +174,7 @@ def test_the_layout_of_an_arm_is_what_its_model_is_trained_and_read_in(corpus):
         opened = made.opened(made.made(), **made.arguments)
         seen, expected = (
             sorted(p.shape for p in layers.quantized(dict(net.named_parameters())).values())
-            for net in (opened.net, laid_out(small("small_llama", opened.parts[0].size, CONTEXT,
+            for net in (opened.net, laid_out(small("small_llama", opened.tokens.size, CONTEXT,
                                                    stream("initialization", 0)), **how))
         )  # fmt: skip
         assert seen == expected

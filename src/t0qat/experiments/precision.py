@@ -138,13 +138,13 @@ def every_grid(network: Learner, *, method: str, **judged: int) -> list[list]:
     One row for each grid of CURVES, in its order; each is what Measured has of one replicate.
     """
     weights = quantized(dict(network.net.named_parameters()))
-    full, found = network.loss(network.net, **judged), []
+    full, found = network.criterion(network.net, **judged), []
     for on in GRIDS:
         codes = {name: quantize(w.detach().flatten(1), on) for name, w in weights.items()}
 
         def metric(bits: int = 0, codes=codes) -> float:
             seen = {name: (flip(c, bits) if bits else c, step) for name, (c, step) in codes.items()}
-            return network.loss(rounded(network.net, seen), **judged)
+            return network.criterion(rounded(network.net, seen), **judged)
 
         steps = torch.cat([step.flatten() for _, step in codes.values()]).double()
         flipped = [metric(bits) for bits in FLIPS.get(on, ())]
