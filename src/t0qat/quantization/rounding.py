@@ -6,9 +6,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from t0qat.pipeline.progress import told
 from t0qat.quantization import gptq
 from t0qat.quantization.layers import Weights, quantized, step_of
-from t0qat.quantization.quantizers import Grid, encode, quantize
+from t0qat.quantization.quantizers import LARGE, Grid, encode, quantize
 
 Codes = dict[str, tuple[Tensor, Tensor]]  # weight -> codes (channels, the rest) and step (channels, 1)
 
@@ -16,7 +17,11 @@ Codes = dict[str, tuple[Tensor, Tensor]]  # weight -> codes (channels, the rest)
 def nearest(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
     """Every weight to the nearest level of its output channel's grid."""
     weights = quantized(dict(model.named_parameters()))
-    return {name: quantize(p.detach().flatten(1), grid) for name, p in weights.items()}
+    long = sum(p.numel() for p in weights.values()) > LARGE
+    return {
+        name: quantize(p.detach().flatten(1), grid.of_layer(p.numel()))
+        for name, p in told(weights.items(), f"INT{grid.bits} layer", long)
+    }
 
 
 def learned(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
