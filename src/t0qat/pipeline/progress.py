@@ -29,43 +29,46 @@ def bar(words: str, done: int, total: int) -> Iterator[Callable[[], Any]]:
         if places.STAGE in os.environ:
             path = places.stage() / FILE
             stack.callback(path.unlink, missing_ok=True)
-            where = {"file": _Lines(lambda line: places.write(path, line)), "ncols": 70}
+            where = {"file": _Lines(lambda text: places.write(path, text)), "ncols": 70}
         elif _in_notebook():
             from IPython import display
 
             shown = display.display({"text/plain": words}, raw=True, display_id=True)
             stack.callback(display.clear_output)  # emptied only, it would stay in the notebook
-            below = _Lines(lambda line: shown.update({"text/plain": line}, raw=True))
+            below = _Lines(lambda text: shown.update({"text/plain": text}, raw=True))
             where = {"file": below, "ncols": 70}
         else:
             where = {"disable": None}  # off unless this is a terminal
         how = {"unit": "cell", "leave": False, "mininterval": EVERY, "miniters": 1}
-        shown = stack.enter_context(tqdm(desc=words, initial=done, total=total, **how, **where))
-        if not shown.disable:
-            stack.enter_context(_beside(_end_with_parts, shown))
-        yield shown.update
+        line = stack.enter_context(tqdm(desc=words, initial=done, total=total, **how, **where))
+        if not line.disable:
+            stack.callback((places.stage() / PART).unlink, missing_ok=True)
+            stack.enter_context(_beside(_end_with_parts, line))
+        yield line.update
 
 
 def told(items: Collection, words: str, long: bool = True) -> Iterator:
     """The items; where it is long, the bar of whoever waits for this process says how far it is."""
     path = places.stage() / PART
-    for i, item in enumerate(items, 1):
+    try:
+        for i, item in enumerate(items, 1):
+            if long:
+                with contextlib.suppress(OSError):  # of two that write at once, one may be heard
+                    places.write(path, f"{words} {i}/{len(items)}")
+            yield item
+    finally:
         if long:
-            with contextlib.suppress(OSError):  # where it cannot be told, or another process tells more
-                places.write(path, f"{words} {i}/{len(items)}")
-        yield item
-    if long:
-        path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
-def _end_with_parts(shown: tqdm, ended: threading.Event) -> None:
+def _end_with_parts(line: tqdm, ended: threading.Event) -> None:
     before, path = "", places.stage() / PART
     while not ended.wait(EVERY):
         said = ""
         with contextlib.suppress(OSError):
             said = path.read_text()
         if said != before:
-            shown.set_postfix_str(said)
+            line.set_postfix_str(said)
         before = said
 
 
