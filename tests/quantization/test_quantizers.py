@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from t0qat.quantization.quantizers import (
     CODES,
+    FEW,
+    LARGE,
     SCALES,
     Grid,
     absmax_scale,
@@ -19,10 +21,8 @@ from t0qat.quantization.quantizers import (
 )
 
 EVERY = [
-    Grid(bits, codes, scale, few)
-    for bits, codes, (scale, few) in itertools.product(
-        (1, 2, 3, 4, 8, 16), CODES, (*((scale, False) for scale in SCALES), ("mse", True))
-    )
+    Grid(bits, codes, scale)
+    for bits, codes, scale in itertools.product((1, 2, 3, 4, 8, 16), CODES, SCALES)
     if (bits, codes) != (1, "narrow")
 ]
 PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
@@ -128,12 +128,11 @@ def test_narrow_grids_have_no_preferred_sign(weights, grid):
 
 
 @PROPERTY
-@given(weights, st.integers(1, 16), st.sampled_from(list(CODES)), st.booleans())
-def test_the_mse_scale_is_never_worse_than_absmax(weights, bits, codes, few):
+@given(weights, st.integers(1, 16), st.sampled_from(list(CODES)), st.sampled_from([0, LARGE + 1]))
+def test_the_mse_scale_is_never_worse_than_absmax(weights, bits, codes, layer):
     if (bits, codes) != (1, "narrow"):
-        mse, absmax = (
-            fake_quantize(weights, Grid(bits, codes, scale, few)) for scale in ("mse", "absmax")
-        )
+        grids = (Grid(bits, codes, scale) for scale in ("mse", "absmax"))
+        mse, absmax = (torch.mul(*quantize(weights, grid, layer)) for grid in grids)
         assert squared_error(weights, mse) <= squared_error(weights, absmax)
 
 
@@ -154,7 +153,8 @@ def test_the_mse_scale_is_near_the_best_of_a_dense_search(bits, codes):
 def test_few_starts_err_little_more_than_all(bits, power):
     """And less than one start, the best of 27 as they are."""
     weights = gaussian(300, 640, seed=bits, dtype=torch.float64) ** power
-    every, few = (fake_quantize(weights, Grid(bits, "full", "mse", few)) for few in (False, True))
+    grid = Grid(bits, scale="mse")
+    every, few = (torch.mul(*quantize(weights, grid, layer)) for layer in (LARGE, LARGE + 1))
     fractions = torch.linspace(0.2, 1.5, 27, dtype=torch.float64)[:, None, None]
     tried = fractions * absmax_scale(weights, Grid(bits))
     unrefined = (encode(weights, tried, Grid(bits)) * tried - weights).square().sum(-1).amin(0)
@@ -178,8 +178,10 @@ def test_all_zero_rows_stay_zero_beside_others(grid):
 def test_rows_do_not_touch_each_other(width, dtype):
     """To the bit, whatever batch a row stands in, and with any number of batch axes."""
     weights = gaussian(90, width, dtype=dtype)
-    for grid in (Grid(4), Grid(2, "full", "mse"), Grid(3, "narrow", "mse", True)):
+    for grid in (Grid(4), Grid(2, "full", "mse"), Grid(3, "narrow", "mse")):
         together = fake_quantize(weights, grid)
+        few = mse_scale(weights, grid, FEW)
+        assert torch.equal(mse_scale(weights[7:8], grid, FEW), few[7:8])
         for start, stop in ((0, 1), (7, 8), (5, 22), (0, 89)):
             assert torch.equal(fake_quantize(weights[start:stop], grid), together[start:stop])
         assert torch.equal(fake_quantize(weights[9], grid), together[9])

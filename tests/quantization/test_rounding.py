@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from t0qat.quantization.quantizers import LARGE, SCALES, Grid, fake_quantize, mse_scale
+from t0qat.quantization.quantizers import EVERY, FEW, LARGE, SCALES, Grid, fake_quantize, mse_scale
 from t0qat.quantization.rounding import ROUNDINGS, rounded
 from t0qat.training import models, rounders
 from t0qat.training.streams import stream
@@ -34,13 +34,12 @@ def test_only_a_large_layer_is_searched_from_few_starts(how):
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(stream("data", 0).standard_normal(layer.weight.shape)))
     inputs = torch.from_numpy(stream("data", 1).standard_normal((8, 32), "f4"))
-    for layer, few in ((large, True), (small, False)):
+    for layer, search, not_its in ((large, FEW, EVERY), (small, EVERY, FEW)):
         ((_, found),) = ROUNDINGS[how](
             torch.nn.Sequential(layer), Grid(3, scale="mse"), {}, inputs
         ).values()
         expected, other = (
-            mse_scale(layer.weight.detach()[:3000], Grid(3, "full", "mse", starts))
-            for starts in (few, not few)
+            mse_scale(layer.weight.detach()[:3000], Grid(3), starts) for starts in (search, not_its)
         )
         assert torch.equal(found[:3000], expected) and not torch.equal(found[:3000], other)
 

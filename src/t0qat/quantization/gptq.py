@@ -12,7 +12,7 @@ from torch.nn.functional import unfold
 from torch.nn.utils import parametrize
 
 from t0qat.pipeline.progress import told
-from t0qat.quantization.quantizers import LARGE, SCALES, Grid, encode
+from t0qat.quantization.quantizers import LARGE, Grid, encode, fitted
 
 DAMPING = 0.01  # of the mean diagonal, added to the diagonal: the paper's
 
@@ -29,7 +29,7 @@ def round_layer(
     """
     channels, d = weights.shape
     rows = weights.reshape(-1, group or d)
-    scale = SCALES[grid.scale](rows, grid.of_layer(weights.numel()))
+    scale = fitted(rows, grid, weights.numel())
     steps = scale.expand_as(rows).reshape(channels, d)
     damped = moments.double().clone()
     mean = damped.diagonal().mean()

@@ -4,7 +4,8 @@ The last axis is what shares one scale: a whole tensor (flatten it), an output c
 Everything else is a batch axis. Ties round to the even code, as IEEE arithmetic and torch do.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,14 +18,13 @@ class Grid:
     bits: 1 to 16. range: "full" uses all 2**bits codes, -2**(bits-1) to 2**(bits-1) - 1 (torchao's
     convention); "narrow" drops the lowest, so codes and levels are symmetric (brevitas' default).
     scale: "absmax" lets the grid just span the largest magnitude; "mse" minimizes the squared
-    rounding error, among FEW starts in place of all where few_starts is set (see `mse_scale`). Raises
-    ValueError for anything else, and for "narrow" with 1 bit, whose only code is 0.
+    rounding error. Raises ValueError for anything else, and for "narrow" with 1 bit, whose only
+    code is 0.
     """
 
     bits: int
     range: str = "full"
     scale: str = "absmax"
-    few_starts: bool = False
 
     def __post_init__(self):
         if type(self.bits) is not int or not 1 <= self.bits <= 16:
@@ -40,10 +40,6 @@ class Grid:
     def codes(self) -> tuple[int, int]:
         """The lowest and the highest integer code: Grid(2).codes == (-2, 1)."""
         return CODES[self.range](self.bits)
-
-    def of_layer(self, weights: int) -> "Grid":
-        """The grid as it is fitted to a layer with so many weights: from few starts if it is LARGE."""
-        return replace(self, few_starts=weights > LARGE)
 
 
 CODES = {
@@ -68,21 +64,20 @@ def absmax_scale(weights: Tensor, grid: Grid) -> Tensor:
     return torch.where(scale > 0, scale, 1.0)
 
 
-LARGE = 2**20  # weights; a layer with more is searched from few starts
 # Of a search: how many starts beside the absmax step, and how many of them, the best, are refined.
 EVERY, FEW = (66, 66), (27, 2)
 TOGETHER = 2**18  # numbers at once, which stay in cache
 
 
-def mse_scale(weights: Tensor, grid: Grid) -> Tensor:
+def mse_scale(weights: Tensor, grid: Grid, search: tuple[int, int] = EVERY) -> Tensor:
     """Step of least squared rounding error, among fractions of the absmax step, then refined.
 
     For fixed codes q the best step is <w, q> / <q, q>; re-encoding and solving again never increases
     the error (Lloyd's iteration on a uniform grid). Shape (..., 1). Never worse than absmax_scale; the
-    least possible up to about 4 bits for a handful of weights, near it beyond. With grid.few_starts a
-    seventh of the work: the error is some thousandths larger up to 4 bits, a tenth for 32 weights at 8.
+    least possible up to about 4 bits for a handful of weights, near it beyond. FEW is a seventh of the
+    work: the error is some thousandths larger up to 4 bits, a tenth for 32 weights at 8.
     """
-    starts, refined = FEW if grid.few_starts else EVERY
+    starts, refined = search
     rows = weights.reshape(-1, weights.shape[-1])
     parts = rows.split(max(1, TOGETHER // ((1 + starts) * rows.shape[1])))
     found = [_best_step(part, grid, starts, refined) for part in parts]
@@ -119,11 +114,21 @@ def _best_step(rows: Tensor, grid: Grid, starts: int, refined: int) -> Tensor:
 
 
 SCALES = {"absmax": absmax_scale, "mse": mse_scale}
+LARGE = (
+    2**20
+)  # weights: in layers with more, these rules stand in for their namesakes, which take minutes
+SCALES_OF_LARGE = {"mse": partial(mse_scale, search=FEW)}
 
 
-def quantize(weights: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+def fitted(weights: Tensor, grid: Grid, layer: int = 0) -> Tensor:
+    """Step (..., 1) by the grid's rule; layer: how many weights the layer has, if that may be LARGE."""
+    rules = SCALES | SCALES_OF_LARGE if layer > LARGE else SCALES
+    return rules[grid.scale](weights, grid)
+
+
+def quantize(weights: Tensor, grid: Grid, layer: int = 0) -> tuple[Tensor, Tensor]:
     """Codes (like weights) and step (..., 1) of the grid fitted to the weights' last axis."""
-    scale = SCALES[grid.scale](weights, grid)
+    scale = fitted(weights, grid, layer)
     return encode(weights, scale, grid), scale
 
 

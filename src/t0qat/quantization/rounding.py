@@ -19,7 +19,7 @@ def nearest(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Cod
     weights = quantized(dict(model.named_parameters()))
     long = sum(p.numel() for p in weights.values()) > LARGE
     return {
-        name: quantize(p.detach().flatten(1), grid.of_layer(p.numel()))
+        name: quantize(p.detach().flatten(1), grid, p.numel())
         for name, p in told(weights.items(), f"INT{grid.bits} layer", long)
     }
 
