@@ -81,6 +81,7 @@ COLUMNS: dict[str, Column] = {
     "strength": setting("the method's own setting that was tuned, see its line in methods.REGISTRY"),
     "gradients": number("evaluations on one batch, of all the row's replicates"),
     "chosen": number("1: the candidate with which the arm was trained, 0: another", chosen=True),
+    "bos": prose("that the model's tokenizer puts before a text and so stands before every window"),
     "sha256": prose("of the text in UTF-8"),
     "characters": number("of the text"),
     "python": prose("the version that the default text comes with"),
@@ -198,7 +199,7 @@ EXPERIMENTS = {
         | {
             "language_blocks": f"dataset* model* {ARM} eval_bits scale_rule {MEAN}",
             "language_samples": f"dataset* model* {ARM} eval_bits text",
-            "language_text": "dataset* sha256 characters python",
+            "language_text": "dataset* model* bos? sha256 characters python",
         },
         {
             "language": shown("language:language"),

@@ -268,10 +268,13 @@ def language_rows(
         "language_text": [
             {
                 "dataset": "pydoc",
+                "model": model,
+                "bos": "",
                 "sha256": "0123456789abcdef" * 4,
                 "characters": 465048,
                 "python": "3.11.7",
             }
+            for model in models
         ],
         "language_samples": [
             arm._asdict() | {"eval_bits": b, "text": json.dumps(f"{arm.model} {arm.method} at {b}")}

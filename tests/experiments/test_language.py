@@ -95,6 +95,7 @@ def test_the_text_is_named_by_its_digest(run, corpus):
     content = Path(corpus).read_bytes()
     assert row.sha256 == hashlib.sha256(content).hexdigest() and row.characters == 6000
     assert row.dataset == corpus and row.python == sys.version.split()[0]
+    assert row.model == TINY["models"][0] and row.bos == ""
 
 
 def test_the_best_baseline_is_the_one_that_needed_fewest_bits_in_tuning(run):

@@ -192,7 +192,7 @@ def test_every_layer_is_rounded_and_no_bias(network):
         seen.append({name: p.detach().clone() for name, p in net.named_parameters()})
         return 0.0
 
-    precision.every_grid(network._replace(loss=watch), method="no_noise")
+    precision.every_grid(network._replace(criterion=watch), method="no_noise")
     first, *asked = seen
     flips = [grid for grid in GRIDS for _ in range(1 + len(FLIPS.get(grid, ())))]
     assert len(asked) == len(flips)
@@ -292,9 +292,9 @@ def test_a_language_model_is_asked_on_every_grid(tmp_path):
     rows = dict(zip(GRIDS, precision.every_grid(opened, method="no_noise", **judged), strict=True))
     for bits in (4, 2):
         codes = trained.codes_of(opened, "no_noise", bits, "mse")
-        expected = opened.loss(rounding.rounded(opened.net, codes), **judged)
+        expected = opened.criterion(rounding.rounded(opened.net, codes), **judged)
         assert rows[Grid(bits, scale="mse")][1] == expected
-    assert rows[Grid(8)][0] == opened.loss(opened.net, **judged) and len(rows[Grid(8)][3]) == 3
+    assert rows[Grid(8)][0] == opened.criterion(opened.net, **judged) and len(rows[Grid(8)][3]) == 3
 
 
 def test_tables_against_scipy_and_can_be_published(cells, tmp_path):

@@ -52,6 +52,7 @@ HEADERS = {
     "text": "what the model writes",
     "statistic": "decided by",
     "value": "against",
+    "bos": "BOS",
     "sha256": "SHA-256",
     "python": "Python",
 }

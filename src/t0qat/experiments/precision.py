@@ -141,13 +141,13 @@ def every_grid(network: Learner, *, method: str, **judged: int) -> list[list]:
     One row for each grid of CURVES, in its order; each is what Measured has of one replicate.
     """
     weights = quantized(dict(network.net.named_parameters()))
-    full, found = network.loss(network.net, **judged), []
+    full, found = network.criterion(network.net, **judged), []
     for on in GRIDS:
         codes = {name: Coded(*quantize(w.detach().flatten(1), on)) for name, w in weights.items()}
 
         def metric(bits: int = 0, codes=codes) -> float:
             seen = {name: c._replace(codes=flip(c.codes, bits)) for name, c in codes.items()}
-            return network.loss(rounded(network.net, seen if bits else codes), **judged)
+            return network.criterion(rounded(network.net, seen if bits else codes), **judged)
 
         steps = torch.cat([c.step.flatten() for c in codes.values()]).double()
         flipped = [metric(bits) for bits in FLIPS.get(on, ())]

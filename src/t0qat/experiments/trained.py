@@ -60,12 +60,12 @@ def criterion(trained: Learner, *, method: str, widths: list[int], **judged: int
 
     Metrics: loss, and, before rounding, gradients.
     """
-    found = [[FLOAT, "none", "loss", trained.loss(trained.net, **judged)]]
+    found = [[FLOAT, "none", "loss", trained.criterion(trained.net, **judged)]]
     found += [[FLOAT, "none", "gradients", gradients(trained, method)]]
     for bits in widths:
         rule = REGISTRY[method].rule(bits, trained.bits)
         net = rounded(trained.net, codes_of(trained, method, bits, rule))
-        found.append([bits, rule, "loss", trained.loss(net, **judged)])
+        found.append([bits, rule, "loss", trained.criterion(net, **judged)])
     return found
 
 

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from t0qat.pipeline.progress import told
 from t0qat.quantization import gptq
 from t0qat.quantization.layers import Weights, quantized, step_of
-from t0qat.quantization.quantizers import HALF, Grid, encode, normal_scale, quantize, upper_bits
+from t0qat.quantization.quantizers import LARGE, HALF, Grid, encode, normal_scale, quantize, upper_bits
 
 
 class Coded(NamedTuple):
@@ -28,15 +29,17 @@ class Coded(NamedTuple):
 Codes = dict[str, Coded]  # by the name of the weight
 
 
-def _each(model: nn.Module, code: Callable[[str, Tensor], Coded]) -> Codes:
+def _each(model: nn.Module, grid: Grid, code: Callable[[str, Tensor], Coded]) -> Codes:
     """code(name, w) of every quantized weight w (channels, the rest)."""
     weights = quantized(dict(model.named_parameters()))
-    return {name: code(name, p.detach().flatten(1)) for name, p in weights.items()}
+    long = sum(p.numel() for p in weights.values()) > LARGE
+    each = told(weights.items(), f"INT{grid.bits} layer", long)
+    return {name: code(name, p.detach().flatten(1)) for name, p in each}
 
 
 def nearest(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
     """Every weight to the nearest level of its output channel's grid."""
-    return _each(model, lambda name, w: Coded(*quantize(w, grid)))
+    return _each(model, grid, lambda name, w: Coded(*quantize(w, grid, w.numel())))
 
 
 def learned(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
@@ -46,7 +49,7 @@ def learned(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Cod
         step = extra[step_of(name)].detach()[:, None]
         return Coded(encode(w, step, grid), step)
 
-    return _each(model, code)
+    return _each(model, grid, code)
 
 
 def stretched(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
@@ -56,7 +59,7 @@ def stretched(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> C
         step = extra[step_of(name)].detach()[:, None] / 2 ** (grid.bits - 1)
         return Coded(encode(w, step, grid, HALF), step, HALF)
 
-    return _each(model, code)
+    return _each(model, grid, code)
 
 
 def normal(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
@@ -66,7 +69,7 @@ def normal(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Code
         step = normal_scale(w, grid)
         return Coded(encode(w, step, grid, HALF), step, HALF)
 
-    return _each(model, code)
+    return _each(model, grid, code)
 
 
 def sliced(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
@@ -76,7 +79,7 @@ def sliced(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Code
         upper, step = upper_bits(w, grid)
         return Coded(upper.clamp(*grid.codes), step)
 
-    return _each(model, code)
+    return _each(model, grid, code)
 
 
 def second_order(model: nn.Module, grid: Grid, extra: Weights, inputs: Tensor) -> Codes:
