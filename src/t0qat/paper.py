@@ -78,6 +78,8 @@ COLUMNS: dict[str, Column] = {
     "other_bits": number("bit-width that `other` trained for; 0: none in particular", chosen=True),
     "learning_rate": setting("at the start of training"),
     "strength": setting("the method's own setting that was tuned, see its line in methods.REGISTRY"),
+    "budget": setting("length of training, as a multiple of the benchmark's"),
+    "best_rate": number("the learning rate of the least mean loss", chosen=True),
     "gradients": number("evaluations on one batch, of all the row's replicates"),
     "chosen": number("1: the candidate with which the arm was trained, 0: another", chosen=True),
     "sha256": prose("of the text in UTF-8"),
@@ -206,6 +208,15 @@ EXPERIMENTS = {
             "language_samples": shown("language:samples", "language language_samples"),
         },
         "language language_matrix",
+    ),
+    "response": Experiment(
+        {
+            "response": f"dataset* model* method strength? budget eval_bits learning_rate {MEAN}",
+            "response_best": "dataset* model* method strength? budget eval_bits best_rate mean estimate?"
+            " ci_low? ci_high? n",
+        },
+        {"response": shown("response:response", "response response_best")},
+        "response",
     ),
     "claims": Experiment(
         {

@@ -42,6 +42,20 @@ def matched_noise(bits: int = 4) -> Objective:
     return Objective(value)
 
 
+def relative_noise(share: float = 0.1) -> Objective:
+    """loss(w + share * rms(w) * normal): Gaussian noise relative to each output channel's own size.
+
+    rms(w), the root mean square of a channel's weights, is without gradient. share: 0 or more.
+    """
+
+    def value(loss, weights, draws):
+        noise = noise_from(draws)
+        size = lambda w: w.detach().square().mean(1, keepdim=True).sqrt()  # noqa: E731
+        return loss(by_channel(lambda w: w + share * size(w) * noise(w), weights))
+
+    return Objective(value)
+
+
 def diffq(bits: int = 4) -> Objective:
     """loss(w + s * u), u uniform on -1/2 ... 1/2: pseudo quantization noise, at a fixed bit-width.
 
@@ -89,6 +103,9 @@ METHODS = {
         "T0-QAT, tuned", t0_qat, "noise", 1, "xi_scaling", XI_SCALINGS, studied=True, few=True
     ),
     "matched_noise": Method("Matched noise", matched_noise, "noise"),
+    "relative_noise": Method(
+        "Relative noise", relative_noise, "noise", 1, "share", (0.03, 0.1, 0.3, 1.0)
+    ),
     "diffq": Method("DiffQ", diffq, "noise", text=False),
     "two_point_noise": Method(
         "NSO", two_point_noise, "noise", 2, "sigma", tuple(XI * v for v in XI_SCALINGS), text=False
