@@ -83,7 +83,7 @@ def helps(cases: list[pd.DataFrame]) -> str:
     most = min(rows_of(pd.concat(lower)), key=lambda row: row["estimate"])
     where = f"{width(most['eval_bits'])} and {budget_label(most['budget'])} times the budget"
     shown = f"{curve_label(most['method'], most['strength'])} at {where}: {with_interval(most)}"
-    return f"{said} (most with {shown})"
+    return f"{said} ({'most ' * (found > 1)}with {shown})"
 
 
 def _of(found: int, every: int) -> str:
