@@ -32,10 +32,10 @@ def response(best: pd.DataFrame) -> Figure:
     rows = best[best.method != PLAIN]
     models, widths = [*dict.fromkeys(rows.model)], sorted({*rows.eval_bits}, reverse=True)
     budgets, looks = sorted({*rows.budget}), _looks(rows)
+    across, names = (TEXT, 4) if len(widths) > 2 else (COLUMN, 3)
     figure, axes = panels(
-        0.9 + 1.25 * len(models), len(models), len(widths), sharex=True, squeeze=False,
-        width=TEXT if len(widths) > 2 else COLUMN,
-    )  # fmt: skip
+        0.9 + 1.25 * len(models), len(models), len(widths), width=across, sharex=True, squeeze=False
+    )
     step = min(map(math.log, np.divide(budgets[1:], budgets[:-1])), default=1)
     for (model, bits), panel in zip(
         ((model, bits) for model in models for bits in widths), axes.flat, strict=True
@@ -53,7 +53,7 @@ def response(best: pd.DataFrame) -> Figure:
         row[0].set_ylabel(f"{model_label(model)}\n({unit})")
     figure.supxlabel("Budget, as a multiple of the benchmark's")
     figure.supylabel("Loss minus plain training's")
-    legend_above(figure, axes.flat[0], 4, fontsize=6.5, columnspacing=1.2)
+    legend_above(figure, axes.flat[0], names, fontsize=6.5, columnspacing=1.2)
     return figure
 
 
@@ -81,4 +81,6 @@ def _space(panel: Axes, values: pd.Series, budgets: list[float], step: float) ->
     panel.set_xlim(budgets[0] * math.exp(-step / 2), budgets[-1] * math.exp(step / 2))
     panel.set_xticks(budgets, map(budget_label, budgets))
     panel.minorticks_off()
-    panel.yaxis.set_major_locator(MaxNLocator(4))
+    ticks = MaxNLocator(4).tick_values(low, high)
+    panel.set_yticks([tick for tick in ticks if low - spare <= tick <= high + spare])
+    panel.ticklabel_format(axis="y", style="plain", useOffset=False)
