@@ -77,7 +77,7 @@ COLUMNS: dict[str, Column] = {
     "against": name("plain, random_bits, best_baseline, or unrounded (plain training, not rounded)"),
     "other_bits": number("bit-width that `other` trained for; 0: none in particular", chosen=True),
     "learning_rate": setting("at the start of training"),
-    "strength": setting("the method's own setting that was tuned, see its line in methods.REGISTRY"),
+    "strength": setting("the method's own setting, tuned or varied, see its line in methods.REGISTRY"),
     "budget": setting("length of training, as a multiple of the benchmark's"),
     "best_rate": number("the learning rate of the least mean loss", chosen=True),
     "gradients": number("evaluations on one batch, of all the row's replicates"),

@@ -89,6 +89,16 @@ def test_the_order_of_noise_and_ste_is_followed_over_the_budgets(below, ahead, m
     assert texts["Moves"] == f"{moves} on the deep CNN"
 
 
+def test_rates_at_an_end_of_those_that_a_network_tried_are_counted():
+    rows = [*case({30: 0.1}, 0.2), *case({30: 0.1}, 0.2, model="small_gpt2")]
+    best = pd.DataFrame(rows).assign(best_rate=[0.1, 0.2, 0.3, 0.3, 0.4, 0.3])
+    tried = [best.assign(learning_rate=rate) for rate in (0.1, 0.2, 0.3)]
+    tried += [best[3:].assign(learning_rate=0.4)]
+    every = pd.concat(tried).drop(columns="best_rate")
+    _, macros = response({"response": every, "response_best": best})
+    assert macros["ResponseEdges"] == "3 of 6"
+
+
 def test_the_answer_is_whole_sentences():
     tables = frames()
     _, macros = PAPER.exhibits["response"](tables)

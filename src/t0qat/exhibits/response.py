@@ -59,12 +59,20 @@ def response(results: Results) -> tuple[str, dict[str, str]]:
             "Replicates": on_models((row["model"], thousands(row["n"])) for row in rows_of(of_each)),
             "Rates": span(every.groupby("model").learning_rate.nunique()),
             "Budgets": listed(map(budget_label, sorted({*table.budget}))),
+            "Edges": at_an_end(every, table),
             "Helps": on_each_model(helps, cases),
             "Leads": on_each_model(leads, cases),
             "Ahead": on_each_model(ahead, of),
             "Moves": on_each_model(moves, of),
         },
     )
+
+
+def at_an_end(every: pd.DataFrame, best: pd.DataFrame) -> str:
+    """How many curves are best at the lowest or the highest rate that was tried: `3 of 12`."""
+    tried = every.groupby("model").learning_rate.agg(["min", "max"]).loc[best.model]
+    ends = tried.eq(best.best_rate.to_numpy(), axis=0).any(axis=1)
+    return f"{ends.sum()} of {len(ends)}"
 
 
 def best_noise(case: pd.DataFrame) -> Row:
