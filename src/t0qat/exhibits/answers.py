@@ -89,8 +89,8 @@ ANSWERS = {
     """,
     "response": """
         Explored on validation parts, to decide nothing. With the same budget, and each at its best of
-        {ResponseRates} learning rates, some noise has a lower loss than plain training, by uncorrected
-        intervals, {ResponseHelps}. The mean loss is lowest for {ResponseLeads}. With
+        {ResponseRates} learning rates, the loss of some noise is below that of plain training, by
+        uncorrected intervals, {ResponseHelps}. The mean loss is lowest for {ResponseLeads}. With
         {ResponseBudgets} times the benchmark's budget, in this order, the best noise is below STE at
         {ResponseAhead}; the order of the two hangs on the budget {ResponseMoves}.
     """,
