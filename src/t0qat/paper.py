@@ -78,7 +78,9 @@ COLUMNS: dict[str, Column] = {
     "against": name("plain, random_bits, best_baseline, or unrounded (plain training, not rounded)"),
     "other_bits": number("bit-width that `other` trained for; 0: none in particular", chosen=True),
     "learning_rate": setting("at the start of training"),
-    "strength": setting("the method's own setting that was tuned, see its line in methods.REGISTRY"),
+    "strength": setting("the method's own setting, tuned or varied, see its line in methods.REGISTRY"),
+    "budget": setting("length of training, as a multiple of the benchmark's"),
+    "best_rate": number("the learning rate of the least mean loss", chosen=True),
     "gradients": number("evaluations on one batch, of all the row's replicates"),
     "chosen": number("1: the candidate with which the arm was trained, 0: another", chosen=True),
     "bos": prose("that the model's tokenizer puts before a text and so stands before every window"),
@@ -208,6 +210,15 @@ EXPERIMENTS = {
             "language_samples": shown("language:samples", "language language_samples"),
         },
         "language language_matrix",
+    ),
+    "response": Experiment(
+        {
+            "response": f"dataset* model* method strength? budget eval_bits learning_rate {MEAN}",
+            "response_best": "dataset* model* method strength? budget eval_bits best_rate mean estimate?"
+            " ci_low? ci_high? n",
+        },
+        {"response": shown("response:response", "response response_best")},
+        "response",
     ),
     "claims": Experiment(
         {

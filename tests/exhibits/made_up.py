@@ -213,6 +213,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
         ],
     }
     tables |= vision_rows(loss, difference) | language_rows(loss, difference)
+    tables |= response_rows(loss, difference)
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
     made["claims"] = claims.decide(made)
@@ -235,6 +236,27 @@ def vision_rows(
     """
     found = arms_of(models, few, bits)
     return benchmark_rows("vision", "accuracy", found, loss, difference, bits)
+
+
+CURVES = [("no_noise", np.nan), ("t0_qat_tuned", 30), ("t0_qat_tuned", 100), ("t0_qat_tuned", 300)]
+CURVES += [("relative_noise", 0.03), ("relative_noise", 0.1), ("random_bits", np.nan)]
+NETWORKS = (("digits", "deep_cnn"), ("pydoc_topics", "small_gpt2"))
+
+
+def response_rows(loss, difference, networks=NETWORKS, budgets=(0.333, 1, 3), bits=(32, 4, 3, 2)):
+    """The files of the response surface, orderly but for their numbers, at one learning rate."""
+    tables = {"response": [], "response_best": []}
+    for (dataset, model), budget, (method, strength), width in itertools.product(
+        networks, budgets, CURVES, bits
+    ):
+        keys = {"dataset": dataset, "model": model, "method": method, "strength": strength}
+        keys |= {"budget": budget, "eval_bits": width}
+        tables["response"].append(loss(**keys, learning_rate=0.01))
+        row = loss(**keys, best_rate=0.01) | difference()
+        if method == "no_noise":
+            row |= dict.fromkeys(("estimate", "ci_low", "ci_high"), np.nan)
+        tables["response_best"].append(row)
+    return tables
 
 
 TEXT = named(lambda method: method.text)

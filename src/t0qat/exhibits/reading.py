@@ -8,6 +8,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from t0qat.exhibits.labels import DATASET_LABELS, QUANTITY_LABELS, width
+from t0qat.exhibits.response import budget_label
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
 from t0qat.experiments.arms import NO_WIDTH, method_label, model_label
@@ -116,6 +117,8 @@ def word(column: str, value) -> str:
         return width(value)
     if column in ("train_bits", "other_bits"):
         return "any" if value == NO_WIDTH else width(value)
+    if column == "budget":
+        return budget_label(value)
     if column == "p_holm":
         return fixed(value, 3) if value >= 0.001 else "< 0.001"
     return thousands(value) if value == int(value) and abs(value) < 1e9 else number(value)
