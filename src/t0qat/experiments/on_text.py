@@ -198,8 +198,8 @@ def own(
 ) -> dict[str, Any]:
     """Its share of the steps, and what `pretrain` gave for this (model, replicate), if it is there.
 
-    The start is an argument of the training, so that a cell runs anywhere by itself, and again where what
-    it starts from has changed.
+    The start is an argument of the training, so that a cell runs anywhere by itself, and again where
+    what it starts from has changed.
     """
     own = {"steps": round(steps * arm.registered.share), "start": starts.get((arm.model, replicate), "")}
     return shared | own

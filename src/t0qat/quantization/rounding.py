@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from t0qat.pipeline.progress import told
 from t0qat.quantization import gptq
 from t0qat.quantization.layers import Weights, quantized, step_of
-from t0qat.quantization.quantizers import LARGE, HALF, Grid, encode, normal_scale, quantize, upper_bits
+from t0qat.quantization.quantizers import HALF, LARGE, Grid, encode, normal_scale, quantize, upper_bits
 
 
 class Coded(NamedTuple):

@@ -175,7 +175,7 @@ def parq(bits: int = 4, steepness: float = 10.0) -> Objective:
 
 METHODS = {
     "ste": Method("STE", ste, "rounding", scale="absmax", few=True),
-    "lsq": Method("LSQ", lsq, "rounding", 1, "step_rate", (0.03, 0.1, 0.3), "learned", few=True),
+    "lsq": Method("LSQ", lsq, "rounding", 1, "step_rate", (0.03, 0.1, 0.3), "learned"),
     "parq": Method(
         "PARQ", parq, "rounding", 1, "steepness", (3.0, 10.0, 30.0), scale="absmax", text=False
     ),
