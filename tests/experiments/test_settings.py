@@ -77,6 +77,7 @@ CASES = {
         [[], "ste", ["ste", "ste"], ["2nd"], ["ste\n"], [1], None],
     ),
     "few_replicates": ([2, 10_000_000], [1, 0, -5, 2.0, True, "2", None, 10_000_001]),
+    "text_trainings": ([1, 40], [0, 1.0, True, None]),
     "trainings": ([1, 40, 1_000_000], [0, -1, 1.0, True, "5", None, 1_000_001]),
     "tuning_starts": ([1, 100_000], [0, -1, 1.0, True, "5", None, 100_001]),
     "rates": ([1, 1000], [0, -1, 1.0, True, "5", None, 1001]),

@@ -147,7 +147,7 @@ def test_every_arm_is_tuned_with_as_many_gradients():
         spent = sum(size * (seen - b) for (size, seen), b in zip(rounds, before, strict=False))
         assert rounds[0][0] == len(candidates)
         cost = jobs.training(arm, candidates[0], 0, "validation").arguments["epochs"]
-        totals[arm] = spent * cost * arm.registered.gradients
+        totals[arm] = spent * cost / arm.registered.share
         assert arm.registered.loud or (rounds[-1][0] == 2 and rounds[-1][1] >= 8)
     assert {total for arm, total in totals.items() if not arm.registered.loud} == {28 * 8}
     assert {total for arm, total in totals.items() if arm.registered.loud} == {3 * 2 * 8}
