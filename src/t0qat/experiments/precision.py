@@ -89,7 +89,7 @@ class Cell(NamedTuple):
 
 
 def asked() -> list[str]:
-    """Methods of networks that are asked: those of the linear layer, and the one studied at any scale."""
+    """Methods of networks that are asked: of the linear layer, and the one studied at any scale."""
     return [*methods.named(lambda method: method.layer or preset(method)[0] is noise.t0_qat)]
 
 
