@@ -11,6 +11,7 @@ from t0qat.experiments import arms
 from t0qat.experiments.arms import FLOAT
 from t0qat.paper import IMAGES, PAPER
 from t0qat.pipeline import claims, latex, lookups, places
+from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.training.methods import named, on_layer
 
@@ -326,7 +327,7 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
 
         for width in (FLOAT, *bits):
             rules = ["none"] if width == FLOAT else ["absmax", "mse", "own"]
-            rules += ["learned"] * (arm.method == "lsq" and arm.train_bits == width)
+            rules += [rule for rule in [arm.registered.rule(width, arm.train_bits)] if rule in OWN_GRIDS]
             for rule in rules:
                 at = {"eval_bits": width, "scale_rule": rule}
                 metrics = [metric] + ["bytes", "differing"] * (rule in ("absmax", "mse"))

@@ -13,12 +13,17 @@ from matplotlib.text import Text
 
 from t0qat.exhibits import figures
 from t0qat.pipeline import publish
+from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training import methods, plain, views
 
 BITS = {"float": 32} | {f"INT{bits}": bits for bits in range(2, 9)}
 MODELS = {"Small CNN": "small_cnn", "Deep CNN": "deep_cnn", "MLP": "mlp", "Residual CNN": "residual_cnn"}
-RULES = {"absmax": "absmax", "least squared error": "mse", "learned": "learned"}  # by legend
-FIXED = {"ste", "lsq", "parq", "matched_noise", "diffq"}
+# Of the legend.
+RULES = {"absmax": "absmax", "least squared error": "mse"} | {
+    rule: rule for rule in OWN_GRIDS
+}  # by legend
+OWNERS = {"learned": "lsq", "seq": "seq", "quest": "quest", "sliced": "matryoshka"}
+FIXED = methods.named(lambda method: method.for_bits)
 FULL = (["small_cnn", "deep_cnn"], ["mlp", "residual_cnn"], (8, 4, 3, 2))
 SUBSETS = [(["small_cnn"], [], (4,)), ([], ["mlp"], (8, 3, 2)), (["mlp"], ["deep_cnn"], (4, 2))]
 
@@ -28,7 +33,8 @@ def made_up(models: list[str], few: list[str], widths: tuple[int, ...]) -> pd.Da
     rows = []
     for arm in arms_of(models, few, widths):
         measured = [(bits, rule) for bits in widths for rule in ("absmax", "mse", "own")]
-        measured += [(32, "none")] + [(arm.train_bits, "learned")] * (arm.method == "lsq")
+        own = [(bits, arm.registered.rule(bits, arm.train_bits)) for bits in widths]
+        measured += [(32, "none"), *(place for place in own if place[1] in OWN_GRIDS)]
         for bits, rule in measured:
             row = arm._asdict() | {"eval_bits": bits, "scale_rule": rule, "n": 20}
             rows += [row | {"metric": metric} for metric in ("accuracy", "bytes")]
@@ -88,7 +94,7 @@ def shown_texts(figure) -> list[Text]:
 
 def test_accuracy_against_bits_is_that_of_the_chosen_rule_at_the_own_width(full):
     figure = figures.vision(full)
-    few = ["no_noise", "t0_qat", "t0_qat_tuned", "ste", "lsq", "random_bits"]
+    few = methods.named(lambda method: method.few)
     assert {*legend_of(figure)} == {label(name) for name in ["standard_qat", *few]}
     assert panels_of(figure).keys() == MODELS.keys()
     for title, panel in panels_of(figure).items():
@@ -160,24 +166,29 @@ def test_the_ranks_are_counted_and_both_scale_rules_stand_at_the_tables_numbers(
     names = {label(name): name for name in full[full.model == "small_cnn"].method}
     rows = [names[tick.get_text()] for tick in panels["INT8"].get_yticklabels()]
     assert sorted(rows) == sorted(names.values())
+    at_two = [name for name in rows if methods.REGISTRY[name].widths == (2,)]
     chosen = {
         (name, bits): percent(full, "small_cnn", name, bits if name in FIXED else 0, bits)[0]
         for name in rows
-        for bits in (8, 4, 3, 2)
+        for bits in ((2,) if name in at_two else (8, 4, 3, 2))
     }
-    sums = [sum(chosen[name, bits] for bits in (8, 4, 3, 2)) for name in rows]
-    assert sums == sorted(sums, reverse=True)
+    assert at_two == ["seq"]
+    shown_at = [chosen[name, 2] for name in rows]
+    assert shown_at == sorted(shown_at, reverse=True)  # the one width that all are in
     for title, panel in panels.items():
         bits = BITS[title]
         ranks = {t.get_position()[1]: t.get_text() for t in panel.texts if t.get_text() != "rank"}
+        here = [name for name in rows if (name, bits) in chosen]
         for y, name in enumerate(rows):
-            ahead = sum(chosen[other, bits] > chosen[name, bits] for other in rows)
-            assert ranks[y] == str(ahead + 1)
-        assert bars(panel).keys() == RULES.keys()
+            if name in here:
+                ahead = sum(chosen[other, bits] > chosen[name, bits] for other in here)
+                assert ranks[y] == str(ahead + 1)
+        assert len(ranks) == len(here)
+        assert bars(panel).keys() == RULES.keys() - ({"seq"} if bits > 2 else set())
         for words, bar in bars(panel).items():
             x, y = points(bar)
             shown = [rows[round(place)] for place in y]
-            assert {*shown} == ({"lsq"} if words == "learned" else {*rows})
+            assert {*shown} == ({OWNERS[words]} if words in OWNERS else {*here})
             told = [
                 percent(full, "small_cnn", name, bits if name in FIXED else 0, bits, RULES[words])
                 for name in shown
@@ -199,6 +210,7 @@ def test_equal_accuracies_share_the_lower_rank():
         "lsq": 0.9,
         "random_bits": 0.8,
     }
+    table = table[table.method.isin(means)].reset_index(drop=True)
     table["mean"] = table.method.map(means) * (1 + 1e-15 * np.arange(len(table)))
     panel = figures.vision_ranks(table, "mlp").axes[0]
     assert [t.get_text() for t in panel.texts if t.get_text() != "rank"] == list("122256")
@@ -208,6 +220,7 @@ def test_a_method_has_no_rank_at_a_width_that_it_was_not_trained_for():
     table = made_up([], ["mlp"], (8, 2))
     at = {"no_noise": (0.9, 0.6), "t0_qat": (0.1, 0.1), "t0_qat_tuned": (0.95, 0.5)}
     at |= {"ste": (0, 0.8), "lsq": (0, 0.7), "random_bits": (0.8, 0.55)}
+    table = table[table.method.isin(at)].reset_index(drop=True)
     table["mean"] = [at[m][int(b == 2)] for m, b in zip(table.method, table.eval_bits, strict=True)]
     table = table[
         ~((table.train_bits == 8) | (table.method.isin(["ste", "lsq"]) & (table.eval_bits == 8)))

@@ -207,7 +207,9 @@ def _curves(rows: pd.DataFrame, label: str, space: Callable[[Axes, pd.DataFrame]
     panel.set(xlabel="Weights evaluated at")
     panel.set_xticks(range(len(widths)), map(width, widths))
     figure.supylabel(label)
-    legend_above(figure, axes.flat[0], 3, fontsize=6.5, columnspacing=1.2)
+    legend_above(
+        figure, axes.flat[0], 3, fontsize=6.5, columnspacing=0.8, handletextpad=0.4, handlelength=1.8
+    )
     return figure
 
 
