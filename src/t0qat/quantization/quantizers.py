@@ -152,7 +152,7 @@ def _best_step(rows: Tensor, grid: Grid, starts: int, refined: int) -> Tensor:
 
 
 SCALES = {"absmax": absmax_scale, "mse": mse_scale}
-LARGE = 2**20  # weights: in layers with more, these stand in for their namesakes, which take minutes
+LARGE = 2**18  # weights: in layers with more, these stand in for their namesakes, which take minutes
 SCALES_OF_LARGE = {"mse": partial(mse_scale, search=FEW)}
 
 
