@@ -47,7 +47,7 @@ def response(results: Results) -> tuple[str, dict[str, str]]:
         noise, ste = best_noise(case), one(case, method=STE)
         shown = curve_label(noise["method"], noise["strength"])
         lead = [model_label(model), width(ste["eval_bits"]), budget_label(ste["budget"])]
-        plain = number(one(case, method=PLAIN)["mean"])
+        plain = number(one(case, method=PLAIN)["loss"])
         return [*lead, plain, shown, plus_minus(noise), plus_minus(ste)]
 
     groups = [[row(model, case) for case in cases[model]] for model in models]
@@ -77,7 +77,7 @@ def at_an_end(every: pd.DataFrame, best: pd.DataFrame) -> str:
 
 def best_noise(case: pd.DataFrame) -> Row:
     """Of the curves with noise, the one of the least mean."""
-    return min(rows_of(case[case.method.isin(NOISES)]), key=lambda row: row["mean"])
+    return min(rows_of(case[case.method.isin(NOISES)]), key=lambda row: row["loss"])
 
 
 def helps(cases: list[pd.DataFrame]) -> str:
@@ -105,9 +105,9 @@ def leads(cases: list[pd.DataFrame]) -> str:
     for case in cases:
         of = {"noise": best_noise(case), "STE": one(case, method=STE)}
         of["plain training"] = one(case, method=PLAIN)
-        least = min(row["mean"] for row in of.values())
+        least = min(row["loss"] for row in of.values())
         for name, row in of.items():
-            counts[name] = counts.get(name, 0) + (row["mean"] == least)
+            counts[name] = counts.get(name, 0) + (row["loss"] == least)
     counted = sorted(counts.items(), key=lambda item: -item[1])
     return f"{listed(f'{name} in {n}' for name, n in counted if n)} of {len(cases)} cases"
 
@@ -115,7 +115,7 @@ def leads(cases: list[pd.DataFrame]) -> str:
 def before_ste(table: pd.DataFrame) -> pd.DataFrame:
     """Whether the mean of the best noise lies below that of STE: widths down, budgets across, rising."""
     found = {
-        at: best_noise(case)["mean"] < one(case, method=STE)["mean"]
+        at: best_noise(case)["loss"] < one(case, method=STE)["loss"]
         for at, case in table.groupby(["eval_bits", "budget"])
     }
     return pd.Series(found).unstack().iloc[::-1]
