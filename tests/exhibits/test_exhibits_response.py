@@ -40,7 +40,8 @@ def said(*cases: list[dict]) -> dict[str, str]:
 
 def test_noise_that_helps_nowhere_is_said_so():
     texts = said(case({30: 0.0, 300: -0.05}, 0.2, bits=3), case({30: 0.5, 300: 0.6}, 0.2, bits=2))
-    assert texts["Helps"] == "in none of 2 cases on the deep CNN"
+    least = "the lowest estimate with ξ × 300 at INT3 and 1 times the budget: −0.05 [−0.15, 0.05]"
+    assert texts["Helps"] == f"in none of 2 cases ({least}) on the deep CNN"
     assert texts["Leads"] == "noise in 1 and plain training in 1 of 2 cases on the deep CNN"
     assert texts["Ahead"] == "1 of 2 widths on the deep CNN"
     assert texts["Moves"] == "at no width on the deep CNN"
@@ -65,7 +66,7 @@ def test_noise_that_helps_everywhere_and_equal_means_that_both_lead():
         case({30: -0.4}, 0.1, model="small_gpt2"),
     )
     assert texts["Helps"].startswith("in all 2 cases (most with ξ × 30 at INT2 and 3 times the budget:")
-    assert "in all 1 cases (with ξ × 30 at INT2 and 1 times the budget: " in texts["Helps"]
+    assert "in all 1 cases (most with ξ × 30 at INT2 and 1 times the budget: " in texts["Helps"]
     assert texts["Leads"].startswith("noise in 2 and STE in 1 of 2 cases on the deep CNN; and noise in")
 
 

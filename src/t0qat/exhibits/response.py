@@ -29,16 +29,8 @@ def response(results: Results) -> tuple[str, dict[str, str]]:
     """The best noise and STE beside plain training, by network, bit-width and budget."""
     table = results["response_best"]
     every, models = results["response"], [*dict.fromkeys(table.model)]
-    of = {model: mine for model, mine in table.groupby("model", sort=False)}
-    cases = {
-        model: [
-            case
-            for _, case in mine.sort_values(
-                ["eval_bits", "budget"], ascending=[False, True], kind="stable"
-            ).groupby(["eval_bits", "budget"], sort=False)
-        ]
-        for model, mine in of.items()
-    }
+    of = dict(iter(table.groupby("model", sort=False)))
+    cases = {model: in_order(mine) for model, mine in of.items()}
 
     def on_each_model(say, what):
         return on_models((model, say(what[model])) for model in models)
@@ -68,6 +60,13 @@ def response(results: Results) -> tuple[str, dict[str, str]]:
     )
 
 
+def in_order(mine: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of each bit-width and budget of a network, the most bits first, budgets rising."""
+    keys = ["eval_bits", "budget"]
+    rows = mine.sort_values(keys, ascending=[False, True], kind="stable")
+    return [case for _, case in rows.groupby(keys, sort=False)]
+
+
 def at_an_end(every: pd.DataFrame, best: pd.DataFrame) -> str:
     """How many curves are best at the lowest or the highest rate that was tried: `3 of 12`."""
     tried = every.groupby("model").learning_rate.agg(["min", "max"]).loc[best.model]
@@ -81,17 +80,18 @@ def best_noise(case: pd.DataFrame) -> Row:
 
 
 def helps(cases: list[pd.DataFrame]) -> str:
-    """In how many of a network's cases some noise's interval lies below plain training, and most."""
-    noises = [case[case.method.isin(NOISES)] for case in cases]
-    lower = [rows[rows.ci_high < 0] for rows in noises]
-    found = sum(not rows.empty for rows in lower)
-    said = f"in {_of(found, len(cases))} cases"
-    if not found:
-        return said
-    most = min(rows_of(pd.concat(lower)), key=lambda row: row["estimate"])
+    """In how many of a network's cases some noise's interval lies below plain training, and most.
+
+    Where there is none, the lowest estimate.
+    """
+    every = pd.concat([case[case.method.isin(NOISES)] for case in cases])
+    lower = every[every.ci_high < 0]
+    found = len(lower.drop_duplicates(["eval_bits", "budget"]))
+    most = min(rows_of(lower if found else every), key=lambda row: row["estimate"])
     where = f"{width(most['eval_bits'])} and {budget_label(most['budget'])} times the budget"
     shown = f"{curve_label(most['method'], most['strength'])} at {where}: {with_interval(most)}"
-    return f"{said} ({'most ' * (found > 1)}with {shown})"
+    lead = "most with" if found else "the lowest estimate with"
+    return f"in {_of(found, len(cases))} cases ({lead} {shown})"
 
 
 def _of(found: int, every: int) -> str:
