@@ -81,6 +81,7 @@ COLUMNS: dict[str, Column] = {
     "strength": setting("the method's own setting, tuned or varied, see its line in methods.REGISTRY"),
     "budget": setting("length of training, as a multiple of the benchmark's"),
     "best_rate": number("the learning rate of the least mean loss", chosen=True),
+    "loss": number("mean over replicates, at that rate"),
     "gradients": number("evaluations on one batch, of all the row's replicates"),
     "chosen": number("1: the candidate with which the arm was trained, 0: another", chosen=True),
     "bos": prose("that the model's tokenizer puts before a text and so stands before every window"),
@@ -214,7 +215,7 @@ EXPERIMENTS = {
     "response": Experiment(
         {
             "response": f"dataset* model* method strength? budget eval_bits learning_rate {MEAN}",
-            "response_best": "dataset* model* method strength? budget eval_bits best_rate mean estimate?"
+            "response_best": "dataset* model* method strength? budget eval_bits best_rate loss estimate?"
             " ci_low? ci_high? n",
         },
         {"response": shown("response:response", "response response_best")},

@@ -253,7 +253,7 @@ def response_rows(loss, difference, networks=NETWORKS, budgets=(0.333, 1, 3), bi
         keys = {"dataset": dataset, "model": model, "method": method, "strength": strength}
         keys |= {"budget": budget, "eval_bits": width}
         tables["response"].append(loss(**keys, learning_rate=0.01))
-        row = loss(**keys, best_rate=0.01) | difference()
+        row = keys | {"best_rate": 0.01, "loss": loss()["mean"]} | difference()
         if method == "no_noise":
             row |= dict.fromkeys(("estimate", "ci_low", "ci_high"), np.nan)
         tables["response_best"].append(row)

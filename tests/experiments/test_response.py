@@ -150,9 +150,9 @@ def test_each_curve_is_compared_at_its_own_best_rate():
     rows += made_up("t0_qat_tuned", 300, 0.1, [2.0, 2.0, 2.0])  # equal means: the lower rate
     rows += made_up("t0_qat_tuned", 300, 0.2, [1.0, 2.0, 3.0])
     plain, some, more = response.best(pd.DataFrame(rows)).to_dict("records")
-    assert (plain["best_rate"], plain["mean"]) == (0.2, pytest.approx(1.9))
+    assert (plain["best_rate"], plain["loss"]) == (0.2, pytest.approx(1.9))
     assert all(math.isnan(plain[name]) for name in ("estimate", "ci_low", "ci_high"))
-    assert (some["best_rate"], some["mean"], some["n"]) == (0.1, pytest.approx(1.2), 3)
+    assert (some["best_rate"], some["loss"], some["n"]) == (0.1, pytest.approx(1.2), 3)
     test = stats.ttest_rel([1.0, 1.0, 1.6], [1.5, 2.0, 2.2])
     expected = [np.mean([-0.5, -1.0, -0.6]), *test.confidence_interval(0.95)]
     np.testing.assert_allclose([some[k] for k in ("estimate", "ci_low", "ci_high")], expected)

@@ -92,7 +92,7 @@ ANSWERS = {
         {ResponseRates} learning rates, the loss of some noise is below that of plain training, by
         uncorrected intervals, {ResponseHelps}. The mean loss is lowest for {ResponseLeads}. With
         {ResponseBudgets} times the benchmark's budget, in this order, the best noise is below STE at
-        {ResponseAhead}; the order of the two hangs on the budget {ResponseMoves}.
+        {ResponseAhead}. The order of the two hangs on the budget {ResponseMoves}.
     """,
     "claims": """
         Of {Count:claims} tests of the paper's claims, {ClaimsSupported} came out as supported,

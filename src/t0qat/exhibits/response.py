@@ -29,16 +29,8 @@ def response(results: Results) -> tuple[str, dict[str, str]]:
     """The best noise and STE beside plain training, by network, bit-width and budget."""
     table = results["response_best"]
     every, models = results["response"], [*dict.fromkeys(table.model)]
-    of = {model: mine for model, mine in table.groupby("model", sort=False)}
-    cases = {
-        model: [
-            case
-            for _, case in mine.sort_values(
-                ["eval_bits", "budget"], ascending=[False, True], kind="stable"
-            ).groupby(["eval_bits", "budget"], sort=False)
-        ]
-        for model, mine in of.items()
-    }
+    of = dict(iter(table.groupby("model", sort=False)))
+    cases = {model: in_order(mine) for model, mine in of.items()}
 
     def on_each_model(say, what):
         return on_models((model, say(what[model])) for model in models)
@@ -47,7 +39,7 @@ def response(results: Results) -> tuple[str, dict[str, str]]:
         noise, ste = best_noise(case), one(case, method=STE)
         shown = curve_label(noise["method"], noise["strength"])
         lead = [model_label(model), width(ste["eval_bits"]), budget_label(ste["budget"])]
-        plain = number(one(case, method=PLAIN)["mean"])
+        plain = number(one(case, method=PLAIN)["loss"])
         return [*lead, plain, shown, plus_minus(noise), plus_minus(ste)]
 
     groups = [[row(model, case) for case in cases[model]] for model in models]
@@ -68,6 +60,13 @@ def response(results: Results) -> tuple[str, dict[str, str]]:
     )
 
 
+def in_order(mine: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of each bit-width and budget of a network, the most bits first, budgets rising."""
+    keys = ["eval_bits", "budget"]
+    rows = mine.sort_values(keys, ascending=[False, True], kind="stable")
+    return [case for _, case in rows.groupby(keys, sort=False)]
+
+
 def at_an_end(every: pd.DataFrame, best: pd.DataFrame) -> str:
     """How many curves are best at the lowest or the highest rate that was tried: `3 of 12`."""
     tried = every.groupby("model").learning_rate.agg(["min", "max"]).loc[best.model]
@@ -77,21 +76,22 @@ def at_an_end(every: pd.DataFrame, best: pd.DataFrame) -> str:
 
 def best_noise(case: pd.DataFrame) -> Row:
     """Of the curves with noise, the one of the least mean."""
-    return min(rows_of(case[case.method.isin(NOISES)]), key=lambda row: row["mean"])
+    return min(rows_of(case[case.method.isin(NOISES)]), key=lambda row: row["loss"])
 
 
 def helps(cases: list[pd.DataFrame]) -> str:
-    """In how many of a network's cases some noise's interval lies below plain training, and most."""
-    noises = [case[case.method.isin(NOISES)] for case in cases]
-    lower = [rows[rows.ci_high < 0] for rows in noises]
-    found = sum(not rows.empty for rows in lower)
-    said = f"in {_of(found, len(cases))} cases"
-    if not found:
-        return said
-    most = min(rows_of(pd.concat(lower)), key=lambda row: row["estimate"])
+    """In how many of a network's cases some noise's interval lies below plain training, and most.
+
+    Where there is none, the lowest estimate.
+    """
+    every = pd.concat([case[case.method.isin(NOISES)] for case in cases])
+    lower = every[every.ci_high < 0]
+    found = len(lower.drop_duplicates(["eval_bits", "budget"]))
+    most = min(rows_of(lower if found else every), key=lambda row: row["estimate"])
     where = f"{width(most['eval_bits'])} and {budget_label(most['budget'])} times the budget"
     shown = f"{curve_label(most['method'], most['strength'])} at {where}: {with_interval(most)}"
-    return f"{said} ({'most ' * (found > 1)}with {shown})"
+    lead = "most with" if found else "the lowest estimate with"
+    return f"in {_of(found, len(cases))} cases ({lead} {shown})"
 
 
 def _of(found: int, every: int) -> str:
@@ -105,9 +105,9 @@ def leads(cases: list[pd.DataFrame]) -> str:
     for case in cases:
         of = {"noise": best_noise(case), "STE": one(case, method=STE)}
         of["plain training"] = one(case, method=PLAIN)
-        least = min(row["mean"] for row in of.values())
+        least = min(row["loss"] for row in of.values())
         for name, row in of.items():
-            counts[name] = counts.get(name, 0) + (row["mean"] == least)
+            counts[name] = counts.get(name, 0) + (row["loss"] == least)
     counted = sorted(counts.items(), key=lambda item: -item[1])
     return f"{listed(f'{name} in {n}' for name, n in counted if n)} of {len(cases)} cases"
 
@@ -115,7 +115,7 @@ def leads(cases: list[pd.DataFrame]) -> str:
 def before_ste(table: pd.DataFrame) -> pd.DataFrame:
     """Whether the mean of the best noise lies below that of STE: widths down, budgets across, rising."""
     found = {
-        at: best_noise(case)["mean"] < one(case, method=STE)["mean"]
+        at: best_noise(case)["loss"] < one(case, method=STE)["loss"]
         for at, case in table.groupby(["eval_bits", "budget"])
     }
     return pd.Series(found).unstack().iloc[::-1]

@@ -141,10 +141,10 @@ def tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def best(rows: pd.DataFrame) -> pd.DataFrame:
     """Every curve at its best rate, and how far it lies from plain training at that one's best.
 
-    rows: as of `surface`. CASE, best_rate (of the least mean, of equals the lowest), mean, and the
+    rows: as of `surface`. CASE, best_rate (of the least mean, of equals the lowest), loss there, and the
     paired difference from plain training with the same budget, model and width: estimate, ci_low,
     ci_high, nan for plain training itself, and n. Rates are chosen on the values that are shown, so
-    every mean is somewhat too low.
+    every loss is somewhat too low.
     """
     chosen = [
         (dict(zip(CASE, key, strict=True)), *_at_best_rate(case))
@@ -157,7 +157,7 @@ def best(rows: pd.DataFrame) -> pd.DataFrame:
     for row, rate, values in chosen:
         difference = statistics.mean_interval(values - plain[place(row)])
         difference["estimate"] = difference.pop("mean")
-        row |= {"best_rate": rate, "mean": values.mean()} | difference
+        row |= {"best_rate": rate, "loss": values.mean()} | difference
         found.append(row | none if row["method"] == PLAIN else row)
     return pd.DataFrame(found)
 
