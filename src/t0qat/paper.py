@@ -49,6 +49,9 @@ COLUMNS: dict[str, Column] = {
     "epoch": setting("after how many"),
     "estimate": number("mean paired difference, chance, scaling of least loss, or Monte Carlo mean"),
     "p_holm": number("two-sided p-value after Holm's correction over the file"),
+    "margin": number("what may be lost and counts as nothing"),
+    "p_bh": number("two-sided p-value after Benjamini and Hochberg's correction over the file"),
+    "p_equal": number("p-value of the margin or more, to either side, likewise corrected"),
     "detectable": number("smallest difference that this n sees with 90 % power"),
     "xi_scaling": setting("the training noise is xi times this"),
     "scaling": name("a scaling with a name: published (80000) or xi_alone (1)"),
@@ -100,7 +103,7 @@ MEAN = "mean ci_low ci_high n"
 ESTIMATE = "estimate ci_low ci_high n"
 TEST = f"{ESTIMATE} p_holm detectable"
 ARM = "layout method train_bits"
-AGAINST = f"method train_bits against other other_bits {TEST}"
+AGAINST = f"method train_bits against other other_bits {ESTIMATE} margin p_bh p_equal detectable"
 
 
 def shown(function: str, files: str = "") -> Exhibit:
@@ -193,9 +196,11 @@ EXPERIMENTS = {
             "vision": shown("vision:vision"),
             "vision_differences": shown("vision:differences", "vision vision_any_paired"),
             "vision_few": shown("vision:few", "vision"),
+            "vision_convergence": shown("vision:convergence", "vision vision_paired"),
+            "vision_accuracy": shown("vision:accuracy", "vision"),
             "vision_rules": shown("vision:rules", "vision"),
         },
-        "vision vision_matrix vision_ranks",
+        "vision vision_matrix",
     ),
     "language": Experiment(
         TEXT
@@ -207,6 +212,8 @@ EXPERIMENTS = {
         {
             "language": shown("language:language"),
             "language_differences": shown("language:differences", "language language_any_paired"),
+            "language_few": shown("language:few", "language"),
+            "language_convergence": shown("language:convergence", "language language_paired"),
             "language_layouts": shown("language:layouts", "language language_paired"),
             "language_samples": shown("language:samples", "language language_samples"),
         },

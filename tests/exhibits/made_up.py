@@ -13,7 +13,7 @@ from t0qat.paper import IMAGES, PAPER
 from t0qat.pipeline import claims, latex, lookups, places
 from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
-from t0qat.training.methods import named, on_layer
+from t0qat.training.methods import REGISTRY, named, on_layer
 
 MAIN = (places.ROOT / "paper/main.tex").read_text()
 HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
@@ -49,6 +49,12 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
         estimate = draws.uniform(-1, 1)
         extra = {"p_holm": draws.uniform(0, 0.1), "detectable": draws.uniform(0.1, 1)}
         return keys | {"estimate": estimate} | interval(estimate) | extra
+
+    def explored(**keys) -> dict:
+        """Lower, higher, within the margin and undecided: all four come."""
+        row = difference(**keys)
+        p_equal = draws.choice([0.01, 0.5], p=[0.3, 0.7])
+        return row | {"p_bh": row.pop("p_holm"), "p_equal": p_equal, "margin": 0.5}
 
     quantities = ("full_precision", "quantized", "drop")
     of_run = {"evaluation_noise": 0.4458}
@@ -213,7 +219,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
             for quantity in ("explained", "left", "left_predicted")
         ],
     }
-    tables |= vision_rows(loss, difference) | language_rows(loss, difference)
+    tables |= vision_rows(loss, explored) | language_rows(loss, explored)
     tables |= response_rows(loss, difference)
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
@@ -223,8 +229,9 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
 
 def arms_of(models, few, bits) -> list[arms.Arm]:
     """Those of the vision benchmark."""
-    where = [(model, named()) for model in models]
-    where += [(model, named(lambda method: method.few)) for model in few]
+    known = named(lambda method: method.images)
+    where = [(model, known) for model in models]
+    where += [(model, [name for name in known if REGISTRY[name].few]) for model in few]
     return [arm for model, run in where for arm in arms.arms("digits", model, run, bits)]
 
 
@@ -236,7 +243,7 @@ def vision_rows(
     loss, difference: keys -> a row of one mean, or of one paired estimate.
     """
     found = arms_of(models, few, bits)
-    return benchmark_rows("vision", "accuracy", found, loss, difference, bits)
+    return benchmark_rows("vision", "loss", found, loss, difference, bits)
 
 
 CURVES = [("no_noise", np.nan), ("t0_qat_tuned", 30), ("t0_qat_tuned", 100), ("t0_qat_tuned", 300)]
@@ -267,15 +274,18 @@ def language_rows(
     loss,
     difference,
     models=("small_gpt2", "small_llama"),
+    few=(),
     groups=("no_noise", "t0_qat_tuned", "gptq", "ste", "lsq"),
     everything=("no_noise", "t0_qat", "ste"),
     bits=(4, 2),
 ):
     """The files of language models, likewise."""
+    ways = [("channels", models, TEXT), ("channels", few, [m for m in TEXT if REGISTRY[m].few])]
+    ways += [("groups", models, groups), ("everything", models, everything)]
     found = [
         arm
-        for layout, run in {"channels": TEXT, "groups": groups, "everything": everything}.items()
-        for model in models
+        for layout, where, run in ways
+        for model in where
         for arm in arms.arms("pydoc", model, run, bits, layout)
     ]
     tables = benchmark_rows("language", "bits_per_character", found, loss, difference, bits)
@@ -331,6 +341,7 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
             for rule in rules:
                 at = {"eval_bits": width, "scale_rule": rule}
                 metrics = [metric] + ["bytes", "differing"] * (rule in ("absmax", "mse"))
+                metrics += ["accuracy"] * (metric == "loss")
                 metrics += ["bytes", "weight_norm", "gradients"] * (width == FLOAT)
                 tables[file] += [loss(**keys, **at, metric=m) for m in metrics]
                 if arm.train_bits in (0, width) and rule in ("own", "none"):

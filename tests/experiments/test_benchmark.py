@@ -12,7 +12,7 @@ from t0qat.experiments.tuning import FIRST, Rivals, halving
 from t0qat.pipeline import grid
 from t0qat.pipeline.parameters import ParameterError
 
-MORE, LESS = Metric("score", less_is_better=False), Metric("score", less_is_better=True)
+MORE, LESS = Metric("loss", less_is_better=False), Metric("loss", less_is_better=True)
 ARMS = [("no_noise", 0), ("random_bits", 0), ("ste", 4), ("ste", 2), ("t0_qat", 0)]
 
 
@@ -26,7 +26,7 @@ def rows_of(seed: int, replicates: int) -> pd.DataFrame:
         for method, bits in ARMS
         for i in range(replicates)
         for width, rule in [(32, "none"), *((w, r) for w in (4, 2) for r in ("absmax", "mse"))]
-        for metric in ("score", "gradients")
+        for metric in ("loss", "gradients")
     )
 
 
@@ -44,7 +44,7 @@ def losses_of(seed: int, replicates: int) -> pd.DataFrame:
 
 
 def mirrored(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(value=rows.value.where(rows.metric != "score", -rows.value))
+    return rows.assign(value=rows.value.where(rows.metric != "loss", -rows.value))
 
 
 def test_where_less_is_better_everything_is_as_of_the_negated_values():
@@ -56,7 +56,7 @@ def test_where_less_is_better_everything_is_as_of_the_negated_values():
         number = "mean" if "mean" in more[name] else "estimate"
         values = {number: -less[name][number], "ci_low": -less[name].ci_high}
         turned = less[name].assign(**values, ci_high=-less[name].ci_low)
-        other = less[name].get("metric", "score") != "score"
+        other = less[name].get("metric", "loss") != "loss"
         turned = turned.where(~pd.Series(other, turned.index), less[name])
         pd.testing.assert_frame_equal(turned, more[name])
 
@@ -64,10 +64,10 @@ def test_where_less_is_better_everything_is_as_of_the_negated_values():
 def test_the_worst_is_the_most_where_less_is_better_and_rivals_lost_least_in_tuning():
     test, losses = rows_of(1, 4), losses_of(2, 3)
     files = benchmark.files("a", Run(pd.DataFrame(), losses, test, {}), LESS)
-    at = {"method": "t0_qat", "eval_bits": 2, "metric": "score"}
+    at = {"method": "t0_qat", "eval_bits": 2, "metric": "loss"}
     rows = files["a"].set_index([*at, "scale_rule"])["mean"]
     assert rows[*at.values(), "own"] == rows[*at.values(), "mse"]
-    scored = test.query("method == 't0_qat' and scale_rule == 'mse' and metric == 'score'")
+    scored = test.query("method == 't0_qat' and scale_rule == 'mse' and metric == 'loss'")
     worst = scored.groupby("replicate").value.max().mean()
     found = files["a_any"].query("method == 't0_qat' and scale_rule == 'mse' and quantity == 'worst'")
     assert found["mean"].item() == pytest.approx(worst)

@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
+from statsmodels.stats.weightstats import ttost_paired
 
-from t0qat.experiments import compare, vision
+from t0qat.experiments import compare
 from t0qat.experiments.arms import Arm
+from t0qat.pipeline import claims
 
 
 def synthetic_rows(values: dict, **more) -> pd.DataFrame:
@@ -20,6 +22,23 @@ def synthetic_rows(values: dict, **more) -> pd.DataFrame:
     )
 
 
+PLACE = ("d", "m", "channels")
+MEASURE = ["eval_bits", "scale_rule"]
+
+
+def margin_of(value: float) -> pd.Series:
+    names = [*compare.PLACE, *MEASURE]
+    places = [(*PLACE, 2, rule) for rule in ("own", "mse")]
+    return pd.Series(value, pd.MultiIndex.from_tuples(places, names=names))
+
+
+def stepped_up(p: list[float]) -> list[float]:
+    """Benjamini and Hochberg's correction by definition: the least of m p / k over ranks from k on."""
+    order = sorted(range(len(p)), key=p.__getitem__)
+    scaled = [p[i] * len(p) / (k + 1) for k, i in enumerate(order)]
+    return [min(1.0, *scaled[order.index(i) :]) for i in range(len(p))]
+
+
 def test_differences_are_paired_corrected_and_against_the_baseline_that_lost_least_in_tuning():
     draws = np.random.default_rng(3)
     arms_ = [("no_noise", 0), ("random_bits", 0), ("ste", 2), ("t0_qat", 0)]
@@ -29,21 +48,28 @@ def test_differences_are_paired_corrected_and_against_the_baseline_that_lost_lea
     known = {(*arm, "own"): [v, v] for arm, v in zip(arms_, (0.5, 0.2, 0.3, 0.1), strict=True)}
     rows = synthetic_rows(test).sample(frac=1, random_state=1)
     losses = synthetic_rows(known).rename(columns={"value": "loss"})
-    table = compare.differences(rows, losses, ["eval_bits", "scale_rule"])
+    table = compare.differences(rows, losses, margin_of(0.1), MEASURE)
     best = table[table.against == "best_baseline"].set_index("method").other.to_dict()
     assert best == {m: "random_bits" for m in ("no_noise", "ste", "t0_qat")} | {"random_bits": "ste"}
-    p = []
+    p, equal, pairs = [], [], []
     for row in table.itertuples():
         n = 5 if "t0_qat" in (row.method, row.other) else 12
         keys = (row.method, row.train_bits, "own"), (row.other, row.other_bits, "own")
         pair = [test[key][:n] for key in keys]
         assert row.estimate == pytest.approx(np.mean(pair[0] - pair[1])) and row.n == n
+        assert row.margin == 0.1
         p.append(stats.ttest_rel(*pair).pvalue)
-        power = TTestPower().power(row.detectable / np.std(pair[0] - pair[1], ddof=1), n, 0.05)
+        equal.append(ttost_paired(*pair, -0.1, 0.1)[0])
+        pairs.append(pair[0] - pair[1])
+    assert table.p_bh.to_numpy() == pytest.approx(stepped_up(p))
+    assert table.p_equal.to_numpy() == pytest.approx(stepped_up(equal))
+    assert 0 < (table.p_bh < 0.05).sum() < len(table) and (table.p_equal < 0.05).any()
+    level = max(value for value, by in zip(p, table.p_bh, strict=True) if by < 0.05)
+    at_most = 0.05 * (table.p_bh < 0.05).mean()  # k of m rejected, each p below k / m of 5 %
+    assert level <= at_most
+    for row, pair in zip(table.itertuples(), pairs, strict=True):
+        power = TTestPower().power(row.detectable / np.std(pair, ddof=1), len(pair), at_most)
         assert power == pytest.approx(0.9, abs=1e-6)
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(np.array(p)[order] * np.arange(len(p), 0, -1)).clip(max=1)
-    assert table.p_holm.to_numpy()[order] == pytest.approx(stepped)
 
 
 def test_what_is_kept_is_measured_from_plain_training_that_is_not_rounded():
@@ -53,20 +79,38 @@ def test_what_is_kept_is_measured_from_plain_training_that_is_not_rounded():
     float_rows = synthetic_rows({("no_noise", 0, "none"): unrounded}).assign(eval_bits=32)
     worse = synthetic_rows({("t0_qat", 0, "none"): unrounded - 0.5}).assign(eval_bits=32)
     rows = pd.concat([synthetic_rows(values), worse, float_rows]).sample(frac=1, random_state=2)
-    table = compare.kept(rows).set_index("method")
+    table = compare.kept(rows, margin_of(0.07)).set_index("method")
     for method in ("no_noise", "t0_qat"):
         difference = values[method, 0, "mse"] - unrounded
         low, high = stats.t.interval(0.95, 8, difference.mean(), stats.sem(difference))
         row = table.loc[method]
         assert [row.estimate, row.ci_low, row.ci_high] == pytest.approx([difference.mean(), low, high])
-        assert (row.other, row.against, row.n) == ("no_noise", "unrounded", 9)
+        assert (row.other, row.against, row.n, row.margin) == ("no_noise", "unrounded", 9, 0.07)
+
+
+@pytest.mark.parametrize("less_is_better", [True, False])
+def test_a_margin_is_the_fixed_one_or_a_tenth_of_what_rounding_costs_plain_training(less_is_better):
+    """On the replicates that both have; nothing is lost where nothing is rounded, or where it helps."""
+    metric, sign = compare.Metric("loss", less_is_better), 1 if less_is_better else -1
+    float_rows = synthetic_rows({("no_noise", 0, "none"): [1.0, 2.0, 4.0]}).assign(eval_bits=32)
+    found = {}
+    for width, lost in ((4, (0.1, 0.3)), (3, (-9.0, -9.0)), (2, (1.0, 2.0))):
+        plain = [1.0 + sign * lost[0], 2.0 + sign * lost[1]]
+        values = {("no_noise", 0, "own"): plain, ("t0_qat", 0, "own"): [70.0, 90.0]}
+        found[width] = synthetic_rows(values).assign(eval_bits=width)
+    rows = pd.concat([float_rows, *found.values()])
+    margin = compare.margins(rows, compare.unrounded(rows), metric, MEASURE)
+    fixed = claims.margins()["loss"]
+    assert fixed == 0.02
+    expected = {(32, "none"): fixed, (4, "own"): fixed, (3, "own"): fixed, (2, "own"): 0.15}
+    assert margin.to_dict() == pytest.approx({(*PLACE, *at): value for at, value in expected.items()})
 
 
 def test_each_method_is_judged_by_the_rule_that_it_fixes():
     test = {(m, b, r): [k, 9.0] for m, b in (("ste", 2), ("lsq", 2), ("lsq", 4), ("kure", 0))
             for k, r in enumerate(("absmax", "mse", "learned"))
             if r != "learned" or (m, b) == ("lsq", 2)}  # fmt: skip
-    rows = compare.with_own_rule(synthetic_rows(test), vision.LOSS)
+    rows = compare.with_own_rule(synthetic_rows(test))
     own = rows[rows.scale_rule == "own"].groupby(["method", "train_bits"]).value.first()
     assert own.to_dict() == {("ste", 2): 0, ("lsq", 2): 2, ("lsq", 4): 1, ("kure", 0): 1}
     assert len(rows) == 2 * 9 + 2 * 4

@@ -121,3 +121,49 @@ def test_detectable_effect_does_not_depend_on_the_mean_difference_and_shrinks_wi
     assert statistics.detectable_effect(first + 5, second) == pytest.approx(base, rel=1e-9)
     four = statistics.detectable_effect(np.tile(first, 4), np.tile(second, 4))
     assert four == pytest.approx(base / 2, rel=0.01)
+
+
+@pytest.mark.parametrize(("n", "level"), [(2, 0.95), (3, 0.999), (4, 0.9999), (20, 0.99999)])
+def test_the_effect_seen_at_a_strict_level_is_seen_nine_times_in_ten(n, level):
+    """By simulation: solvers of other packages lose the noncentral t there."""
+    trials = 20_000
+    effect = statistics.standardized_effect(n, level=level)
+    draws = np.random.default_rng(n).normal(effect, 1, (trials, n))
+    seen = stats.ttest_1samp(draws, 0, axis=1).pvalue < 1 - level
+    assert abs(seen.mean() - 0.9) < 4 * np.sqrt(0.9 * 0.1 / trials)
+
+
+@PROPERTY
+@given(st.integers(0, 2**32 - 1), st.floats(-1, 1), st.floats(0.05, 1.5))
+def test_equivalence_is_the_interval_of_twice_the_error_within_the_margin(seed, shift, margin):
+    """TOST at 5 % and a 90 % interval are the same test."""
+    first, second = np.random.default_rng(seed).normal(size=(2, 9))
+    first = first + shift
+    low, high = DescrStatsW(first - second).tconfint_mean(alpha=0.1)
+    assert (statistics.equivalence(first, second, margin) < 0.05) == (-margin < low and high < margin)
+
+
+def test_equal_pairs_are_equivalent_and_pairs_that_all_differ_by_more_are_not():
+    assert statistics.equivalence([1.0, 2.0], [1.0, 2.0], 0.1) == 0
+    assert statistics.equivalence([1.5, 2.6], [1.0, 2.0], 0.1) > 0.9
+
+
+def test_the_level_of_discoveries_is_where_the_next_one_would_be_made():
+    """Of m p-values of which k are rejected, 5 % k / m: between those and all others."""
+    p = np.array([0.001, 0.008, 0.039, 0.041, 0.6])
+    corrected = statistics.benjamini_hochberg(p)
+    assert corrected == pytest.approx([0.005, 0.02, 0.05125, 0.05125, 0.6])
+    assert statistics.discovery_level(corrected) == pytest.approx(0.05 * 2 / 5)
+    assert statistics.discovery_level(statistics.benjamini_hochberg([0.5, 0.9])) == pytest.approx(0.025)
+
+
+def test_explored_rows_say_what_they_would_see_at_the_level_found():
+    rows = [
+        {"p": p, "p_equal": 1 - p, "detectable": statistics.standardized_effect(n), "n": n}
+        for p, n in ((1e-6, 8), (0.2, 8), (0.3, 20), (0.4, 20))
+    ]
+    table = statistics.explored(rows)
+    assert table.p_bh.tolist() == pytest.approx([4e-6, 0.4, 0.4, 0.4]) and "p" not in table
+    assert table.p_equal.tolist() == pytest.approx([1 - 1e-6] * 4)
+    for row in table.itertuples():
+        assert row.detectable == pytest.approx(statistics.standardized_effect(row.n, level=1 - 0.05 / 4))

@@ -4,24 +4,34 @@ Values are at the scale rule that each method fixes ("own") unless said otherwis
 """
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
 
-from t0qat.exhibits.labels import name, together, width, widths_of
+from t0qat.exhibits.labels import listed, name, together, width, widths_of
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, model_label
 from t0qat.experiments.compare import Metric, own_width
-from t0qat.pipeline import claims
 from t0qat.pipeline.latex import Raw, grouped, tex
 from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.pipeline.words import NOTHING, Row, direction, number, plus_minus, times, with_interval
+from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, span, with_interval
+from t0qat.training.methods import REGISTRY, named
 
 PLACEBO = "xi_alone"
-UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned", "Placebo": PLACEBO}
+CONTROL = "longer"  # plain training with twice the budget
+UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned"}
 AGAINST = {"Plain": "plain", "Random": "random_bits", "Best": "best_baseline"}
-WORDS = {"larger than": "higher", "smaller than": "lower"}
+# What a paired difference may be shown to be.
+WITHIN, LOWER, HIGHER, UNDECIDED = "within the margin", "lower", "higher", "undecided"
+NOT_ASKED = "not asked in this run"
+DECIMALS = 3  # of a score, at most
+
+
+def has_all_methods(table: pd.DataFrame) -> list[str]:
+    """Models on which more than the few methods were run, in order."""
+    few = {*named(lambda method: method.few)}
+    return [model for model, rows in table.groupby("model", sort=False) if {*rows.method} - few]
 
 
 class Benchmark(NamedTuple):
@@ -29,29 +39,16 @@ class Benchmark(NamedTuple):
 
     file: str  # the names of its results files start with this
     metric: Metric
-    times: int  # 100: shown in hundredths
-    full: Callable[[pd.DataFrame], list[str]]  # models with all methods, in order
-
-    @property
-    def margin(self) -> float:
-        """What may be lost and count as nothing, as the files hold it. Raises ClaimsError."""
-        return claims.margins()[self.metric.name]
-
-    @property
-    def sign(self) -> int:
-        """1: the more the better, -1: the less."""
-        return -1 if self.metric.less_is_better else 1
+    # A metric and a value: a network that is not better than that before rounding has learned nothing.
+    bar: tuple[Metric, float]
 
     def interval(self, row: Row) -> str:
-        return with_interval(times(row, self.times))
-
-    def plus_minus(self, row: Row) -> str:
-        return plus_minus(times(row, self.times))
+        return with_interval(row, DECIMALS)
 
     def cell(self, table: pd.DataFrame, **keys) -> str:
         """The row with these keys as mean and half-width, or a dash."""
         rows = rows_of(table, **keys)
-        return self.plus_minus(rows[0]) if rows else NOTHING
+        return plus_minus(rows[0], DECIMALS) if rows else NOTHING
 
     def table(self, results: Results, ending: str = "") -> pd.DataFrame:
         """The rows of a results file in which each output channel has a step of its own."""
@@ -60,26 +57,70 @@ class Benchmark(NamedTuple):
 
     def models(self, results: Results) -> list[str]:
         """Those with all methods."""
-        return self.full(self.table(results))
+        return has_all_methods(self.table(results))
 
-    def values(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The metric at the own rule and before rounding, of arms without a width or at their own."""
-        rows = table[(table.metric == self.metric.name) & table.scale_rule.isin(["own", "none"])]
+    def values(self, table: pd.DataFrame, metric: str = "") -> pd.DataFrame:
+        """A metric at the own rule and before rounding, of arms without a width or at their own.
+
+        metric: the benchmark's own where it is not named.
+        """
+        of = table.metric == (metric or self.metric.name)
+        rows = table[of & table.scale_rule.isin(["own", "none"])]
         return rows[own_width(rows)]
 
     def best(self, rows: Iterable[Row]) -> Row:
-        return max(rows, key=lambda row: self.sign * row["mean"])
+        return max(rows, key=lambda row: self.metric.sign * row["mean"])
+
+
+def decision(row: Row) -> str:
+    """What is shown of a paired difference, at 5 % after correction; small and certain is WITHIN."""
+    if row["p_equal"] < ERROR_RATE:
+        return WITHIN
+    if row["p_bh"] < ERROR_RATE:
+        return HIGHER if row["estimate"] > 0 else LOWER
+    return UNDECIDED
+
+
+def said(row: Row) -> str:
+    """The same in words: `undecided (0.03 would be seen)`."""
+    found = decision(row)
+    seen = f" ({number(row['detectable'], 2)} would be seen)" * (found == UNDECIDED)
+    return found + seen
+
+
+def decided(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Paired differences with the column `shown`, of decisions."""
+    return pairs.assign(shown=[decision(row) for row in rows_of(pairs)])
+
+
+def tally(rows: pd.DataFrame) -> str:
+    """`2 lower and 5 undecided (0.02 to 0.3 would be seen), of 7`. rows: with `shown` and detectable."""
+    counts = rows.shown.value_counts()
+    said = [f"{counts[word]} {word}" for word in (LOWER, WITHIN, HIGHER) if word in counts]
+    if UNDECIDED in counts:
+        seen = span(rows[rows.shown == UNDECIDED].detectable, lambda size: number(size, 2))
+        said.append(f"{counts[UNDECIDED]} {UNDECIDED} ({seen} would be seen)")
+    return f"{listed(said)}, of {len(rows)}" if said else "none"
+
+
+def gradients(table: pd.DataFrame, **keys) -> str:
+    """Gradient evaluations of a method's training; `3 × 264` of one that trains for each width anew."""
+    rows = rows_of(table, metric="gradients", **keys)
+    each = span(row["mean"] for row in rows)
+    trainings = len({row["train_bits"] for row in rows})
+    return f"{trainings} × {each}" if trainings > 1 else each
 
 
 def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     """The rows of the main table, in its order: one a model with all methods, column and method.
 
     Beside the columns of the files: `column`; `reference`, whether it is the arm that is not under test
-    and lost least in tuning; `near`, whether it is that or not detectably worse; `best`, whether no mean
-    is better. Of methods that train for a width, Mean and Worst hold the width of the best one.
+    and lost least in tuning; of the difference from that, `detectable` and, as decided,
+    `shown`; `best`, whether no mean is better. Of methods that train for a width, Mean and Worst
+    hold the width of the best one.
     """
     scores, pairs = b.table(results, "_any"), b.table(results, "_any_paired")
-    scores = scores.sort_values("mean", ascending=b.sign > 0, kind="stable")
+    scores = scores.sort_values("mean", ascending=b.metric.less_is_better, kind="stable")
     rows = pd.concat([b.values(b.table(results)), scores])
     pairs = pd.concat([b.table(results, "_paired"), pairs])
     rows, pairs = (table[table.scale_rule.isin(["own", "none"])].copy() for table in (rows, pairs))
@@ -87,13 +128,12 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
         table["column"] = table.quantity.str.capitalize().fillna(table.eval_bits.map(width))
     where, arm = ["model", "column"], ["method", "train_bits"]
     rows = rows[rows.model.isin(b.models(results))].drop_duplicates([*where, "method"], keep="last")
-    pairs = pairs[pairs.against == "best_baseline"]
-    rows = rows.merge(pairs[[*where, *arm, "estimate", "p_holm"]], how="left", on=[*where, *arm])
-    tested = pairs[pairs.method == "t0_qat"]
-    rows = rows.merge(tested[[*where, "other", "other_bits"]], how="left", on=where)
+    pairs = decided(pairs[pairs.against == "best_baseline"])
+    rows = rows.merge(pairs[[*where, *arm, "shown", "detectable"]], how="left", on=[*where, *arm])
+    studied = pairs[[REGISTRY[method].studied for method in pairs.method]].drop_duplicates(where)
+    rows = rows.merge(studied[[*where, "other", "other_bits"]], how="left", on=where)
     rows["reference"] = (rows.method == rows.other) & (rows.train_bits == rows.other_bits)
-    not_less = b.sign * rows.pop("estimate") >= 0
-    rows["near"] = rows.reference | (rows.p_holm >= ERROR_RATE) | not_less
+    rows["shown"] = rows.shown.where(~rows.reference, "").fillna("")
     top = rows.groupby(where)["mean"].transform("min" if b.metric.less_is_better else "max")
     columns = [*map(width, (FLOAT, *widths_of(b.table(results)))), "Mean", "Worst"]
     rows["column"] = pd.Categorical(rows.column, columns, ordered=True)
@@ -104,24 +144,76 @@ def main_table(b: Benchmark, results: Results) -> str:
     """What to use at which bit-width, on the models with all methods."""
     table, shown, groups = b.table(results), cells(b, results), []
     columns = shown.column.cat.categories
-    header = ["Method", "Float", *columns[1:]]
+    header = ["Method", "Gradients", "Float", *columns[1:]]
     for model, mine in shown.groupby("model", sort=False):
-        found = {(row["method"], row["column"]): _marked(b, row) for row in rows_of(mine)}
-        groups.append([[Raw(rf"\emph{{{tex(model_label(model))}}}"), *[""] * len(columns)]])
+        found = {(row["method"], row["column"]): _marked(row) for row in rows_of(mine)}
+        groups.append([[Raw(rf"\emph{{{tex(model_label(model))}}}"), *[""] * (len(header) - 1)]])
         for method in table[table.model == model].method.unique():
-            groups[-1].append([name(method), *(found.get((method, c), NOTHING) for c in columns)])
-    return grouped(groups, header, rf"@{{}}l{'r' * len(columns)}@{{\enspace}}")
+            lead = [name(method), gradients(table, model=model, method=method)]
+            groups[-1].append([*lead, *(found.get((method, c), NOTHING) for c in columns)])
+    return grouped(groups, header, rf"@{{}}l{'r' * (len(header) - 1)}@{{\enspace}}")
 
 
-def _marked(b: Benchmark, row: Row) -> Raw:
-    """A cell: in bold what is best, with a star the reference, with a circle what is near it."""
-    mean, sign, half = map(tex, b.plus_minus(row).partition(" ± "))
+def _marked(row: Row) -> Raw:
+    """A cell: in bold what is best, with a star the reference, with a circle what equals it."""
+    mean, sign, half = map(tex, plus_minus(row, DECIMALS).partition(" ± "))
     if row["best"]:
         mean = rf"\textbf{{{mean}}}"
     over_widths = row["column"] in ("Mean", "Worst") and row["train_bits"] != NO_WIDTH
     trained = f"({row['train_bits']}) " * over_widths
-    mark = r"\star" if row["reference"] else r"\circ" * row["near"]
+    mark = r"\star" if row["reference"] else r"\circ" * (row["shown"] == WITHIN)
     return Raw(f"{trained}{mean}{sign}{half}" + rf"\rlap{{$^{{{mark}}}$}}" * bool(mark))
+
+
+def few(b: Benchmark, results: Results) -> str:
+    """The few methods on the other models, with the size of the weights; empty where there is none."""
+    table, full = b.table(results), b.models(results)
+    values, widths = b.values(table), widths_of(table)
+
+    def row(model, method):
+        key = {"model": model, "method": method}
+        first, *more = rows_of(table, metric="weight_norm", **key)
+        size = span((norm["mean"] for norm in (first, *more)), "{:.3g}".format)
+        cells = [b.cell(values, **key, eval_bits=bits) for bits in (FLOAT, *widths)]
+        lead = [model_label(model), name(method), gradients(table, **key)]
+        return [*lead, size if more else plus_minus(first), *cells]
+
+    groups = [
+        [row(model, method) for method in mine.method.unique()]
+        for model, mine in table.groupby("model", sort=False)
+        if model not in full
+    ]
+    header = ["Network", "Method", "Gradients", "Weight norm", "Float", *map(width, widths)]
+    return grouped(groups, header, "ll", leads=1)
+
+
+def longer(b: Benchmark, results: Results) -> pd.DataFrame:
+    """CONTROL minus plain training, rounded alike and not rounded, the widest first."""
+    pairs = b.table(results, "_paired")
+    pairs = pairs[(pairs.method == CONTROL) & (pairs.against == "plain")]
+    return pairs.sort_values("eval_bits", ascending=False, kind="stable")
+
+
+def convergence(b: Benchmark, results: Results) -> str:
+    """What twice the budget changes in plain training, and the margin, on every model."""
+    rows, widths = longer(b, results), [FLOAT, *widths_of(b.table(results))]
+
+    def line(mine, said, show):
+        found = {row["eval_bits"]: show(row) for row in rows_of(mine)}
+        return [model_label(mine.model.iloc[0]), said, *(found.get(bits, NOTHING) for bits in widths)]
+
+    cells = {"difference": _paired_cell, "margin": lambda row: number(row["margin"], 2)}
+    groups = [
+        [line(mine, said, show) for said, show in cells.items()]
+        for _, mine in rows.groupby("model", sort=False)
+    ]
+    return grouped(groups, ["Network", "", *map(width, widths)], "ll", leads=1)
+
+
+def _paired_cell(row: Row) -> Raw:
+    """A difference; a circle marks one that is shown to be within the margin, an asterisk any other."""
+    mark = {WITHIN: r"\circ", UNDECIDED: ""}.get(decision(row), r"\ast")
+    return Raw(tex(plus_minus(row, DECIMALS)) + rf"\rlap{{$^{{{mark}}}$}}" * bool(mark))
 
 
 def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
@@ -132,10 +224,8 @@ def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
     def against(rival: str, **which) -> list[str]:
         """The difference, what would be seen, and which arm a best other is."""
         for row in rows_of(pairs, against=rival, **which):
-            star = r"\rlap{$^{\ast}$}" * (row["p_holm"] < ERROR_RATE)
             trained = f" ({width(row['other_bits'])})" * (row["other_bits"] != NO_WIDTH)
-            seen = number(b.times * row["detectable"], 2)
-            return [Raw(tex(b.plus_minus(row)) + star), seen, name(row["other"]) + trained]
+            return [_paired_cell(row), number(row["detectable"], 2), name(row["other"]) + trained]
         return [NOTHING] * 3
 
     def row(model, method, quantity) -> list[str]:
@@ -145,15 +235,18 @@ def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
 
     def word(method, rival):
         rows = rows_of(pairs, method=method, against=rival, quantity="mean")
-        none = "not detectably different"
-        return together((row["model"], WORDS.get(direction(row), none)) for row in rows)
+        return together((row["model"], said(row)) for row in rows) if rows else NOT_ASKED
 
-    arms = [*itertools.product(UNDER_TEST.values(), ("mean", "worst"))]
+    methods = [method for method in (*UNDER_TEST.values(), PLACEBO) if method in {*pairs.method}]
+    arms = [*itertools.product(methods, ("mean", "worst"))]
     groups = [[row(model, *arm) for arm in arms] for model in models]
     header = ["Network", "Method", "", "Minus plain", "seen", "Minus random bits", "seen"]
     header += ["Minus best other", "seen", "which is"]
-    return grouped(groups, header, "lllrrrrrrl", leads=2), {
-        f"{b.file.capitalize()}Differences{arm}{other}": word(method, rival)
+    prefix = f"{b.file.capitalize()}Differences"
+    words = [word(PLACEBO, rival) for rival in AGAINST.values()]
+    placebo = listed(words, "; ", "; and ") if PLACEBO in methods else NOT_ASKED
+    return grouped(groups, header, "lllrrrrrrl", leads=2), {f"{prefix}Placebo": placebo} | {
+        f"{prefix}{arm}{other}": word(method, rival)
         for arm, method in UNDER_TEST.items()
         for other, rival in AGAINST.items()
     }

@@ -6,10 +6,13 @@ import pandas as pd
 
 from t0qat.experiments.arms import FLOAT, LINEAR, method_label, model_label
 from t0qat.pipeline.words import NOTHING, Row, thousands
+from t0qat.training.constants import BASELINE_NOISE
 
 QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized", "drop": "Drop"}
 DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes", "digits": "Digits"}
 DATASET_LABELS |= {"pydoc_topics": "Text"}
+# By what it is: "Standard QAT" is the paper's name for its baseline, on the paper's own task.
+ON_NETWORKS = {"standard_qat": f"Gaussian noise, {BASELINE_NOISE:g}"}
 
 
 def dataset_label(dataset: str) -> str:
@@ -36,9 +39,18 @@ def on_each(rows: list[Row], show: Callable[[Row], str]) -> str:
     return f"{listed(said)} data"
 
 
+def label_on(method: str, model: str) -> str:
+    """A method as figures and tables name it where it trains this model."""
+    return method_label(method) if model == LINEAR else network_label(method)
+
+
+def network_label(method: str) -> str:
+    return ON_NETWORKS.get(method) or method_label(method)
+
+
 def name(method: str) -> str:
-    """The method's label without commas, for lists."""
-    return method_label(method).replace(",", "")
+    """The label of a method on networks without commas, for lists."""
+    return network_label(method).replace(",", "")
 
 
 def width(bits: float) -> str:

@@ -7,14 +7,14 @@ import re
 import pandas as pd
 
 from t0qat.exhibits import benchmark
-from t0qat.exhibits.benchmark import WORDS, Benchmark
-from t0qat.exhibits.labels import listed, macros, name, on_models, together, width, widths_of
+from t0qat.exhibits.benchmark import Benchmark
+from t0qat.exhibits.labels import listed, macros, name, on_models, the_models, together, width, widths_of
 from t0qat.exhibits.phrases import phrases
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, model_label
 from t0qat.experiments.compare import Metric
 from t0qat.pipeline.latex import Raw, escape, grouped
-from t0qat.pipeline.words import NOTHING, direction, number
+from t0qat.pipeline.words import NOTHING, number
 from t0qat.training.language_models import GROUP, HEADS, LAYERS, WIDTH
 
 # In words: the weights that are rounded, and those that share a step.
@@ -26,7 +26,8 @@ LAYOUTS = {
 SHOWN = 64  # characters of a sample
 LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
 BITS = Metric("bits_per_character", less_is_better=True)
-MODELS = Benchmark("language", BITS, 1, lambda table: [*table.model.unique()])
+# Half a bit below the entropy of single characters of the default text.
+MODELS = Benchmark("language", BITS, (BITS, 4.2))
 differences = functools.partial(benchmark.differences, MODELS)
 
 
@@ -91,19 +92,38 @@ def _rates(tried: pd.DataFrame) -> dict[str, str]:
     }
 
 
+def few(results: Results) -> tuple[str, dict[str, str]]:
+    """The few methods on the other models, with the size of the weights."""
+    table = MODELS.table(results)
+    others = [model for model in table.model.unique() if model not in MODELS.models(results)]
+    return benchmark.few(MODELS, results), {"LanguageFew": the_models(others)}
+
+
+def convergence(results: Results) -> tuple[str, dict[str, str]]:
+    return benchmark.convergence(MODELS, results), {}
+
+
 def layouts(results: Results) -> tuple[str, dict[str, str]]:
-    """A step an output channel, a step a group, and embeddings and head rounded too."""
-    table, pairs = MODELS.values(results["language"]), results["language_paired"]
+    """A step an output channel, a step a group, and embeddings and head rounded too.
+
+    Of models and methods that have more than one of these layouts, or of all where none has.
+    """
+    every, pairs = results["language"], results["language_paired"]
+    more = every[every.layout != CHANNELS]
+    if len(more):
+        every = every[every.model.isin(more.model) & every.method.isin(more.method)]
+    table = MODELS.values(every)
     widths, models = widths_of(table), table.model.unique()
 
     def rows(model, layout):
         here = table[(table.model == model) & (table.layout == layout)]
         for method in here.method.unique():
             cells = [MODELS.cell(here, method=method, eval_bits=bits) for bits in (FLOAT, *widths)]
-            yield [model_label(model), LAYOUTS[layout], name(method), *cells]
+            cost = benchmark.gradients(every, model=model, layout=layout, method=method)
+            yield [model_label(model), LAYOUTS[layout], name(method), cost, *cells]
 
     groups = [[row for layout in LAYOUTS for row in rows(model, layout)] for model in models]
-    header = ["Model", "Steps", "Method", "Float", *map(width, widths)]
+    header = ["Model", "Steps", "Method", "Gradients", "Float", *map(width, widths)]
 
     def plain(model):
         rows = rows_of(table, model=model, method="no_noise", eval_bits=min(widths))
@@ -120,17 +140,10 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
 
 
 def _against_plain(pairs: pd.DataFrame) -> str:
-    """In how many pairs each method is told apart from plain fine-tuning, after correction."""
+    """What is shown of each method's pairs with plain fine-tuning."""
     rows = pairs[(pairs.eval_bits != FLOAT) & (pairs.against == "plain") & (pairs.scale_rule == "own")]
-    shown, never = [], []
-    for method, mine in rows.groupby("method", sort=False):
-        found = [WORDS.get(direction(row)) for row in rows_of(mine)]
-        lower, higher = found.count("lower"), found.count("higher")
-        if lower or higher:
-            shown.append(f"{name(method)} lower in {lower} and higher in {higher} of {len(found)}")
-        else:
-            never.append(name(method))
-    shown += [f"neither for {listed(never)}"] * bool(never)
+    by_method = benchmark.decided(rows).groupby("method", sort=False)
+    shown = [f"{name(method)} {benchmark.tally(mine)}" for method, mine in by_method]
     return "; ".join(shown) or "nothing to compare"
 
 

@@ -1,46 +1,62 @@
-"""What is said of a benchmark: its size, who is best, who keeps the metric, and what noise does.
+"""What is said of a benchmark: its size, who is best, who keeps the metric, what noise does, and more.
 
 Values are at the scale rule that each method fixes ("own"). Every phrase lists the models of the run,
 whichever they are.
 """
 
+import pandas as pd
 from scipy import stats
 
-from t0qat.exhibits.benchmark import PLACEBO, Benchmark, cells
+from t0qat.exhibits.benchmark import (
+    CONTROL,
+    HIGHER,
+    LOWER,
+    NOT_ASKED,
+    PLACEBO,
+    UNDECIDED,
+    WITHIN,
+    Benchmark,
+    cells,
+    decided,
+    has_all_methods,
+    longer,
+    tally,
+)
+from t0qat.exhibits.deviations import left_out
 from t0qat.exhibits.labels import at, listed, name, on_models, the_models, together, width, widths_of
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
-from t0qat.experiments.compare import own_width
+from t0qat.experiments.compare import is_rival, own_width
 from t0qat.pipeline.claims import standard_error
-from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.pipeline.words import NOTHING, number, span, thousands
+from t0qat.pipeline.statistics import ERROR_RATE, discovery_level
+from t0qat.pipeline.words import NOTHING, number, percent, span, thousands
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
 
+FEW = 6  # arms that a sentence names, at most
 Said = dict[str, str | int]
 
 
 def phrases(b: Benchmark, results: Results) -> Said:
     """All of them."""
-    return {key: v for said in (size, ranking, keeping, noise) for key, v in said(b, results).items()}
+    every = (size, ranking, keeping, converging, noise, left_out)
+    return {key: v for said in every for key, v in said(b, results).items()}
+
+
+def for_width(train_bits: int) -> str:
+    return f" trained for {width(train_bits)}" * (train_bits != NO_WIDTH)
 
 
 def size(b: Benchmark, results: Results) -> Said:
     """How much was run, and how finely the pairs see."""
-    table, tried, pairs = (b.table(results, ending) for ending in ("", "_tuning", "_paired"))
+    table, tried = b.table(results), b.table(results, "_tuning")
     arms = table.drop_duplicates(KEYS)
-    # Of the smallest p-value, which Holm's method multiplies by the number of its family.
-    threshold = stats.t.isf(ERROR_RATE / len(pairs) / 2, pairs.n.max() - 1)
+    pairs = results[b.file + "_paired"]
+    level = discovery_level(pairs.p_bh)
     each = tried.groupby(KEYS, sort=False)["n"].agg(["size", "max", "sum"])
     full = each[each["sum"] == each["sum"].max()]
-    seen = b.times * pairs[(pairs.scale_rule == "own") & (pairs.detectable > 0)].detectable
-
-    def at_an_end(setting):
-        """How many arms chose the least or the greatest of more than two values."""
-        values = tried.groupby(KEYS)[setting].agg(["min", "max", "nunique"]).reset_index()
-        ends = tried[tried.chosen == 1].merge(values[values["nunique"] > 2])
-        return f"{ends[['min', 'max']].eq(ends[setting], axis=0).any(axis=1).sum()} of {len(ends)}"
-
+    own = b.table(results, "_paired")
+    seen = own[(own.scale_rule == "own") & (own.detectable > 0)].detectable
     return {
         "Replicates": table.n.max(),
         "Arms": len(arms),
@@ -50,24 +66,43 @@ def size(b: Benchmark, results: Results) -> Said:
         "Candidates": listed(map(thousands, sorted({*full["size"]})), last=" or "),
         "Rates": listed(map(number, sorted({*tried.learning_rate}))),
         "TuningNetworks": tried.n.sum(),
-        "EdgeRate": at_an_end("learning_rate"),
-        "EdgeStrength": at_an_end("strength"),
-        "Full": the_models(b.full(table)),
+        "EdgeRate": at_an_edge(tried, "learning_rate"),
+        "EdgeStrength": at_an_edge(tried, "strength"),
+        "Full": the_models(has_all_methods(table)),
         "Methods": table.method.nunique(),
         "Widths": listed(map(width, widths_of(table))),
         "Trained": listed(map(width, sorted({*table.train_bits} - {NO_WIDTH}, reverse=True))),
         "Lowest": width(min(widths_of(table))),
-        "Comparisons": len(pairs) + len(b.table(results, "_any_paired")),
-        "Threshold": number(threshold, 2),
+        "Comparisons": len(pairs) + len(results[b.file + "_any_paired"]),
+        "Threshold": number(stats.t.isf(level / 2, pairs.n.max() - 1), 2),
+        "ErrorRate": f"{100 * ERROR_RATE:g}",
         "Detectable": span(seen, lambda difference: number(difference, 2)),
     }
 
 
+def at_an_edge(tried: pd.DataFrame, setting: str) -> str:
+    """How many arms chose the least or the greatest of the values of a setting, and which if few.
+
+    tried: as of tuning.tune. Counted are arms that had more than one value to choose from.
+    """
+    ends = tried.groupby(KEYS)[setting].agg(["min", "max", "nunique"]).reset_index()
+    chosen = tried[tried.chosen == 1].merge(ends[ends["nunique"] > 1])
+    found = chosen[(chosen[setting] == chosen["min"]) | (chosen[setting] == chosen["max"])]
+    if chosen.empty:
+        return "no arm, since none had a choice"
+    share = f"{len(found)} of {len(chosen)} arms, {percent(len(found) / len(chosen))} %"
+    which = [
+        f"{name(row['method'])}{for_width(row['train_bits'])} on {the_models([row['model']])}"
+        f" ({'lowest' if row[setting] == row['min'] else 'highest'})"
+        for row in rows_of(found)
+    ]
+    return f"{share}: {listed(which)}" if 0 < len(which) <= FEW else share
+
+
 def ranking(b: Benchmark, results: Results) -> Said:
-    """The best means, the references, and how many are not detectably worse."""
+    """The best means, the references, and what is shown of the other arms against these."""
     rows = cells(b, results)
     rows = rows[rows.column.str.startswith("INT")]
-    family = rows.method.map(lambda method: REGISTRY[method].family)
 
     def at_widths(which, show) -> str:
         """What is shown of these rows, by network and width."""
@@ -78,16 +113,15 @@ def ranking(b: Benchmark, results: Results) -> Said:
 
         return on_models((model, on(mine)) for model, mine in which.groupby("model", sort=False))
 
-    def among(which) -> str:
-        return f"{which.near.sum()} of {len(which)}"
-
+    compared = rows[(rows.shown != "") & ~rows.method.isin([PLACEBO, CONTROL])]
+    family = compared.method.map(lambda method: REGISTRY[method].family)
     return {
         "Best": at_widths(rows[rows.best], lambda row: f"{name(row['method'])} ({b.interval(row)})"),
         "Reference": at_widths(rows[rows.reference], lambda row: name(row["method"])),
-        "Near": among(rows),
-        "NearNoise": among(rows[family == "noise"]),
-        "NearRounds": among(rows[family == "rounding"]),
-        "NearOthers": among(rows[~family.isin(["noise", "rounding"]) & (rows.method != PLACEBO)]),
+        "Against": tally(compared),
+        "AgainstNoise": tally(compared[family == "noise"]),
+        "AgainstRounds": tally(compared[family == "rounding"]),
+        "AgainstOthers": tally(compared[~family.isin(["noise", "rounding"])]),
     }
 
 
@@ -95,8 +129,8 @@ def keeping(b: Benchmark, results: Results) -> Said:
     """Who stays within the margin of plain training that is not rounded, by uncorrected intervals."""
     rows = b.table(results, "_kept")
     rows = rows[(rows.scale_rule == "own") & own_width(rows)]
-    worst_end = rows.ci_low if b.sign > 0 else -rows.ci_high
-    kept = rows[worst_end > -b.margin]
+    lost = rows.ci_high if b.metric.less_is_better else -rows.ci_low
+    kept = rows[lost < rows.margin]
     models = b.models(results)
 
     def keepers(model, bits):
@@ -109,10 +143,17 @@ def keeping(b: Benchmark, results: Results) -> Said:
         mine = kept[kept.method == method]
         return together((model, at(mine[mine.model == model].eval_bits)) for model in models)
 
+    def margins(model):
+        mine = rows[(rows.model == model) & (rows.margin > b.metric.margin)]
+        found = rows_of(mine.drop_duplicates("eval_bits"))
+        shown = (f"{number(row['margin'], 2)} at {width(row['eval_bits'])}" for row in found)
+        return listed(shown) if found else "the first at every width"
+
     low = [bits for bits in widths_of(rows) if bits < 8]
     of_all = ((model, listed(keepers(model, bits) for bits in low)) for model in models)
     return {
-        "Margin": f"{b.times * b.margin:g}",
+        "Margin": f"{b.metric.margin:g}",
+        "Margins": on_models((model, margins(model)) for model in models),
         "Kept": on_models(of_all),
         "KeptPublished": widths("t0_qat"),
         "KeptTuned": widths("t0_qat_tuned"),
@@ -120,23 +161,46 @@ def keeping(b: Benchmark, results: Results) -> Said:
     }
 
 
+def converging(b: Benchmark, results: Results) -> Said:
+    """Whether plain training with twice the budget ends elsewhere."""
+    rows = decided(longer(b, results))
+
+    def at_widths(model, word):
+        mine = rows[(rows.model == model) & (rows.shown == word)]
+        return listed(width(bits) for bits in mine.eval_bits)
+
+    def sentence(model):
+        equal = f"within the margin at {at_widths(model, WITHIN)}"
+        mine = rows[(rows.model == model) & (rows.shown != WITHIN)]
+        others = [
+            f"{row['shown']} at {width(row['eval_bits'])} ({b.interval(row)}, margin"
+            f" {number(row['margin'], 2)})"
+            for row in rows_of(mine)
+        ]
+        return f"{equal}, {listed(others)}" if others else equal
+
+    models = rows.model.unique()
+    return {"Converged": together((m, sentence(m)) for m in models) if len(models) else NOT_ASKED}
+
+
 def noise(b: Benchmark, results: Results) -> Said:
     """The tuned scale, what the placebo shows of chance, and one training for every width."""
     table, pairs, scores = (b.table(results, ending) for ending in ("", "_paired", "_any"))
-    models, scores = b.full(table), scores[scores.scale_rule == "own"]
+    models, scores = has_all_methods(table), scores[scores.scale_rule == "own"]
     pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(models)]
     tried = b.table(results, "_tuning")
     tried = tried[tried.method == "t0_qat_tuned"]
     chosen = [(row["model"], row["strength"]) for row in rows_of(tried, chosen=1)]
     placebo = rows_of(pairs, eval_bits=min(widths_of(table)), method=PLACEBO, against="plain")
+    tuned = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain")
+    tuned = decided(pairs[tuned]).sort_values("eval_bits", ascending=False, kind="stable")
 
     def spread(row):
-        return number(b.times * standard_error(row) * row["n"] ** 0.5, 2)
+        return number(standard_error(row) * row["n"] ** 0.5, 2)
 
-    def decided(sign):
-        rows = pairs[(pairs.method == "t0_qat_tuned") & (pairs.against == "plain")]
-        rows = rows[(rows.p_holm < ERROR_RATE) & (sign * rows.estimate > 0)]
-        return together((model, at(rows[rows.model == model].eval_bits)) for model in models)
+    def where(word):
+        found = tuned[tuned.shown == word]
+        return together((model, at(found[found.model == model].eval_bits)) for model in models)
 
     def foremost(rows, model):
         here = rows_of(rows, model=model, quantity="mean")
@@ -144,23 +208,27 @@ def noise(b: Benchmark, results: Results) -> Said:
             return NOTHING
         best = b.best(here)
         worst = one(rows, quantity="worst", **{key: best[key] for key in KEYS})
-        trained = f" trained for {width(best['train_bits'])}" * (best["train_bits"] != NO_WIDTH)
+        trained = for_width(best["train_bits"])
         return f"{name(best['method'])}{trained} with {b.interval(best)} ({b.interval(worst)})"
 
     free = scores.train_bits == NO_WIDTH
     noisy = scores.method.map(lambda method: REGISTRY[method].family) == "noise"
     over_widths = {
         "AnyNoise": scores[free & noisy],
-        "AnyOthers": scores[free & ~noisy & (scores.method != PLACEBO)],
+        "AnyOthers": scores[free & ~noisy & scores.method.map(is_rival).astype(bool)],
         "AnyFixed": scores[~free],
     }
     return {
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
         "Scalings": together((model, f"{scaling:g}") for model, scaling in chosen),
         "Sigmas": together((model, number(XI * scaling, 2)) for model, scaling in chosen),
-        "PlaceboSpread": on_models((row["model"], spread(row)) for row in placebo),
-        "Gains": decided(b.sign),
-        "Losses": decided(-b.sign),
+        "PlaceboSpread": on_models((row["model"], spread(row)) for row in placebo)
+        if placebo
+        else NOT_ASKED,
+        "Lower": where(LOWER),
+        "Higher": where(HIGHER),
+        "Within": where(WITHIN),
+        "Undecided": where(UNDECIDED),
     } | {
         key: on_models((model, foremost(rows, model)) for model in models)
         for key, rows in over_widths.items()

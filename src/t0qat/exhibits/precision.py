@@ -1,8 +1,7 @@
 """Table and macros of the metric against bits."""
 
-from t0qat.exhibits.labels import data_label, macros, on_each
+from t0qat.exhibits.labels import data_label, label_on, macros, on_each
 from t0qat.exhibits.rows import Results, one, rows_of, tally
-from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import grouped
 from t0qat.pipeline.words import fixed, number, plus_minus, span, with_interval
 
@@ -19,7 +18,7 @@ def precision(results: Results) -> tuple[str, dict[str, str]]:
                 one(knees, range=codes, scale=scale, quantity=quantity, **key)
                 for codes, scale in conventions
             ]
-            lead = [data_label(row), method_label(row["method"]), plus_minus(row), label]
+            lead = [data_label(row), label_on(row["method"], row["model"]), plus_minus(row), label]
             yield [*lead, *map(plus_minus, mine)]
 
     groups = [

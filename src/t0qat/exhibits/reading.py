@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
-from t0qat.exhibits.labels import DATASET_LABELS, QUANTITY_LABELS, width
+from t0qat.exhibits.labels import DATASET_LABELS, QUANTITY_LABELS, label_on, width
 from t0qat.exhibits.response import budget_label
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
-from t0qat.experiments.arms import NO_WIDTH, method_label, model_label
+from t0qat.experiments.arms import LINEAR, NO_WIDTH, model_label
 from t0qat.pipeline.words import fixed, number, thousands, with_interval
 
 QUANTITIES = QUANTITY_LABELS | {
@@ -28,8 +28,6 @@ QUANTITIES = QUANTITY_LABELS | {
 }
 AGAINST = {"plain": "Plain training", "random_bits": "Random-bit STE", "best_baseline": "Best other"}
 LABELS = {  # column -> the label of a name in it, or nothing
-    "method": method_label,
-    "other": method_label,
     "model": model_label,
     "dataset": DATASET_LABELS.get,
     "quantity": QUANTITIES.get,
@@ -47,6 +45,9 @@ HEADERS = {
     "other": "minus",
     "other_arm": "minus",
     "p_holm": "p, corrected",
+    "p_bh": "p of no difference",
+    "p_equal": "p of the margin or more",
+    "shown": "is shown to be",
     "detectable": "would see",
     "eval_bits": "read at",
     "train_bits": "trained for",
@@ -70,7 +71,10 @@ def table(
     if rows.empty:
         return pd.DataFrame()
     keys = [*index, *across]
-    shown = pd.DataFrame({c: [word(c, value) for value in rows[c]] for c in (*keys, *also)})
+    models = rows.get("model", [LINEAR] * len(rows))
+    shown = pd.DataFrame(
+        {c: [word(c, *cell) for cell in zip(rows[c], models, strict=True)] for c in (*keys, *also)}
+    )
     if "ci_low" in rows:
         value = "estimate" if "estimate" in rows else "mean"
         cells = [
@@ -101,8 +105,10 @@ def header(column: str) -> str:
     return HEADERS.get(column, column.replace("_", " "))
 
 
-def word(column: str, value) -> str:
+def word(column: str, value, model: str = LINEAR) -> str:
     """One cell: a name as figures and tables of the paper have it, or a number to three digits."""
+    if column in ("method", "other"):
+        return label_on(value, model)
     if column == "text":
         return " ".join(json.loads(value).split())
     if isinstance(value, str):
@@ -119,6 +125,6 @@ def word(column: str, value) -> str:
         return "any" if value == NO_WIDTH else width(value)
     if column == "budget":
         return budget_label(value)
-    if column == "p_holm":
+    if column in ("p_holm", "p_bh", "p_equal"):
         return fixed(value, 3) if value >= 0.001 else "< 0.001"
     return thousands(value) if value == int(value) and abs(value) < 1e9 else number(value)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from t0qat.exhibits import answers, benchmark, language, vision
-from t0qat.exhibits.labels import QUANTITY_LABELS, macros
+from t0qat.exhibits.labels import QUANTITY_LABELS, macros, network_label
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.exhibits.table1 import reported, table1
 from t0qat.experiments.arms import method_label, model_label
@@ -20,7 +20,7 @@ VERDICTS = {
     "Unclear": claims.UNCLEAR,
     "Untestable": claims.UNTESTABLE,
 }
-SCORES = {"accuracy": "accuracy, %", "bits_per_character": "bits per character"}
+SCORES = {"loss": "test loss, nats", "bits_per_character": "bits per character"}
 SHOWN = {"T0-QAT as published": "t0_qat", "T0-QAT tuned": "t0_qat_tuned", "Plain training": "no_noise"}
 
 
@@ -79,7 +79,7 @@ def _use(results: Results) -> Iterator[list[str]]:
                 found = {row["method"]: b.interval(row) for row in rows_of(here)}
                 best = here[here.reference].method.item()
                 shown = [found.get(method, NOTHING) for method in SHOWN.values()]
-                yield [lead, column, f"{method_label(best)}: {found[best]}", *shown]
+                yield [lead, column, f"{network_label(best)}: {found[best]}", *shown]
                 lead = ""
 
 
@@ -124,8 +124,9 @@ def result(results: Results) -> str:
             "",
             f"What to use at which bit-width: means over {span(results['vision'].n)} paired seeds of"
             f" image networks and {span(results['language'].n)} of language models, weights rounded,"
-            " with 95 % intervals. The best of the others is, at each width, the arm not under test"
-            " that lost least in tuning; the PDF says which differences chance explains.",
+            " with 95 % intervals; fewer nats or bits are better. The best of the others is, at each"
+            " width, the arm not under test that lost least in tuning; the PDF says what is shown of the"
+            " differences.",
             "",
             *_markdown(["Network", "Weights", "Best of the others, by tuning", *SHOWN], _use(results)),
         ]

@@ -1,4 +1,4 @@
-"""Tables and macros of the image networks: accuracies in percent, differences in points."""
+"""Tables and macros of the image networks: test loss in nats, less is better."""
 
 import functools
 import itertools
@@ -6,43 +6,38 @@ import itertools
 import pandas as pd
 
 from t0qat.exhibits import benchmark
-from t0qat.exhibits.benchmark import Benchmark
+from t0qat.exhibits.benchmark import Benchmark, has_all_methods
 from t0qat.exhibits.labels import listed, macros, name, on_models, the_models, width, widths_of
 from t0qat.exhibits.phrases import phrases
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.latex import grouped, spanning
-from t0qat.pipeline.words import NOTHING, plus_minus, span, with_interval
+from t0qat.pipeline.words import NOTHING, plus_minus, span, times, with_interval
 from t0qat.quantization.quantizers import SCALES
 from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.methods import named
 
-WIDE = 0.05  # half-width of an interval that hints at trainings that failed
-
-
-def has_all_methods(table: pd.DataFrame) -> list[str]:
-    """Networks on which more than the few methods were run, in order."""
-    few = {*named(lambda method: method.few)}
-    return [model for model, rows in table.groupby("model", sort=False) if {*rows.method} - few]
-
-
 LOSS = Metric("loss", less_is_better=True)
-IMAGES = Benchmark("vision", LOSS, 1, has_all_methods)
+IMAGES = Benchmark("vision", LOSS, (Metric("accuracy", less_is_better=False), 0.5))
 differences = functools.partial(benchmark.differences, IMAGES)
 
 
 def vision(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, on the networks with all methods."""
-    said = phrases(IMAGES, results) | _of_networks(results["vision"])
+    said = phrases(IMAGES, results) | _of_networks(results)
     return benchmark.main_table(IMAGES, results), macros("Vision", said)
 
 
-def _of_networks(table: pd.DataFrame) -> dict[str, str | int]:
+def _of_networks(results: Results) -> dict[str, str | int]:
     """Which have few methods, how many intervals are wide, and what was exported at which cost."""
+    table = results["vision"]
     full = has_all_methods(table)
     own = IMAGES.values(table[table.model.isin(full)])
-    wide = own.ci_high - own.ci_low > 2 * WIDE
+    at_width = results["vision_kept"].set_index(["model", "eval_bits"]).margin.to_dict()
+    places = zip(own.model, own.eval_bits, strict=True)
+    margin = pd.Series([at_width.get(place, LOSS.margin) for place in places], own.index, float)
+    wide = own.ci_high - own.ci_low > 2 * margin
     checked = table[(table.metric == "differing") & (table.scale_rule != "own")]
     sizes = table[(table.metric == "bytes") & table.model.isin(full)]
     by = sizes.groupby(["model", "eval_bits"], sort=False)["mean"]
@@ -69,35 +64,48 @@ def _of_networks(table: pd.DataFrame) -> dict[str, str | int]:
 
 def few(results: Results) -> tuple[str, dict[str, str]]:
     """The few methods on the other networks, with the size of the weights."""
-    table = results["vision"]
-    full, accuracies, widths = has_all_methods(table), IMAGES.values(table), widths_of(table)
-    norms = table[table.metric == "weight_norm"]
-
-    def row(model, method):
-        key = {"model": model, "method": method}
-        first, *more = rows_of(norms, **key)
-        size = span((norm["mean"] for norm in (first, *more)), "{:.3g}".format)
-        cells = [IMAGES.cell(accuracies, **key, eval_bits=bits) for bits in (FLOAT, *widths)]
-        return [model_label(model), name(method), size if more else plus_minus(first), *cells]
-
-    groups = [
-        [row(model, method) for method in mine.method.unique()]
-        for model, mine in table.groupby("model", sort=False)
-        if model not in full
-    ]
-    header = ["Network", "Method", "Weight norm", "Full precision", *map(width, widths)]
+    norms = results["vision"][results["vision"].metric == "weight_norm"]
     said = {"Plain": "no_noise", "Published": "t0_qat", "Tuned": "t0_qat_tuned"}
     said = {
         key: on_models((row["model"], with_interval(row)) for row in rows_of(norms, method=method))
         for key, method in said.items()
     }
-    return grouped(groups, header, "ll", leads=1), macros("VisionFewNorm", said)
+    return benchmark.few(IMAGES, results), macros("VisionFewNorm", said)
+
+
+def convergence(results: Results) -> tuple[str, dict[str, str]]:
+    return benchmark.convergence(IMAGES, results), {}
+
+
+def accuracy(results: Results) -> tuple[str, dict[str, str]]:
+    """The few methods' accuracy on every network, in percent, beside the loss of the other tables."""
+    table = results["vision"]
+    shares, widths = IMAGES.values(table, "accuracy"), widths_of(table)
+    methods = named(lambda method: method.few)
+
+    def cell(**keys):
+        rows = rows_of(shares, **keys)
+        return plus_minus(times(rows[0], 100)) if rows else NOTHING
+
+    def row(model, method):
+        key = {"model": model, "method": method}
+        cells = (cell(**key, eval_bits=bits) for bits in (FLOAT, *widths))
+        return [model_label(model), name(method), benchmark.gradients(table, **key), *cells]
+
+    groups = [
+        [row(model, method) for method in methods if method in {*mine.method}]
+        for model, mine in shares.groupby("model", sort=False)
+    ]
+    header = ["Network", "Method", "Gradients", "Float", *map(width, widths)]
+    plain = rows_of(shares, method="no_noise", eval_bits=min(widths))
+    said = on_models((row["model"], with_interval(times(row, 100))) for row in plain)
+    return grouped(groups, header, "ll", leads=1), {"VisionAccuracyPlain": said}
 
 
 def rules(results: Results) -> tuple[str, dict[str, str]]:
     """The same networks at each rule for the grid's step."""
     table = results["vision"]
-    table = table[(table.metric == "accuracy") & own_width(table) & (table.eval_bits != FLOAT)]
+    table = table[(table.metric == LOSS.name) & own_width(table) & (table.eval_bits != FLOAT)]
     models, every = has_all_methods(results["vision"]), widths_of(table)
     widths = [bits for bits in every if bits < 8] or every
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from t0qat.experiments import trained, trial, tuning
+from t0qat.experiments import compare, trained, trial, tuning
 from t0qat.experiments.arms import FLOAT, KEYS, NO_WIDTH, Arm
-from t0qat.experiments.compare import OWN, Metric, differences, kept, over_bits, own_width, with_own_rule
+from t0qat.experiments.compare import OWN, Metric, over_bits, own_width, with_own_rule
 from t0qat.experiments.tuning import Rivals, Setting, rivals_of
 from t0qat.pipeline import grid, statistics
 from t0qat.pipeline.parameters import ParameterError
@@ -123,21 +123,26 @@ def files(name: str, run: Run, metric: Metric) -> dict[str, pd.DataFrame]:
     or own: the one that the method fixes), metric (all that were measured), mean, ci_low, ci_high, n.
     name_any: KEYS, scale_rule, quantity (mean or worst over the bit-widths), mean, ci_low, ci_high, n.
     name_paired, name_kept: arms without a width and those trained for the width at hand;
-    name_any_paired: all arms; each by its own rule, see `differences` and `kept`.
+    name_any_paired: all arms; each by its own rule, see compare.differences and compare.kept. What may
+    be lost over widths follows what rounding costs plain training over them.
     """
-    test = with_own_rule(run.test, metric)
+    everything = with_own_rule(run.test)
+    test = everything[everything.metric == metric.name]
     anywhere = over_bits(test, metric.worst)
-    everything = pd.concat([test, run.test[run.test.metric != metric.name]])
     judged = test[own_width(test) & test.scale_rule.isin([OWN, "none"])]
     lost = run.losses.assign(scale_rule=np.where(run.losses.eval_bits == FLOAT, "none", OWN))
     # A mean over widths compares with arms that train once for all of them.
     free = over_bits(lost[lost.train_bits == NO_WIDTH], "max", "loss")
     own = anywhere[anywhere.scale_rule == OWN]
+    single, over = ["eval_bits", "scale_rule"], ["scale_rule", "quantity"]
+    whole = compare.unrounded(test)
+    at_width = compare.margins(judged, whole, metric, single)
+    over_widths = compare.margins(own, whole, metric, over)
     return {
         name: statistics.means(everything, [*KEYS, "eval_bits", "scale_rule", "metric"]),
         f"{name}_any": statistics.means(anywhere, [*KEYS, "scale_rule", "quantity"]),
-        f"{name}_kept": kept(judged),
-        f"{name}_paired": differences(judged, lost, ["eval_bits", "scale_rule"]),
-        f"{name}_any_paired": differences(own, free, ["scale_rule", "quantity"]),
+        f"{name}_kept": compare.kept(judged, at_width),
+        f"{name}_paired": compare.differences(judged, lost, at_width, single),
+        f"{name}_any_paired": compare.differences(own, free, over_widths, over),
         f"{name}_tuning": run.tuning,
     }

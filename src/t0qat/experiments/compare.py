@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from t0qat.experiments.arms import FLOAT, KEYS, NO_WIDTH
-from t0qat.pipeline import statistics
+from t0qat.pipeline import claims, statistics
 from t0qat.quantization.quantizers import SCALES
 from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.methods import REGISTRY
@@ -18,6 +18,7 @@ from t0qat.training.methods import REGISTRY
 PLACE = ["dataset", "model", "layout"]  # where arms are compared with one another
 OWN = "own"  # the scale rule that a method is judged by, see methods.Method.rule
 SCALE_RULES = (*SCALES, *OWN_GRIDS, OWN, "none")  # in results files
+SHARE = 0.1  # of what rounding costs plain training: a margin, where that is more than the fixed one
 
 
 class Metric(NamedTuple):
@@ -31,15 +32,29 @@ class Metric(NamedTuple):
         """The pandas word for the worst of several values."""
         return "max" if self.less_is_better else "min"
 
+    @property
+    def sign(self) -> int:
+        """1: the more the better, -1: the less."""
+        return -1 if self.less_is_better else 1
+
+    @property
+    def margin(self) -> float:
+        """What may be lost and count as nothing, at least. Raises ClaimsError."""
+        return claims.margins()[self.name]
+
+
+def is_rival(method: str) -> bool:
+    """Whether it is no form of the method under study, and trains no longer than that."""
+    return not REGISTRY[method].studied and REGISTRY[method].length <= 1
+
 
 def own_width(rows: pd.DataFrame) -> pd.Series:
     """Whether each row's arm was trained for the bits at hand, or for none in particular."""
     return (rows.train_bits == NO_WIDTH) | (rows.train_bits == rows.eval_bits)
 
 
-def with_own_rule(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """The metric's rows, and again as scale rule OWN: at the rule that the method fixes beforehand."""
-    rows = rows[rows.metric == metric.name]
+def with_own_rule(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, and again as scale rule OWN: at the rule that the method fixes beforehand."""
     places = zip(rows.method, rows.eval_bits, rows.train_bits, strict=True)
     fixed = [REGISTRY[method].rule(bits, trained) for method, bits, trained in places]
     return pd.concat([rows, rows[rows.scale_rule == fixed].assign(scale_rule=OWN)], ignore_index=True)
@@ -56,42 +71,61 @@ def over_bits(rows: pd.DataFrame, worst: str, value: str = "value") -> pd.DataFr
     return wide.melt(keys, ["mean", "worst"], var_name="quantity", value_name=value)
 
 
-def kept(rows: pd.DataFrame) -> pd.DataFrame:
+def unrounded(rows: pd.DataFrame) -> pd.Series:
+    """(dataset, model, layout, replicate) -> the value of plain training that is not rounded."""
+    plain = rows[(rows.method == "no_noise") & (rows.eval_bits == FLOAT)]
+    return plain.set_index([*PLACE, "replicate"])["value"].sort_index()
+
+
+def margins(rows: pd.DataFrame, whole: pd.Series, metric: Metric, measure: list[str]) -> pd.Series:
+    """(dataset, model, layout, *measure) -> what may be lost there and counts as nothing.
+
+    The metric's margin, or SHARE of what rounding costs plain training there if that is more: its mean
+    value in rows less that in `whole`, as of `unrounded`, on the same replicates.
+    """
+    plain = rows[rows.method == "no_noise"].set_index([*PLACE, "replicate"])
+    cost = metric.sign * (whole.reindex(plain.index) - plain["value"])
+    mean = cost.groupby([cost.index.get_level_values(c) for c in PLACE] + [plain[c] for c in measure])
+    return (SHARE * mean.mean()).clip(lower=metric.margin)
+
+
+def kept(rows: pd.DataFrame, margin: pd.Series) -> pd.DataFrame:
     """Each arm at each bit-width minus plain training that is not rounded, replicate by replicate.
 
-    rows: as of Run.test, each by its own rule. Columns dataset, model, eval_bits, scale_rule, method,
-    train_bits, against (unrounded), other, other_bits, estimate, ci_low, ci_high, n, p_holm (of no
-    difference, paired t-test, Holm over all rows), detectable.
+    rows: as of Run.test, each by its own rule; margin: as of `margins`. Columns dataset, model,
+    eval_bits, scale_rule, method, train_bits, against (unrounded), other, other_bits, and those of
+    `differences` from estimate on.
     """
-    plain = rows[(rows.method == "no_noise") & (rows.eval_bits == FLOAT)]
-    values = {place: v.set_index("replicate")["value"] for place, v in plain.groupby(PLACE)}
-    keys = [*PLACE, "eval_bits", "scale_rule", "method", "train_bits"]
-    found = []
-    for key, group in rows[rows.eval_bits != FLOAT].groupby(keys, sort=False):
+    whole, keys, found = unrounded(rows), [*PLACE, "eval_bits", "scale_rule"], []
+    for key, group in rows[rows.eval_bits != FLOAT].groupby([*keys, "method", "train_bits"], sort=False):
         mine = group.set_index("replicate")["value"]
-        names = {"against": "unrounded", "other": "no_noise", "other_bits": NO_WIDTH}
-        difference = _paired(mine, values[key[: len(PLACE)]])
-        found.append(dict(zip(keys, key, strict=True)) | names | difference)
-    return statistics.corrected(found)
+        names = dict(zip([*keys, "method", "train_bits"], key, strict=True))
+        names |= {"against": "unrounded", "other": "no_noise", "other_bits": NO_WIDTH}
+        found.append(names | _paired(mine, whole[key[: len(PLACE)]], margin[key[: len(keys)]]))
+    return statistics.explored(found)
 
 
-def _paired(first: pd.Series, second: pd.Series) -> dict[str, float]:
+def _paired(first: pd.Series, second: pd.Series, margin: float) -> dict[str, float]:
     """Of the replicates that both have."""
     both = first.index.intersection(second.index)
     first, second = first[both].to_numpy(), second[both].to_numpy()
     with warnings.catch_warnings():  # equal differences, as a few replicates may have
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
-        return statistics.paired_difference(first, second)
+        equal = statistics.equivalence(first, second, margin)
+        return statistics.paired_difference(first, second) | {"margin": margin, "p_equal": equal}
 
 
-def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> pd.DataFrame:
+def differences(
+    rows: pd.DataFrame, known: pd.DataFrame, margin: pd.Series, measure: list[str]
+) -> pd.DataFrame:
     """Each arm minus another on the same replicates: positive where `method` has more of the metric.
 
     rows: KEYS, the columns of `measure`, replicate and value; known: KEYS, those columns, and the loss
-    in tuning, of every arm that may be a rival there. Columns dataset, model, *measure, method,
-    train_bits, against (plain, random_bits or best_baseline), other, other_bits, estimate, ci_low,
-    ci_high, n, p_holm (paired t-test, Holm over all rows), detectable (with 90 % power, uncorrected).
-    best_baseline: the other arm, not one of those studied, of the least mean loss in tuning.
+    in tuning, of every arm that may be a rival there; margin: as of `margins`. Columns dataset, model,
+    *measure, method, train_bits, against (plain, random_bits or best_baseline), other, other_bits,
+    estimate, ci_low, ci_high, n, margin, p_bh (of no difference, paired t-test), p_equal (of the margin
+    or more), both corrected as statistics.explored says, and detectable, as that says too.
+    best_baseline: the other arm of the least mean loss in tuning, among those that is_rival allows.
     """
     found, arm = [], ["method", "train_bits"]
     place = [*PLACE, *measure]
@@ -99,7 +133,7 @@ def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> 
     for where, group in rows.groupby(place, sort=False):
         paired = group.set_index("replicate").sort_index().groupby(arm, sort=False)["value"]
         values = dict(iter(paired))
-        baselines = [key for key in values if not REGISTRY[key[0]].studied and (*where, *key) in lost]
+        baselines = [key for key in values if is_rival(key[0]) and (*where, *key) in lost]
         for key, mine in values.items():
             rivals = [b for b in baselines if b != key]
             best = min(rivals, key=lambda b: lost[*where, *b], default=key)
@@ -108,5 +142,5 @@ def differences(rows: pd.DataFrame, known: pd.DataFrame, measure: list[str]) -> 
                 if other != key and other in values:
                     row = dict(zip([*place, *arm], (*where, *key), strict=True)) | {"against": against}
                     row |= {"other": other[0], "other_bits": other[1]}
-                    found.append(row | _paired(mine, values[other]))
-    return statistics.corrected(found)
+                    found.append(row | _paired(mine, values[other], margin[where]))
+    return statistics.explored(found)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-SIGNS = {"−": "$-$", "–": "--", " ± ": r"$\:\pm\:$", "ξ": r"$\xi$", "σ": r"$\sigma$"}
+SIGNS = {"−": "$-$", "–": "--", " ± ": r"$\:\pm\:$", "×": r"$\times$", "ξ": r"$\xi$", "σ": r"$\sigma$"}
 SUPERSCRIPTS = "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"
 
 

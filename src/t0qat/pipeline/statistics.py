@@ -4,9 +4,8 @@ import functools
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import integrate, optimize, stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 ERROR_RATE = 0.05  # of every family of tests
@@ -57,6 +56,17 @@ def paired_difference(first, second) -> dict[str, float]:
     return difference | {"p": stats.ttest_rel(first, second).pvalue}
 
 
+def equivalence(first, second, margin: float) -> float:
+    """p-value of a mean paired difference of the margin or more, to either side (margin > 0).
+
+    The larger of two one-sided paired t-tests (TOST, Schuirmann 1987).
+    """
+    difference = np.subtract(first, second)
+    above = stats.ttest_1samp(difference, -margin, alternative="greater")
+    below = stats.ttest_1samp(difference, margin, alternative="less")
+    return max(above.pvalue, below.pvalue)
+
+
 def chance(events) -> dict[str, float]:
     """Probability of an event with Wilson's (1927) score interval: estimate, ci_low, ci_high, n."""
     events = np.asarray(events, bool)
@@ -76,6 +86,35 @@ def corrected(rows) -> pd.DataFrame:
     return table
 
 
+def benjamini_hochberg(p_values) -> np.ndarray:
+    """p-values after the correction of Benjamini and Hochberg (1995), for the false discovery rate."""
+    return multipletests(p_values, method="fdr_bh")[1]
+
+
+def discovery_level(corrected) -> float:
+    """The uncorrected p-value up to which Benjamini and Hochberg's method rejects, of corrected ones.
+
+    Of k rejected among m it is ERROR_RATE * k / m; where none is, ERROR_RATE / m, what the first needs.
+    """
+    rejected = np.count_nonzero(np.asarray(corrected) < ERROR_RATE)
+    return ERROR_RATE * max(rejected, 1) / len(corrected)
+
+
+def explored(rows) -> pd.DataFrame:
+    """A table of the rows, which nothing decided beforehand, with p_bh in place of p.
+
+    p_bh and p_equal: after Benjamini and Hochberg's correction, each over all rows. detectable: what is
+    seen with power POWER at discovery_level of p_bh.
+    """
+    table = pd.DataFrame(rows)
+    table["p_bh"] = benjamini_hochberg(table.pop("p"))
+    table["p_equal"] = benjamini_hochberg(table["p_equal"])
+    level = 1 - discovery_level(table.p_bh)
+    grown = {n: standardized_effect(n, level=level) / standardized_effect(n) for n in table.n.unique()}
+    table["detectable"] *= table.n.map(grown)
+    return table
+
+
 def means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """The mean of the column `value` in each group: keys, mean, ci_low, ci_high, n. nan is a key too."""
     return pd.DataFrame(
@@ -86,8 +125,22 @@ def means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 @functools.cache
 def standardized_effect(n: int, power: float = POWER, level: float = LEVEL) -> float:
-    """Smallest mean, in standard deviations, that a two-sided t-test of n values sees at this power."""
-    return TTestPower().solve_power(nobs=n, alpha=1 - level, power=power)
+    """Smallest mean, in standard deviations, that a two-sided t-test of n values sees at this power.
+
+    By the chance that |z + root| > critical * s, z standard normal, s**2 chi-squared over its degrees of
+    freedom: where level is near 1 and n small, distributions of the noncentral t lose all digits.
+    """
+    freedom = n - 1
+    critical = stats.t.isf((1 - level) / 2, freedom)
+
+    def missed(root: float) -> float:
+        def seen(z: float) -> float:
+            return stats.norm.pdf(z) * stats.chi2.cdf(freedom * ((z + root) / critical) ** 2, freedom)
+
+        return integrate.quad(seen, -9, 9, epsabs=1e-12, limit=200)[0] - power
+
+    most = critical * np.sqrt(stats.chi2.isf((1 - power) / 2, freedom) / freedom) + 9
+    return optimize.brentq(missed, 0, most) / np.sqrt(n)
 
 
 def detectable_effect(first, second) -> float:

@@ -86,12 +86,12 @@ def with_interval(row: Row, most: int = 99) -> str:
     return f"{mean} [{low}, {high}]{_ten(power)}"
 
 
-def plus_minus(row: Row) -> str:
+def plus_minus(row: Row, most: int = 99) -> str:
     """The same, narrower: mean and half-width of the interval, as `2.18 ± 0.02`."""
     centre, low, high = numbers(row)
     power = _power(max(abs(centre), (high - low) / 2))
     centre, low, high = numbers(times(row, 10.0**-power))
-    mean, *_ = estimate(centre, low, high)
+    mean, *_ = estimate(centre, low, high, most)
     shown = f"{mean} ± {fixed((high - low) / 2, len(mean.partition('.')[2]))}"
     return f"({shown}){_ten(power)}" if power else shown
 
@@ -99,8 +99,9 @@ def plus_minus(row: Row) -> str:
 def direction(row: Row) -> str:
     """What a difference is: by its corrected p-value where it has one, else by its interval."""
     centre, low, high = numbers(row)
-    if "p_holm" in row:
-        low = high = centre if row["p_holm"] < ERROR_RATE else 0
+    corrected = row.get("p_holm", row.get("p_bh"))
+    if corrected is not None:
+        low = high = centre if corrected < ERROR_RATE else 0
     return "larger than" if low > 0 else "smaller than" if high < 0 else "not detectably different from"
 
 

@@ -6,7 +6,6 @@ from t0qat.exhibits.figures.benchmark import (
     language_matrix,
     vision,
     vision_matrix,
-    vision_ranks,
 )
 from t0qat.exhibits.figures.calibration import calibration
 from t0qat.exhibits.figures.grids import integer_grids

@@ -1,58 +1,57 @@
-"""Figures of the benchmarks: curves against bits, matrices of means, and ranks."""
-
-from collections.abc import Callable
+"""Figures of the benchmarks: differences from plain training, and matrices of means."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import FuncNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from t0qat.exhibits.figures.style import FONT, PLACE, STYLES, in_font, legend_above, panels, points
-from t0qat.exhibits.labels import width
-from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, method_label, model_label
-from t0qat.experiments.compare import own_width
-from t0qat.quantization.quantizers import SCALES
-from t0qat.quantization.rounding import OWN_GRIDS
+from t0qat.exhibits.benchmark import Benchmark
+from t0qat.exhibits.deviations import DRAWN, deviations
+from t0qat.exhibits.figures.style import FONT, TEXT, panels, points
+from t0qat.exhibits.labels import network_label, width
+from t0qat.exhibits.language import MODELS
+from t0qat.exhibits.rows import Results
+from t0qat.exhibits.vision import IMAGES
+from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, model_label
 from t0qat.training.methods import REGISTRY, named
+from t0qat.training.views import FAMILIES
 
-MORE_STYLES = [
-    *STYLES,
-    {"color": "black", "linestyle": (0, (3, 1, 1, 1, 1, 1)), "marker": "o"},
-    {"color": "#E69F00", "linestyle": (0, (1, 1)), "marker": "X"},
-    {"color": "#56B4E9", "linestyle": (0, (6, 2)), "marker": "<"},
-]
+FAMILY_STYLES = {  # hues, and marks that differ without them
+    "none": {"color": "#555555", "marker": "s"},
+    "noise": {"color": "#0072B2", "marker": "o"},
+    "rounding": {"color": "#D55E00", "marker": "D"},
+    "regularization": {"color": "#009E73", "marker": "^"},
+    "coupled": {"color": "#CC79A7", "marker": "v"},
+}
+OPEN = {"color": "0.4", "marker": "o", "markerfacecolor": "white"}
+FAMILY_LABELS = {family: family for family in FAMILIES} | {"none": "none of these"}
 # How percentages of accuracy are spaced: by the logarithm of the percentage of wrong images, so that
 # chance and the last percent are both seen. 0.1 is added to it, which gives 100 a place.
 BY_ERROR = (lambda percent: -np.log10(np.maximum(100.1 - percent, 1e-3)), lambda y: 100.1 - 10.0**-y)
-MARKS = {  # scale rule -> marker, what is in it, how far below the row's middle, name
-    "absmax": ("o", "white", -0.2, "absmax"),
-    "mse": ("o", "black", 0.2, "least squared error"),
-} | {rule: ("x", "black", 0, rule) for rule in OWN_GRIDS}
 
 
-def vision(table: pd.DataFrame) -> Figure:
-    """Accuracy against bits, one panel a model, with 95 % intervals: table as of vision.tables.
+def vision(results: Results) -> Figure:
+    """Test loss minus that of plain training rounded the same way, of every arm at each width.
 
-    Methods: those of the linear layer and the few. Each is read at its method's own scale rule; float:
-    not rounded. A method that trains for a width (open marks) stands at each width with the network
-    that was trained for it. Accuracies are spaced by the logarithm of the share of wrong images.
+    results: as of vision.tables. One row a method, one column of panels a bit-width, one row of panels a
+    network with all methods, or with any where none has; 95 % intervals by each method's own scale rule;
+    the band: the margin. Methods that train for a width (open) are at theirs. Of arms at chance and
+    beyond the axes there is nothing, see deviations.
     """
-    rows = _read(_rows(table[own_width(table)], "accuracy"))
-    return _curves(rows, "Accuracy (%), logarithm of error", _space_accuracies)
+    return _deviations(IMAGES, results, "Test loss minus plain training's, rounded the same way (nats)")
 
 
-def language(table: pd.DataFrame) -> Figure:
-    """Bits per character against bits, as `vision` shows accuracies: table as of language.tables.
+def language(results: Results) -> Figure:
+    """Bits per character minus those of plain fine-tuning, as `vision` shows losses.
 
-    One panel a model whose output channels have a step each. Spaced by the logarithm, each panel to its
-    own ends; an interval may go beyond them.
+    results: as of language.tables; each output channel has a step of its own.
     """
-    rows = _read(_rows(table[own_width(table)], "bits_per_character"))
-    return _curves(rows, "Bits per character, less is better", _space_bits)
+    label = "Bits per character minus plain fine-tuning's, rounded the same way"
+    return _deviations(MODELS, results, label)
 
 
 def vision_matrix(table: pd.DataFrame, model: str) -> Figure:
@@ -62,7 +61,8 @@ def vision_matrix(table: pd.DataFrame, model: str) -> Figure:
     rounded. Frames: the width that a network was trained for. Shades are spaced by the logarithm of the
     share of wrong images. Raises KeyError for a model that is not in the table.
     """
-    rows = _read(_rows(table, "accuracy", model))
+    rows = _rows(table, "accuracy", model)
+    rows = rows.assign(mean=100 * rows["mean"])
     return _matrix(rows, model, "accuracy (%)", FuncNorm(BY_ERROR, 0, 100), "Blues", 1)
 
 
@@ -72,82 +72,67 @@ def language_matrix(table: pd.DataFrame, model: str) -> Figure:
     table: as of language.tables. Shades are spaced by the logarithm, the fewer the darker. Raises
     KeyError for a model that is not in the table.
     """
-    rows = _read(_rows(table, "bits_per_character", model))
+    rows = _rows(table, "bits_per_character", model)
     low, high = rows["mean"].min(), rows["mean"].max()
     scaled = LogNorm(low, max(high, 1.01 * low))
     return _matrix(rows, model, "bits per character", scaled, "Blues_r", 2)
 
 
-@mpl.rc_context(FONT | {"ytick.labelsize": 6.5})
-def vision_ranks(table: pd.DataFrame, model: str) -> Figure:
-    """Accuracy and rank of every method on one model, one panel a bit-width, with 95 % intervals.
-
-    table: as of vision.tables. A method that trains for a width stands with the network trained for the
-    width of the panel. Open: absmax steps, filled: steps of least squared error, cross: a grid of
-    the method's own.
-    Rows are sorted by the accuracy at its method's own scale rule, in mean over the panels that every
-    method is in; the number at the right is the rank by that accuracy in the panel, of equals the lower.
-    Dotted: plain training, not rounded. Raises KeyError for a model that is not in the table.
-    """
-    rows = _rows(table[own_width(table)], "accuracy", model)
-    means = _read(rows).pivot(index="method", columns="eval_bits", values="mean")
-    plain = means.loc["no_noise", FLOAT] if "no_noise" in means.index and FLOAT in means else None
-    means = means.drop(columns=FLOAT, errors="ignore").round(9)  # equals stay equal
-    ranks = means.rank(ascending=False, method="min")
-    order = means.dropna(axis=1).mean(axis=1).sort_values(ascending=False, kind="stable").index
-    widths = _widths(rows[rows.eval_bits != FLOAT])
-    across = min(2, len(widths))
-    down = -(-len(widths) // across)
-    height = 0.7 + down * (0.35 + 0.13 * len(order))
-    figure, axes = panels(height, down, across, sharex=True, sharey=True, squeeze=False)
-    for panel in axes.flat[len(widths) :]:
-        panel.remove()
-        axes[-2, -1].tick_params(labelbottom=True)
-    for bits, panel in zip(widths, axes.flat, strict=False):
-        for rule in (*SCALES, *OWN_GRIDS):
-            marker, inside, lift, name = MARKS.get(rule, ("D", "0.6", 0, rule))
-            mine = rows[(rows.eval_bits == bits) & (rows.scale_rule == rule)]
-            if mine.empty:
-                continue
-            points(
-                panel, mine, y=order.get_indexer(mine.method) + lift, label=name, linestyle="",
-                marker=marker, markersize=3, color="black", markerfacecolor=inside, elinewidth=0.7,
-                markeredgewidth=0.7,
-            )  # fmt: skip
-        for method, rank in ranks[bits].reindex(order).dropna().items():
-            panel.text(
-                1.01, order.get_loc(method), f"{rank:.0f}", fontsize=6, va="center_baseline",
-                transform=panel.get_yaxis_transform(),
-            )  # fmt: skip
-        panel.text(1.01, 1.02, "rank", fontsize=6, transform=panel.transAxes)
-        panel.grid(axis="y", color="0.9", linewidth=0.6)
-        if plain is not None:
-            panel.axvline(plain, label=f"{method_label('no_noise')}, float", **PLACE)
-        panel.set_title(width(bits))
-    panel.set_yticks(range(len(order)), map(method_label, order))
-    panel.set(ylim=(len(order) - 0.4, -0.6))
-    _space_accuracies(panel, rows, "x")
-    figure.supxlabel("Accuracy (%), logarithm of error")
-    legend_above(figure, panel, 4, fontsize=6.5, columnspacing=0.8, handletextpad=0.2)
+@mpl.rc_context(FONT | {"xtick.labelsize": 6, "ytick.labelsize": 6.5})
+def _deviations(b: Benchmark, results: Results, label: str) -> Figure:
+    rows = deviations(b, results)
+    drawn = rows[rows.place == DRAWN]
+    order = sorted(named(), key=lambda method: FAMILIES.index(family_of(method)))
+    order = [method for method in order if method in {*drawn.method}]
+    models, widths = [*rows.model.unique()], _widths(rows)
+    height = 0.95 + len(models) * (0.3 + 0.125 * max(4, len(order)))
+    figure, axes = panels(height, len(models), len(widths), width=TEXT, sharey=True, squeeze=False)
+    for (model, here), across in zip(rows.groupby("model", sort=False), axes, strict=True):
+        across[0].set_title(_titled(model))
+        for bits, panel in zip(widths, across, strict=True):
+            at = here[here.eval_bits == bits]
+            margin, low, high = at[["margin", "low", "high"]].iloc[0]
+            panel.axvspan(-margin, margin, color="0.9", linewidth=0)
+            panel.axvline(0, color="0.4", linewidth=0.6)
+            panel.set(xlim=(low, high))
+            panel.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
+            panel.set_title(width(bits), loc="right")
+            for family, mine in at[at.place == DRAWN].groupby(at.method.map(family_of), sort=False):
+                for trained, part in mine.groupby(mine.train_bits != NO_WIDTH):
+                    look = FAMILY_STYLES[family]
+                    inside = "white" if trained else look["color"]
+                    y = [order.index(method) for method in part.method]
+                    points(
+                        panel, part, y=y, linestyle="", markersize=3, elinewidth=0.8,
+                        markerfacecolor=inside, markeredgewidth=0.7, **look,
+                    )  # fmt: skip
+            for y in range(1, len(order)):
+                if family_of(order[y]) != family_of(order[y - 1]):
+                    panel.axhline(y - 0.5, color="0.8", linewidth=0.5)
+    panel.set_yticks(range(len(order)), map(network_label, order))
+    panel.set(ylim=(len(order) - 0.5, -0.5))
+    figure.supxlabel(label)
+    shown = [family for family in FAMILIES if family in {*map(family_of, order)}]
+    looks = [*(FAMILY_STYLES[family] for family in shown), OPEN]
+    marks = [Line2D([], [], linestyle="", markersize=4, **look) for look in looks]
+    names = [*(FAMILY_LABELS[family] for family in shown), "open: trained for the width"]
+    figure.legend(marks, names, loc="outside upper center", ncols=len(names), handletextpad=0.1)
     return figure
 
 
-def _rows(table: pd.DataFrame, metric: str, model: str = "") -> pd.DataFrame:
-    """Those of a metric with a step a channel, accuracies in percent; of one model where it is named.
+def family_of(method: str) -> str:
+    return REGISTRY[method].family
 
-    Intervals are cut where an axis ends. Raises KeyError for a model that is not in the table.
+
+def _rows(table: pd.DataFrame, metric: str, model: str) -> pd.DataFrame:
+    """A metric of one model with a step a channel, not rounded and at each method's own scale rule.
+
+    Raises KeyError for a model that is not in the table.
     """
     rows = table[(table.metric == metric) & (table.layout == CHANNELS)]
-    if model and model not in {*rows.model}:
+    if model not in {*rows.model}:
         raise KeyError(f"no model {model!r}; there are {', '.join(rows.model.unique())}")
-    rows = rows[rows.model == model] if model else rows
-    times, least, most = (100, 0, 100) if metric == "accuracy" else (1, 1e-3, np.inf)
-    ends = (times * rows[["ci_low", "ci_high"]]).clip(least, most)
-    return rows.assign(mean=times * rows["mean"], **ends)
-
-
-def _read(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those not rounded, and those at their method's own scale rule."""
+    rows = rows[rows.model == model]
     return rows[rows.scale_rule == np.where(rows.eval_bits == FLOAT, "none", "own")]
 
 
@@ -159,58 +144,6 @@ def _widths(rows: pd.DataFrame) -> list[int]:
 def _titled(model: str) -> str:
     shown = model_label(model)
     return shown[:1].upper() + shown[1:]
-
-
-def _space_accuracies(panel: Axes, rows: pd.DataFrame, axis: str = "y") -> None:
-    """Let an axis of accuracies go from 0 to a little above the highest, as BY_ERROR has it."""
-    there, back = BY_ERROR
-    top = max(80, rows.ci_high.max())
-    major = (0, 80, 95, 98) if top < 99.5 else (0, 80, 95, 99, 100)
-    getattr(panel, f"set_{axis}scale")("function", functions=BY_ERROR)
-    for ticks, minor in ((major, False), ((50, 90, 98, 99, 99.5), True)):
-        getattr(panel, f"set_{axis}ticks")([tick for tick in ticks if tick <= top], minor=minor)
-    panel.set(**{f"{axis}lim": (0, back(1.05 * there(top) - 0.05 * there(0)))})
-
-
-def _space_bits(panel: Axes, rows: pd.DataFrame) -> None:
-    """From a little below the least mean to a little above the greatest, two ticks or more between."""
-    low, high = rows["mean"].min() / 1.1, rows["mean"].max() * 1.1
-    panel.set(yscale="log", ylim=(low, high))
-    for ticks in ((1, 2, 5, 10, 20, 50, 100), MaxNLocator(4).tick_values(low, high)):
-        inside = [tick for tick in ticks if low <= tick <= high]
-        if len(inside) > 1:
-            break
-    panel.set_yticks(inside)
-    panel.set_yticks([], minor=True)
-    panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-
-
-@in_font
-def _curves(rows: pd.DataFrame, label: str, space: Callable[[Axes, pd.DataFrame], None]) -> Figure:
-    """One panel a model; space: sets the axis of a panel for the rows of its model."""
-    telling = named(lambda method: method.layer or method.few)
-    rows = rows[rows.method.isin(telling)]
-    shown = [name for name in telling if name in {*rows.method}]
-    widths = _widths(rows)
-    models = rows.groupby("model", sort=False)
-    figure, axes = panels(0.9 + 1.2 * len(models), len(models), sharex=True, squeeze=False)
-    for (model, here), panel in zip(models, axes.flat, strict=True):
-        for i, method in enumerate(shown):
-            mine = here[here.method == method].sort_values("eval_bits", ascending=False)
-            at = [widths.index(bits) + 0.5 * ((i + 0.5) / len(shown) - 0.5) for bits in mine.eval_bits]
-            line = MORE_STYLES[telling.index(method) % len(MORE_STYLES)]
-            inside = "white" if REGISTRY[method].for_bits else line["color"]
-            look = line | {"label": method_label(method), "markerfacecolor": inside}
-            points(panel, mine, at, markersize=3.5, linewidth=0.9, elinewidth=0.8, **look)
-        space(panel, here)
-        panel.set_title(_titled(model))
-    panel.set(xlabel="Weights evaluated at")
-    panel.set_xticks(range(len(widths)), map(width, widths))
-    figure.supylabel(label)
-    legend_above(
-        figure, axes.flat[0], 3, fontsize=6.5, columnspacing=0.8, handletextpad=0.4, handlelength=1.8
-    )
-    return figure
 
 
 @mpl.rc_context(FONT | {"ytick.labelsize": 6})
@@ -234,7 +167,7 @@ def _matrix(
     first = dict(reversed(arms))  # method -> the width of its first row
     names = []
     for y, (method, bits) in enumerate(arms):
-        lead = method_label(method) * (first[method] == bits)
+        lead = network_label(method) * (first[method] == bits)
         names.append(lead + f"  {width(bits)}" * (bits != NO_WIDTH))
         if bits in means.columns:
             corner = means.columns.get_loc(bits) - 0.5, y - 0.5

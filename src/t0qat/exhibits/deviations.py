@@ -1,0 +1,64 @@
+"""How far arms lie from plain training that is rounded the same way, and which can be drawn so."""
+
+import numpy as np
+import pandas as pd
+
+from t0qat.exhibits.benchmark import Benchmark
+from t0qat.exhibits.labels import at, listed, name, on_models, together
+from t0qat.exhibits.rows import Results
+from t0qat.experiments.arms import FLOAT
+
+MARGINS = (
+    12  # that an axis reaches at most: one that recovers all that rounding costs is at ten, or less
+)
+DRAWN, CHANCE, BEYOND = "drawn", "at chance", "beyond the axis"
+
+
+def deviations(b: Benchmark, results: Results) -> pd.DataFrame:
+    """Each arm minus plain training at each width, on the models with all methods, or on every one.
+
+    The rows of the file of differences, and `low` and `high`, the ends of the axis of the row's model
+    and width; and `place`: CHANCE, where the arm is, as Benchmark.bar has it, BEYOND where the mean is
+    more than MARGINS margins from zero, else DRAWN. Up to there an axis holds all that is drawn.
+    """
+    rows = b.table(results, "_paired")
+    models = b.models(results) or [*rows.model.unique()]
+    rows = rows[(rows.against == "plain") & rows.model.isin(models) & (rows.eval_bits != FLOAT)]
+    arm, panel = ["model", "method", "train_bits"], ["model", "eval_bits"]
+    metric, bar = b.bar
+    whole = b.table(results)
+    whole = whole[(whole.metric == metric.name) & (whole.eval_bits == FLOAT)]
+    lost = whole[metric.sign * (whole["mean"] - bar) <= 0]
+    chance = pd.MultiIndex.from_frame(rows[arm]).isin(pd.MultiIndex.from_frame(lost[arm]))
+    far = rows.estimate.abs() > MARGINS * rows.margin
+    ends = rows[["ci_low", "ci_high"]].where(~chance & ~far).mul(1.05)
+    by = ends.groupby([rows[column] for column in panel])
+    least, most = 1.5 * rows.margin, MARGINS * rows.margin
+    rows = rows.assign(
+        low=-(-by.ci_low.transform("min").fillna(0)).clip(least, most),
+        high=by.ci_high.transform("max").fillna(0).clip(least, most),
+        place=np.select([chance, far], [CHANCE, BEYOND], DRAWN),
+    )
+    return rows
+
+
+def left_out(b: Benchmark, results: Results) -> dict[str, str]:
+    """Which arms the figure does not draw, and why."""
+    rows = deviations(b, results)
+
+    def of(place):
+        return {model: mine for model, mine in rows[rows.place == place].groupby("model", sort=False)}
+
+    chance, beyond = of(CHANCE), of(BEYOND)
+
+    def widths(mine):
+        each = mine.groupby("method", sort=False).eval_bits
+        return listed(f"{name(method)} {at(sorted(bits, reverse=True))}" for method, bits in each)
+
+    names = ((model, listed(map(name, mine.method.unique()))) for model, mine in chance.items())
+    far = ((model, widths(mine)) for model, mine in beyond.items())
+    return {
+        "Axis": f"{MARGINS}",
+        "AtChance": together(names) if chance else "none",
+        "BeyondAxis": on_models(far) if beyond else "none",
+    }
