@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from t0qat.pipeline import decision
+from t0qat.pipeline import decision, planning
 from t0qat.pipeline.decision import (
     CONTRADICTED,
     DIFFERENCE,
@@ -155,7 +155,7 @@ def planned_margin(n: int) -> float:
     low, high = 1.0, 40.0
     while high - low > 1e-3:
         middle = (low + high) / 2
-        enough = decision.equivalence_power(n, middle / np.sqrt(n), ERROR_RATE / SIZE) >= 0.9
+        enough = planning.equivalence_power(n, middle / np.sqrt(n), ERROR_RATE / SIZE) >= 0.9
         low, high = (low, middle) if enough else (middle, high)
     return high
 
@@ -270,7 +270,7 @@ def powers(count: int, margin: float = 0.5) -> pd.DataFrame:
         (NON_INFERIORITY, 1, -2 * margin, CONTRADICTED),
         (EQUIVALENCE, 1, 0, SUPPORTED),
     ]:
-        n = decision.plan(1, margin, 10**6, size=SIZE, conditions=conditions, kind=kind).n
+        n = planning.plan(1, margin, 10**6, size=SIZE, conditions=conditions, kind=kind).n
         unit = 1 / np.sqrt(n)
         family = [Kind(((Truth(true / unit, margin / unit, kind),) * conditions,))]
         found = simulated(
