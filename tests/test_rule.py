@@ -73,9 +73,9 @@ def test_the_rule_as_written_rejects_what_holms_method_of_statsmodels_does():
     family = [
         Kind((tuple(Truth(d, 4.0) for d in ds),)) for ds in [(0,), (4,), (2, 2), (9, 1), (-4,)] * 4
     ]
-    columns, testable = rule.simulated(family, NORMAL, np.random.default_rng(3), 20)
+    columns, testable = rule.simulated(family, NORMAL, np.random.default_rng(3), 6)
     words = np.array([w[0] for w in rule.as_written(columns, testable)])
-    for i in range(20):
+    for i in range(6):  # statsmodels collects garbage at each
         entry = []
         for ((*tests,),) in columns:
             better, worse, equal = np.array([[p[i] for p in test] for test in tests]).T

@@ -25,7 +25,7 @@ from t0qat.pipeline.decision import (
     Step,
 )
 
-PROPERTY = settings(max_examples=50, deadline=None, derandomize=True)
+PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
 PATTERN = np.array([-1.3, -0.4, -0.2, 0.1, 0.6, 1.2, -0.9, 0.9])
 PATTERN = (PATTERN - PATTERN.mean()) / stats.sem(PATTERN)  # mean 0, standard error 1
 
