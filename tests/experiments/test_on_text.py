@@ -168,14 +168,15 @@ def test_gptq_rounds_the_blocks_only_and_errs_less_than_plain_rounding(model, gr
 
 
 @pytest.mark.parametrize("method", TEXT)
-def test_every_method_trains_and_lsq_is_read_at_its_own_step(corpus, method):
+def test_every_method_trains_and_is_read_on_a_grid_of_its_own_too(corpus, method):
     registered = methods.REGISTRY[method]
     bits = 2 if registered.for_bits else 0
     strength = registered.values[0] if registered.values else math.nan
     rows = compute(corpus, method=method, bits=bits, strength=strength)
-    rules = ["absmax", "mse"]
-    learned = [(2, "learned")] if method == "lsq" else []
-    assert list(means(rows)) == [(32, "none"), *((b, r) for b in (4, 2) for r in rules), *learned]
+    own = {"lsq": "learned", "quest": "quest", "seq": "seq"}.get(method)
+    rules = ["absmax", "mse"] + ["sliced"] * (method == "matryoshka")
+    extra = [(2, own)] if own else []
+    assert list(means(rows)) == [(32, "none"), *((b, r) for b in (4, 2) for r in rules), *extra]
     assert all(0 < value < WORST for value in means(rows).values())
     plain = compute(corpus)
     assert (means(rows)[32, "none"] == means(plain)[32, "none"]) == (method in ("no_noise", "gptq"))

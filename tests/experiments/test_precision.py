@@ -260,9 +260,9 @@ def test_networks_are_those_of_the_benchmarks_asked(cells, tmp_path, monkeypatch
     starts = {"starts": {(model, i): "AAAA" for model in language_models.SMALL for i in range(9)}}
     mine, theirs = (plan.jobs._replace(shared=plan.jobs.shared | starts) for plan in (texts, planned))
     shared.append((mine, theirs, [one.arm for one in texts.jobs.rivals]))
-    assert texts.starts().keys() == planned.starts().keys()
+    assert texts.starts().keys() <= planned.starts().keys()
     for own, other, both in shared:
-        assert len(both) >= 8
+        assert len(both) >= 6
         tuned = {one.arm: one for one in other.rivals}
         for one in own.rivals:
             if one.arm in both:
@@ -272,7 +272,7 @@ def test_networks_are_those_of_the_benchmarks_asked(cells, tmp_path, monkeypatch
                     keys = {jobs.training(one.arm, setting, 1, part).key for jobs in (own, other)}
                     assert len(keys) == 1
                 assert own.criterion(one.arm, setting, 1).key == other.criterion(one.arm, setting, 1).key
-    assert {arm.model for arm in shared[0][2]} == {"mlp", "small_cnn"}
+    assert {arm.model for arm in shared[0][2]} == {"mlp", "deep_cnn"}
 
 
 def test_a_language_model_is_asked_on_every_grid(tmp_path):

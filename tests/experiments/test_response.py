@@ -110,7 +110,7 @@ def test_language_models_go_on_from_a_start_of_their_own(rows, corpus):
     )  # fmt: skip
     learner = made.opened(made.made(), **made.arguments)
     where = {"model": "small_gpt2", "method": "random_bits", "strength": None, "budget": 0.5}
-    expected = learner.loss(learner.net, blocks=16, block_windows=4)
+    expected = learner.criterion(learner.net, blocks=16, block_windows=8)
     assert value(rows, **where, replicate=1, eval_bits=32) == pytest.approx(expected, rel=1e-12)
 
 

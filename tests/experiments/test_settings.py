@@ -71,7 +71,10 @@ CASES = {
         [["mlp"], ["small_gpt2", "small_llama"], ["org/name-1.5", "checkpoints/my own", "/data/llama"]],
         [[], ["mlp", "mlp"], ["../etc"], ["a/../b"], ["a;b"], ["a\nb"], [""], [1], "mlp", None],
     ),
-    "few_models": NETWORKS,
+    "few_models": (
+        [[], ["mlp", "small_llama"], ["models/of_mine"]],
+        [["mlp", "mlp"], ["../etc"], ["a;b"], [""], [1], "mlp", None],
+    ),
     "methods": (
         ["all", ["ste", "t0_qat"], ["my2nd"]],
         [[], "ste", ["ste", "ste"], ["2nd"], ["ste\n"], [1], None],

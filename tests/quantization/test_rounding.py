@@ -35,7 +35,7 @@ def test_only_a_large_layer_is_searched_from_few_starts(how):
             layer.weight.copy_(torch.from_numpy(stream("data", 0).standard_normal(layer.weight.shape)))
     inputs = torch.from_numpy(stream("data", 1).standard_normal((8, 32), "f4"))
     for layer, search, not_its in ((large, FEW, EVERY), (small, EVERY, FEW)):
-        ((_, found),) = ROUNDINGS[how](
+        ((_, found, _),) = ROUNDINGS[how](
             torch.nn.Sequential(layer), Grid(3, scale="mse"), {}, inputs
         ).values()
         expected, other = (
