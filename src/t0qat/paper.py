@@ -210,6 +210,7 @@ EXPERIMENTS = {
             "language_text": "dataset* model* bos? sha256 characters python",
         },
         {
+            "methods": shown("methods:methods", "vision language"),
             "language": shown("language:language"),
             "language_differences": shown("language:differences", "language language_any_paired"),
             "language_few": shown("language:few", "language"),
