@@ -104,3 +104,16 @@ def test_a_sliced_weight_is_off_by_half_a_step_of_each_grid_at_most_unless_it_is
     away = (codes * step - w).abs()
     assert (away[upper == codes] <= (step + stored).item() * 0.5 * (1 + 1e-9)).all() or bits == 8
     assert (away <= (step + stored).item() * (1 + 1e-9)).all()
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.integers(2, 8))
+def test_levels_offset_by_half_are_mirrored_with_the_weights(values, bits):
+    """None of them is 0, so a channel's negative is rounded to the negative."""
+    w = torch.tensor(values, dtype=torch.float64)
+    step = normal_scale(w, Grid(bits))
+    ratio = w / step
+    free = (ratio - ratio.round()).abs() > 1e-9  # on a tie between two levels: either
+    there = encode(w, step, Grid(bits), HALF) + HALF
+    back = encode(-w, step, Grid(bits), HALF) + HALF
+    assert torch.equal(there[free], -back[free])
+    assert (there != 0).all() and there.abs().max() <= 2 ** (bits - 1) - HALF

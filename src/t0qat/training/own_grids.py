@@ -19,11 +19,11 @@ def trusted_rounding(w: Tensor, grid: Grid) -> Tensor:
 
 
 def quest(bits: int = 4) -> Objective:
-    """QuEST on weights, without its Hadamard transform: loss(s * (round(clip(w / s - 1/2)) + 1/2)).
+    """QuEST on weights, without its Hadamard transform: loss(s * (clip(round(w / s - 1/2)) + 1/2)).
 
     s = 2 c rms(w) / (2**bits - 1), without gradient: that of least squared error for normal weights.
-    The gradient is trusted where the error is at most s / 2, so weights beyond the last level get none.
-    Source: Panferov et al. (2025), arXiv 2502.05003; their code rounds ties to the other side.
+    The gradient is trusted where the error is at most s / 2, and 0 for weights farther beyond the last
+    level. Source: Panferov et al. (2025), arXiv 2502.05003; their code rounds ties to the other side.
     bits: 2 to 8.
     """
     see = partial(trusted_rounding, grid=Grid(bits))
@@ -47,7 +47,7 @@ def seq(bits: int = 2, step_rate: float = 0.1) -> Objective:
     of 2. Clipped at 0.99: gradient in w 1 within, else 0; in a: the level over a, less w / a within,
     times 1 / sqrt(N Qp) as in lsq. a starts at max|w|; its learning rate is step_rate times the
     network's. Source: Liu et al. (2025), "ParetoQ", arXiv 2502.02631, who use it at 2 bits.
-    bits: 2 to 8.
+    bits: 2 to 7, beyond which 0.99 cuts off levels.
     """
     grid = Grid(bits)
 
