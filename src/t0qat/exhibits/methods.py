@@ -49,8 +49,9 @@ def _row(name: str, method: Method, run: dict[str, set[str]], known: dict[str, s
     widths = "all widths" if not method.for_bits else "each width"
     if method.for_bits and method.widths:
         widths = listed(f"INT{bits}" for bits in method.widths)
-    gradients = number(method.gradients) if method.length == 1 else f"{method.length:g} times as many"
+    gradients = number(method.gradients) if method.length else "0"
+    gradients += f", {method.length:g} times the steps" * (method.length > 1)
     strengths = listed(map(number, method.values)) if method.values else NOTHING
     where = " and ".join(place for place, names in run.items() if name in names)
-    family = {"none": "neither"}.get(method.family, method.family)
+    family = {"none": "plain"}.get(method.family, method.family)
     return [family, network_label(name), widths, gradients, strengths, where, source(method, known)]
