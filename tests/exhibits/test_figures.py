@@ -11,19 +11,13 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from t0qat.exhibits import figures
+from t0qat.exhibits import deviations, figures
+from t0qat.exhibits.vision import IMAGES
 from t0qat.pipeline import publish
-from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training import methods, plain, views
 
 BITS = {"float": 32} | {f"INT{bits}": bits for bits in range(2, 9)}
 MODELS = {"Small CNN": "small_cnn", "Deep CNN": "deep_cnn", "MLP": "mlp", "Residual CNN": "residual_cnn"}
-# Of the legend.
-RULES = {"absmax": "absmax", "least squared error": "mse"} | {
-    rule: rule for rule in OWN_GRIDS
-}  # by legend
-OWNERS = {"learned": "lsq", "seq": "seq", "quest": "quest", "sliced": "matryoshka"}
-FIXED = methods.named(lambda method: method.for_bits)
 FULL = (["small_cnn", "deep_cnn"], ["mlp", "residual_cnn"], (8, 4, 3, 2))
 SUBSETS = [(["small_cnn"], [], (4,)), ([], ["mlp"], (8, 3, 2)), (["mlp"], ["deep_cnn"], (4, 2))]
 
@@ -33,8 +27,7 @@ def made_up(models: list[str], few: list[str], widths: tuple[int, ...]) -> pd.Da
     rows = []
     for arm in arms_of(models, few, widths):
         measured = [(bits, rule) for bits in widths for rule in ("absmax", "mse", "own")]
-        own = [(bits, arm.registered.rule(bits, arm.train_bits)) for bits in widths]
-        measured += [(32, "none"), *(place for place in own if place[1] in OWN_GRIDS)]
+        measured += [(32, "none")] + [(arm.train_bits, "learned")] * (arm.method == "lsq")
         for bits, rule in measured:
             row = arm._asdict() | {"eval_bits": bits, "scale_rule": rule, "n": 20}
             rows += [row | {"metric": metric} for metric in ("accuracy", "bytes")]
@@ -60,12 +53,9 @@ def percent(
     return [min(max(float(value), 0), 100) for value in row]
 
 
-def label(method: str) -> str:
-    return methods.REGISTRY[method].label
-
-
-def bars(panel) -> dict[str, ErrorbarContainer]:
-    return {c.get_label(): c for c in panel.containers if isinstance(c, ErrorbarContainer)}
+def network(method: str) -> str:
+    """As figures of networks name it."""
+    return "Gaussian noise, 0.4" if method == "standard_qat" else methods.REGISTRY[method].label
 
 
 def whiskers(bar: ErrorbarContainer, axis: int) -> np.ndarray:
@@ -79,42 +69,101 @@ def points(bar: ErrorbarContainer) -> np.ndarray:
     return np.array(bar.lines[0].get_data(), dtype=float)
 
 
-def panels_of(figure) -> dict:
-    return {panel.get_title(loc="left"): panel for panel in figure.axes}
-
-
-def legend_of(figure) -> list[str]:
-    return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
 def shown_texts(figure) -> list[Text]:
     figure.draw_without_rendering()
     return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
 
 
-def test_accuracy_against_bits_is_that_of_the_chosen_rule_at_the_own_width(full):
-    figure = figures.vision(full)
-    few = methods.named(lambda method: method.few)
-    assert {*legend_of(figure)} == {label(name) for name in ["standard_qat", *few]}
-    assert panels_of(figure).keys() == MODELS.keys()
-    for title, panel in panels_of(figure).items():
-        names = few if title in ("MLP", "Residual CNN") else ["standard_qat", *few]
-        drawn = {name: bar for name, bar in bars(panel).items() if points(bar).size}
-        assert drawn.keys() == {label(name) for name in names}
-        at = [BITS[tick.get_text()] for tick in figure.axes[-1].get_xticklabels()]
-        for name in names:
-            widths = [8, 4, 3, 2] if name in FIXED else [32, 8, 4, 3, 2]
-            x, y = points(drawn[label(name)])
-            assert [at[round(place)] for place in x] == widths
-            told = [percent(full, MODELS[title], name, b if name in FIXED else 0, b) for b in widths]
-            np.testing.assert_allclose(y, [mean for mean, *_ in told])
-            np.testing.assert_allclose(whiskers(drawn[label(name)], 1), [ends for _, *ends in told])
+def compared(table: pd.DataFrame, file: str = "vision", margin: float = 0.02) -> dict[str, pd.DataFrame]:
+    """The table and its differences from plain training: from 0.01 to 20 margins, no two alike."""
+    rows = table[
+        ((table.train_bits == 0) | (table.train_bits == table.eval_bits))
+        & (table.scale_rule == np.where(table.eval_bits == 32, "none", "own"))
+        & ~table.metric.isin(["bytes"])
+        & (table.method != "no_noise")
+    ].drop(columns=["metric", "mean"])
+    sizes = margin * np.geomspace(0.01, 20, len(rows))[np.arange(len(rows)) * 7919 % len(rows)]
+    estimate = sizes * np.resize([1, -1, -1], len(rows))
+    rows = rows.assign(
+        against="plain", other="no_noise", other_bits=0, estimate=estimate,
+        ci_low=estimate - 0.3 * margin, ci_high=estimate + 0.3 * margin, margin=margin, p_bh=0.5,
+        p_equal=0.5, detectable=1.0,
+    )  # fmt: skip
+    rivals = rows.assign(against="random_bits", other="random_bits", estimate=77.0)
+    return {file: table, f"{file}_paired": pd.concat([rivals, rows], ignore_index=True)}
 
 
-def test_an_interval_beyond_what_accuracy_can_be_is_cut(full):
-    wide = full.assign(ci_low=full["mean"] - 2, ci_high=full["mean"] + 2)
-    for bar in bars(figures.vision(wide).axes[0]).values():
-        assert (whiskers(bar, 1) == [0, 100]).all()
+def drawn_differences(figure) -> dict:
+    """(model, width, row's name) -> estimate, its ends, and whether the mark is open."""
+    names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    found, model = {}, ""
+    for panel in figure.axes:
+        model = MODELS.get(panel.get_title(loc="left"), model)
+        for bar in panel.containers:
+            x, y = points(bar)
+            hollow = bar.lines[0].get_markerfacecolor() == "white"
+            for value, place, ends in zip(x, y, whiskers(bar, 0), strict=True):
+                key = model, BITS[panel.get_title(loc="right")], names[round(place)]
+                assert key not in found
+                found[key] = value, *ends, hollow
+    return found
+
+
+def test_every_difference_from_plain_training_is_drawn_or_named(full):
+    table = full.copy()
+    lost = (table.method == "ste") & (table.train_bits == 3) & (table.model == "deep_cnn")
+    at_float = (table.eval_bits == 32) & (table.metric == "accuracy")
+    table.loc[at_float, "mean"] = 0.9
+    table.loc[at_float & (lost | (table.method == "t0_qat")), "mean"] = 0.5  # no better than the bar
+    results = compared(table)
+    found = drawn_differences(figures.vision(results))
+    said = deviations.left_out(IMAGES, results)
+    pairs = results["vision_paired"]
+    pairs = pairs[(pairs.against == "plain") & pairs.model.isin(FULL[0]) & (pairs.eval_bits != 32)]
+    beyond, chance = 0, 0
+    for row in pairs.itertuples():
+        key = row.model, row.eval_bits, network(row.method)
+        if row.method == "t0_qat" or (row.method, row.train_bits, row.model) == ("ste", 3, "deep_cnn"):
+            chance += 1
+            assert key not in found
+        elif abs(row.estimate) > 12 * row.margin:
+            beyond += 1
+            name = network(row.method).replace(",", "")
+            (on,) = [
+                part for part in said["BeyondAxis"].replace("; and ", "; ").split("; ")
+                if part.endswith(row.model.replace("_cnn", " CNN"))
+            ]  # fmt: skip
+            assert name in on and f"INT{row.eval_bits}" in on and key not in found
+        else:
+            value, low, high, hollow = found.pop(key)
+            assert (value, low, high) == pytest.approx((row.estimate, row.ci_low, row.ci_high))
+            assert hollow == (row.train_bits != 0)
+    assert not found and beyond > 3 and chance == 2 * 4 + 1
+    assert said["AtChance"] == "T0-QAT on the small CNN and T0-QAT and STE on the deep CNN"
+
+
+def test_an_axis_holds_the_margin_and_what_is_drawn_and_no_more_than_twelve_margins(full):
+    results = compared(full)
+    results["vision_paired"].loc[results["vision_paired"].eval_bits == 2, "margin"] *= 5
+    for panel in figures.vision(results).axes:
+        margin = 0.1 if panel.get_title(loc="right") == "INT2" else 0.02
+        low, high = panel.get_xlim()
+        (band,) = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
+        assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((-margin, margin))
+        assert -12 * margin <= low <= -1.5 * margin and 1.5 * margin <= high <= 12 * margin
+        for bar in panel.containers:
+            x, _ = points(bar)
+            assert ((low <= x) & (x <= high)).all()
+
+
+def test_nothing_to_draw_leaves_the_margin_alone():
+    table = made_up([], ["mlp"], (4,))
+    table = table.assign(mean=table["mean"].where(table.metric != "accuracy", 0.1))
+    results = compared(table)
+    figure = figures.vision(results)
+    assert drawn_differences(figure) == {}
+    readable(figure)
+    assert deviations.left_out(IMAGES, results)["BeyondAxis"] == "none"
 
 
 @pytest.mark.parametrize("model", ["deep_cnn", "residual_cnn"])
@@ -123,7 +172,7 @@ def test_the_matrix_prints_every_mean_where_its_row_and_column_say(full, model):
     columns = [BITS[tick.label1.get_text()] for tick in panel.xaxis.get_major_ticks()]
     assert columns == [32, 8, 4, 3, 2]
     printed = {t.get_position(): t.get_text() for t in panel.texts}
-    known = {label(name): name for name in full.method}
+    known = {network(name): name for name in full.method}
     rows, method = [], ""
     for tick in panel.get_yticklabels():
         name, _, width = tick.get_text().partition("  INT" if "  INT" in tick.get_text() else "INT")
@@ -159,90 +208,9 @@ def test_the_numbers_of_the_matrix_stand_out_from_their_cells(full):
         assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG's AA
 
 
-def test_the_ranks_are_counted_and_both_scale_rules_stand_at_the_tables_numbers(full):
-    figure = figures.vision_ranks(full, "small_cnn")
-    panels = panels_of(figure)
-    assert list(panels) == ["INT8", "INT4", "INT3", "INT2"]
-    names = {label(name): name for name in full[full.model == "small_cnn"].method}
-    rows = [names[tick.get_text()] for tick in panels["INT8"].get_yticklabels()]
-    assert sorted(rows) == sorted(names.values())
-    at_two = [name for name in rows if methods.REGISTRY[name].widths == (2,)]
-    chosen = {
-        (name, bits): percent(full, "small_cnn", name, bits if name in FIXED else 0, bits)[0]
-        for name in rows
-        for bits in ((2,) if name in at_two else (8, 4, 3, 2))
-    }
-    assert at_two == ["seq"]
-    shown_at = [chosen[name, 2] for name in rows]
-    assert shown_at == sorted(shown_at, reverse=True)  # the one width that all are in
-    for title, panel in panels.items():
-        bits = BITS[title]
-        ranks = {t.get_position()[1]: t.get_text() for t in panel.texts if t.get_text() != "rank"}
-        here = [name for name in rows if (name, bits) in chosen]
-        for y, name in enumerate(rows):
-            if name in here:
-                ahead = sum(chosen[other, bits] > chosen[name, bits] for other in here)
-                assert ranks[y] == str(ahead + 1)
-        assert len(ranks) == len(here)
-        assert bars(panel).keys() == RULES.keys() - ({"seq"} if bits > 2 else set())
-        for words, bar in bars(panel).items():
-            x, y = points(bar)
-            shown = [rows[round(place)] for place in y]
-            assert {*shown} == ({OWNERS[words]} if words in OWNERS else {*here})
-            told = [
-                percent(full, "small_cnn", name, bits if name in FIXED else 0, bits, RULES[words])
-                for name in shown
-            ]
-            np.testing.assert_allclose(x, [mean for mean, *_ in told])
-            np.testing.assert_allclose(whiskers(bar, 0), [ends for _, *ends in told])
-        assert bars(panel)["absmax"].lines[0].get_markerfacecolor() == "white"
-        (plain,) = [line for line in panel.lines if line.get_label() == "No noise, float"]
-        np.testing.assert_allclose(plain.get_xdata(), percent(full, "small_cnn", "no_noise", 0, 32)[0])
-
-
-def test_equal_accuracies_share_the_lower_rank():
-    table = made_up([], ["mlp"], (4,))
-    means = {
-        "no_noise": 0.9,
-        "t0_qat": 0.1,
-        "t0_qat_tuned": 0.9,
-        "ste": 0.95,
-        "lsq": 0.9,
-        "random_bits": 0.8,
-    }
-    table = table[table.method.isin(means)].reset_index(drop=True)
-    table["mean"] = table.method.map(means) * (1 + 1e-15 * np.arange(len(table)))
-    panel = figures.vision_ranks(table, "mlp").axes[0]
-    assert [t.get_text() for t in panel.texts if t.get_text() != "rank"] == list("122256")
-
-
-def test_a_method_has_no_rank_at_a_width_that_it_was_not_trained_for():
-    table = made_up([], ["mlp"], (8, 2))
-    at = {"no_noise": (0.9, 0.6), "t0_qat": (0.1, 0.1), "t0_qat_tuned": (0.95, 0.5)}
-    at |= {"ste": (0, 0.8), "lsq": (0, 0.7), "random_bits": (0.8, 0.55)}
-    table = table[table.method.isin(at)].reset_index(drop=True)
-    table["mean"] = [at[m][int(b == 2)] for m, b in zip(table.method, table.eval_bits, strict=True)]
-    table = table[
-        ~((table.train_bits == 8) | (table.method.isin(["ste", "lsq"]) & (table.eval_bits == 8)))
-    ]
-    panels = panels_of(figures.vision_ranks(table, "mlp"))
-    # Sorted by INT2 alone, where all are: a mean over fewer widths is no mean over all.
-    order = ["ste", "lsq", "no_noise", "random_bits", "t0_qat_tuned", "t0_qat"]
-    assert [tick.get_text() for tick in panels["INT8"].get_yticklabels()] == list(map(label, order))
-    for title, ranks in (("INT8", [None, None, 2, 3, 1, 4]), ("INT2", [1, 2, 3, 4, 5, 6])):
-        texts = {
-            t.get_position()[1]: t.get_text() for t in panels[title].texts if t.get_text() != "rank"
-        }
-        assert texts == {y: str(rank) for y, rank in enumerate(ranks) if rank}
-
-
 def drawn(table: pd.DataFrame) -> list:
-    each = [
-        draw(table, m)
-        for m in table.model.unique()
-        for draw in (figures.vision_matrix, figures.vision_ranks)
-    ]
-    return [figures.vision(table), *each]
+    each = [figures.vision_matrix(table, model) for model in table.model.unique()]
+    return [figures.vision(compared(table)), *each]
 
 
 def noisy(table: pd.DataFrame) -> pd.DataFrame:
@@ -272,7 +240,7 @@ def readable(figure) -> None:
 )
 def test_no_text_is_clipped_or_lies_on_another(subset, numbers):
     for figure in drawn(numbers(made_up(*subset))):
-        assert figure.get_figwidth() == 3.4
+        assert figure.get_figwidth() in (3.4, 6.2)
         readable(figure)
 
 
@@ -280,47 +248,33 @@ def test_no_text_is_clipped_or_lies_on_another(subset, numbers):
 def test_part_of_the_models_and_widths_is_drawn_as_well(subset):
     models, few, widths = subset
     table = made_up(*subset)
-    names = [*models, *few]
-    figure = figures.vision(table)
-    assert [MODELS[title] for title in panels_of(figure)] == names
-    for model in names:
-        assert list(panels_of(figures.vision_ranks(table, model))) == [f"INT{bits}" for bits in widths]
-        assert figures.vision_matrix(table, model).axes[0].images[0].get_array().shape[1] == 1 + len(
-            widths
-        )
-
-
-def test_the_lowest_panel_of_each_column_says_what_its_places_are():
-    shown = panels_of(figures.vision_ranks(made_up([], ["mlp"], (8, 3, 2)), "mlp"))
-    said = {name: panel.xaxis.get_tick_params()["labelbottom"] for name, panel in shown.items()}
-    assert said == {"INT8": False, "INT3": True, "INT2": True}
+    titles = [panel.get_title(loc="left") for panel in figures.vision(compared(table)).axes]
+    assert [MODELS[title] for title in titles if title] == (models or few)
+    for model in (*models, *few):
+        shown = figures.vision_matrix(table, model).axes[0].images[0].get_array()
+        assert shown.shape[1] == 1 + len(widths)
 
 
 def test_a_new_method_is_in_every_figure(monkeypatch):
-    for layer in (True, False):
-        added = views.Method("Relative noise", plain.no_noise, "noise", layer=layer)
-        with monkeypatch.context() as patch:
-            patch.setitem(methods.REGISTRY, "relative_noise", added)
-            table = made_up(["mlp"], [], (4, 2))
-            ticks = [
-                [tick.get_text() for tick in draw(table, "mlp").axes[0].get_yticklabels()]
-                for draw in (figures.vision_matrix, figures.vision_ranks)
-            ]
-            assert all("Relative noise" in names for names in ticks)
-            shown = "Relative noise" in legend_of(figures.vision(table))
-            assert shown == layer  # the curves are of a telling few
+    added = views.Method("New noise", plain.no_noise, "noise")
+    monkeypatch.setitem(methods.REGISTRY, "new_noise", added)
+    table = made_up(["mlp"], [], (4, 2))
+    results = compared(table)
+    results["vision_paired"]["estimate"] *= 0.1
+    for figure in (figures.vision_matrix(table, "mlp"), figures.vision(results)):
+        assert "New noise" in [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
 
 
-def test_tables_without_plain_training_or_learned_steps_are_drawn(full):
-    table = full[~full.method.isin(["no_noise", "lsq"])]
-    assert legend_of(figures.vision_ranks(table, "small_cnn")) == ["absmax", "least squared error"]
-    assert "LSQ" not in legend_of(figures.vision(table))
+def test_the_baseline_is_named_for_what_it_is_on_networks(full):
+    ticks = [tick.get_text() for tick in figures.vision_matrix(full, "mlp").axes[0].get_yticklabels()]
+    assert "Standard QAT" not in ticks
+    ticks = figures.vision_matrix(full, "small_cnn").axes[0].get_yticklabels()
+    assert "Gaussian noise, 0.4" in [tick.get_text() for tick in ticks]
 
 
 def test_a_model_that_is_not_there_is_named_with_those_that_are(full):
-    for draw in (figures.vision_matrix, figures.vision_ranks):
-        with pytest.raises(KeyError, match="no model 'vgg'; there are small_cnn, deep_cnn, mlp"):
-            draw(full, "vgg")
+    with pytest.raises(KeyError, match="no model 'vgg'; there are small_cnn, deep_cnn, mlp"):
+        figures.vision_matrix(full, "vgg")
 
 
 def test_the_same_table_gives_the_same_bytes():
@@ -330,7 +284,7 @@ def test_the_same_table_gives_the_same_bytes():
         for _ in "ab"
     ]
     assert twice[0] == twice[1]
-    assert len({*twice[0]}) == 6
+    assert len({*twice[0]}) == 4
 
 
 LANGUAGE = (["small_gpt2", "small_llama"], (8, 4, 3, 2))
@@ -357,23 +311,21 @@ def bits_of(table, model, method, trained, bits) -> list[float]:
     return [row.mean, row.ci_low, row.ci_high]
 
 
-def test_bits_per_character_against_bits_are_those_of_a_step_a_channel():
+def test_bits_per_character_are_compared_with_a_step_a_channel():
     table = written(*LANGUAGE)
-    figure = figures.language(table)
-    panels = panels_of(figure)
-    assert list(panels) == ["Small GPT-2", "Small Llama"]
-    at = [BITS[tick.get_text()] for tick in figure.axes[-1].get_xticklabels()]
-    for panel, model in zip(panels.values(), ("small_gpt2", "small_llama"), strict=True):
-        low, high = panel.get_ylim()
-        for name in ("no_noise", "t0_qat", "t0_qat_tuned", "ste", "lsq", "random_bits"):
-            bar = bars(panel)[label(name)]
-            x, y = points(bar)
-            widths = [at[round(place)] for place in x]
-            assert widths == ([8, 4, 3, 2] if name in FIXED else [32, 8, 4, 3, 2])
-            told = [bits_of(table, model, name, b if name in FIXED else 0, b) for b in widths]
-            np.testing.assert_allclose(y, [mean for mean, *_ in told])
-            np.testing.assert_allclose(whiskers(bar, 1), [ends for _, *ends in told])
-            assert ((low < y) & (y < high)).all()
+    results = compared(table, "language")
+    figure = figures.language(results)
+    pairs = results["language_paired"]
+    channels = (pairs.layout == "channels") & (pairs.against == "plain") & (pairs.eval_bits != 32)
+    at_chance = table.query("eval_bits == 32 and mean >= 4.2 and metric == 'bits_per_character'")
+    at_chance = at_chance[at_chance.layout == "channels"]
+    lost = {(row.model, row.method, row.train_bits) for row in at_chance.itertuples()}
+    expected = sorted(
+        row.estimate for row in pairs[channels].itertuples()
+        if abs(row.estimate) <= 12 * row.margin and (row.model, row.method, row.train_bits) not in lost
+    )  # fmt: skip
+    shown = [value for panel in figure.axes for bar in panel.containers for value in points(bar)[0]]
+    assert sorted(shown) == pytest.approx(expected) and 20 < len(shown) < channels.sum()
 
 
 def test_the_language_matrix_prints_every_mean_and_is_darkest_at_the_fewest_bits():
@@ -382,7 +334,7 @@ def test_the_language_matrix_prints_every_mean_and_is_darkest_at_the_fewest_bits
         panel = figures.language_matrix(table, model).axes[0]
         columns = [BITS[tick.label1.get_text()] for tick in panel.xaxis.get_major_ticks()]
         printed = {t.get_position(): t.get_text() for t in panel.texts}
-        known = {label(name): name for name in table.method}
+        known = {network(name): name for name in table.method}
         (image,), method, shades = panel.images, "", {}
         for y, tick in enumerate(panel.get_yticklabels()):
             name, _, width = tick.get_text().partition("  INT" if "  INT" in tick.get_text() else "INT")
@@ -410,12 +362,12 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize("numbers", [lambda table: table, even, wide], ids=["usual", "even", "wide"])
 def test_no_text_of_the_language_figures_is_clipped_or_lies_on_another(part, numbers):
     table = numbers(written(*part))
-    for figure in (figures.language(table), figures.language_matrix(table, table.model[0])):
-        assert figure.get_figwidth() == 3.4
+    for figure in (
+        figures.language(compared(table, "language")),
+        figures.language_matrix(table, table.model[0]),
+    ):
+        assert figure.get_figwidth() in (3.4, 6.2)
         readable(figure)
-    for panel in figures.language(table).axes:
-        low, high = panel.get_ylim()
-        assert sum(low <= tick <= high for tick in panel.get_yticks()) >= 2
 
 
 def test_a_language_model_that_is_not_there_is_named_with_those_that_are():

@@ -120,7 +120,7 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     hold the width of the best one.
     """
     scores, pairs = b.table(results, "_any"), b.table(results, "_any_paired")
-    scores = scores.sort_values("mean", ascending=b.metric.less_is_better, kind="stable")
+    scores = scores.sort_values("mean", ascending=not b.metric.less_is_better, kind="stable")
     rows = pd.concat([b.values(b.table(results)), scores])
     pairs = pd.concat([b.table(results, "_paired"), pairs])
     rows, pairs = (table[table.scale_rule.isin(["own", "none"])].copy() for table in (rows, pairs))
@@ -130,7 +130,8 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     rows = rows[rows.model.isin(b.models(results))].drop_duplicates([*where, "method"], keep="last")
     pairs = decided(pairs[pairs.against == "best_baseline"])
     rows = rows.merge(pairs[[*where, *arm, "shown", "detectable"]], how="left", on=[*where, *arm])
-    studied = pairs[[REGISTRY[method].studied for method in pairs.method]].drop_duplicates(where)
+    studied = pairs.method.map(lambda method: REGISTRY[method].studied).astype(bool)
+    studied = pairs[studied].drop_duplicates(where)
     rows = rows.merge(studied[[*where, "other", "other_bits"]], how="left", on=where)
     rows["reference"] = (rows.method == rows.other) & (rows.train_bits == rows.other_bits)
     rows["shown"] = rows.shown.where(~rows.reference, "").fillna("")

@@ -9,7 +9,7 @@ import pandas as pd
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import Benchmark
 from t0qat.exhibits.labels import listed, macros, name, on_models, the_models, together, width, widths_of
-from t0qat.exhibits.phrases import phrases
+from t0qat.exhibits.phrases import converging, phrases
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, model_label
 from t0qat.experiments.compare import Metric
@@ -100,7 +100,8 @@ def few(results: Results) -> tuple[str, dict[str, str]]:
 
 
 def convergence(results: Results) -> tuple[str, dict[str, str]]:
-    return benchmark.convergence(MODELS, results), {}
+    """Plain training with twice the budget, minus plain training."""
+    return benchmark.convergence(MODELS, results), macros("Language", converging(MODELS, results))
 
 
 def layouts(results: Results) -> tuple[str, dict[str, str]]:

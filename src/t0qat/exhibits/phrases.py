@@ -39,7 +39,7 @@ Said = dict[str, str | int]
 
 def phrases(b: Benchmark, results: Results) -> Said:
     """All of them."""
-    every = (size, ranking, keeping, converging, noise, left_out)
+    every = (size, ranking, keeping, noise, left_out)
     return {key: v for said in every for key, v in said(b, results).items()}
 
 
@@ -90,7 +90,7 @@ def at_an_edge(tried: pd.DataFrame, setting: str) -> str:
     found = chosen[(chosen[setting] == chosen["min"]) | (chosen[setting] == chosen["max"])]
     if chosen.empty:
         return "no arm, since none had a choice"
-    share = f"{len(found)} of {len(chosen)} arms, {percent(len(found) / len(chosen))} %"
+    share = f"{len(found)} of {len(chosen)} arms, {percent(len(found) / len(chosen), 1)} %"
     which = [
         f"{name(row['method'])}{for_width(row['train_bits'])} on {the_models([row['model']])}"
         f" ({'lowest' if row[setting] == row['min'] else 'highest'})"

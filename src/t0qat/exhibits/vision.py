@@ -8,7 +8,7 @@ import pandas as pd
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import Benchmark, has_all_methods
 from t0qat.exhibits.labels import listed, macros, name, on_models, the_models, width, widths_of
-from t0qat.exhibits.phrases import phrases
+from t0qat.exhibits.phrases import converging, phrases
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES, model_label
 from t0qat.experiments.compare import Metric, own_width
@@ -74,7 +74,8 @@ def few(results: Results) -> tuple[str, dict[str, str]]:
 
 
 def convergence(results: Results) -> tuple[str, dict[str, str]]:
-    return benchmark.convergence(IMAGES, results), {}
+    """Plain training with twice the budget, minus plain training."""
+    return benchmark.convergence(IMAGES, results), macros("Vision", converging(IMAGES, results))
 
 
 def accuracy(results: Results) -> tuple[str, dict[str, str]]:

@@ -110,7 +110,7 @@ def _deviations(b: Benchmark, results: Results, label: str) -> Figure:
                 if family_of(order[y]) != family_of(order[y - 1]):
                     panel.axhline(y - 0.5, color="0.8", linewidth=0.5)
     panel.set_yticks(range(len(order)), map(network_label, order))
-    panel.set(ylim=(len(order) - 0.5, -0.5))
+    panel.set(ylim=(max(1, len(order)) - 0.5, -0.5))
     figure.supxlabel(label)
     shown = [family for family in FAMILIES if family in {*map(family_of, order)}]
     looks = [*(FAMILY_STYLES[family] for family in shown), OPEN]
