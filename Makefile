@@ -61,8 +61,9 @@ outputs: setup ## Run every notebook at its own defaults and keep the outputs in
 	@T0QAT_RUN=outputs T0QAT_STATIC=1 $(VENV_PYTHON) -m nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 
-bench: setup ## Speed and cost as ratios, both sides of each in one run
+bench: setup ## Speed and cost as ratios, both sides of each in one run; the rule for claims simulated
 	@$(VENV_PYTHON) bench/bench.py
+	@$(VENV_PYTHON) bench/rule.py
 
 verify: setup ## Re-run everything from zero, away from paper/, and compare every number [PROFILE=smoke]
 	@$(VENV_PYTHON) -m t0qat verify $(if $(PROFILE),--profile "$(PROFILE)")

@@ -75,7 +75,10 @@ BLOCKS = {
 TEXT = methods.named(lambda method: method.text)
 
 
-TINY = {"replicates": 3, "models": ["small_gpt2"], "everything": [], "trained_bits": [4, 2]}
+TINY = {"replicates": 3, "models": ["small_gpt2"], "few_models": [], "everything": []}
+
+
+TINY |= {"trained_bits": [4, 2]}
 
 
 TINY |= {"bits": [4, 2], "context": CONTEXT, "batch_size": 4, "pretraining_steps": 5, "steps": 3}

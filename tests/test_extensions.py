@@ -133,6 +133,8 @@ SIZES = {
         "groups": [],
     }
     | {"pretraining_steps": 2, "context": 16},
+    "07_response": {"models": ["mlp"], "dataset": "stripes", "budgets": [1], "image_rates": [0.02]}
+    | {"scalings": [100], "epochs": 1},
     "07_starts": {"replicates": 30},
     "99_claims": {},
 }

@@ -73,16 +73,21 @@ COLUMNS: dict[str, Column] = {
     "train_bits": setting("bit-width that the method trained for; 0: none in particular"),
     "eval_bits": setting("bit-width of the weights that are read; 32: not rounded"),
     "scale_rule": name(
-        "for the grid's step: absmax, mse, learned, own (that the method fixes), or none",
+        "for the grid's step: absmax, mse, learned, seq, quest or sliced (a grid of the method's own),"
+        " own (that the method fixes), or none",
         "t0qat.experiments.compare:SCALE_RULES",
     ),
     "metric": name("as of trained.at_widths"),
     "against": name("plain, random_bits, best_baseline, or unrounded (plain training, not rounded)"),
     "other_bits": number("bit-width that `other` trained for; 0: none in particular", chosen=True),
     "learning_rate": setting("at the start of training"),
-    "strength": setting("the method's own setting that was tuned, see its line in methods.REGISTRY"),
+    "strength": setting("the method's own setting, tuned or varied, see its line in methods.REGISTRY"),
+    "budget": setting("length of training, as a multiple of the benchmark's"),
+    "best_rate": number("the learning rate of the least mean loss", chosen=True),
+    "loss": number("mean over replicates, at that rate"),
     "gradients": number("evaluations on one batch, of all the row's replicates"),
     "chosen": number("1: the candidate with which the arm was trained, 0: another", chosen=True),
+    "bos": prose("that the model's tokenizer puts before a text and so stands before every window"),
     "sha256": prose("of the text in UTF-8"),
     "characters": number("of the text"),
     "python": prose("the version that the default text comes with"),
@@ -202,9 +207,10 @@ EXPERIMENTS = {
         | {
             "language_blocks": f"dataset* model* {ARM} eval_bits scale_rule {MEAN}",
             "language_samples": f"dataset* model* {ARM} eval_bits text",
-            "language_text": "dataset* sha256 characters python",
+            "language_text": "dataset* model* bos? sha256 characters python",
         },
         {
+            "methods": shown("methods:methods", "vision language"),
             "language": shown("language:language"),
             "language_differences": shown("language:differences", "language language_any_paired"),
             "language_few": shown("language:few", "language"),
@@ -213,6 +219,15 @@ EXPERIMENTS = {
             "language_samples": shown("language:samples", "language language_samples"),
         },
         "language language_matrix",
+    ),
+    "response": Experiment(
+        {
+            "response": f"dataset* model* method strength? budget eval_bits learning_rate {MEAN}",
+            "response_best": "dataset* model* method strength? budget eval_bits best_rate loss estimate?"
+            " ci_low? ci_high? n",
+        },
+        {"response": shown("response:response", "response response_best")},
+        "response",
     ),
     "claims": Experiment(
         {

@@ -11,6 +11,7 @@ from t0qat.experiments import arms
 from t0qat.experiments.arms import FLOAT
 from t0qat.paper import IMAGES, PAPER
 from t0qat.pipeline import claims, latex, lookups, places
+from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.training.methods import REGISTRY, named, on_layer
 
@@ -219,6 +220,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
         ],
     }
     tables |= vision_rows(loss, explored) | language_rows(loss, explored)
+    tables |= response_rows(loss, difference)
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
     made["claims"] = claims.decide(made)
@@ -242,6 +244,27 @@ def vision_rows(
     """
     found = arms_of(models, few, bits)
     return benchmark_rows("vision", "loss", found, loss, difference, bits)
+
+
+CURVES = [("no_noise", np.nan), ("t0_qat_tuned", 30), ("t0_qat_tuned", 100), ("t0_qat_tuned", 300)]
+CURVES += [("relative_noise", 0.03), ("relative_noise", 0.1), ("random_bits", np.nan)]
+NETWORKS = (("digits", "deep_cnn"), ("pydoc_topics", "small_gpt2"))
+
+
+def response_rows(loss, difference, networks=NETWORKS, budgets=(0.333, 1, 3), bits=(32, 4, 3, 2)):
+    """The files of the response surface, orderly but for their numbers, at one learning rate."""
+    tables = {"response": [], "response_best": []}
+    for (dataset, model), budget, (method, strength), width in itertools.product(
+        networks, budgets, CURVES, bits
+    ):
+        keys = {"dataset": dataset, "model": model, "method": method, "strength": strength}
+        keys |= {"budget": budget, "eval_bits": width}
+        tables["response"].append(loss(**keys, learning_rate=0.01))
+        row = keys | {"best_rate": 0.01, "loss": loss()["mean"]} | difference()
+        if method == "no_noise":
+            row |= dict.fromkeys(("estimate", "ci_low", "ci_high"), np.nan)
+        tables["response_best"].append(row)
+    return tables
 
 
 TEXT = named(lambda method: method.text)
@@ -278,10 +301,13 @@ def language_rows(
         "language_text": [
             {
                 "dataset": "pydoc",
+                "model": model,
+                "bos": "",
                 "sha256": "0123456789abcdef" * 4,
                 "characters": 465048,
                 "python": "3.11.7",
             }
+            for model in models
         ],
         "language_samples": [
             arm._asdict() | {"eval_bits": b, "text": json.dumps(f"{arm.model} {arm.method} at {b}")}
@@ -311,7 +337,7 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
 
         for width in (FLOAT, *bits):
             rules = ["none"] if width == FLOAT else ["absmax", "mse", "own"]
-            rules += ["learned"] * (arm.method == "lsq" and arm.train_bits == width)
+            rules += [rule for rule in [arm.registered.rule(width, arm.train_bits)] if rule in OWN_GRIDS]
             for rule in rules:
                 at = {"eval_bits": width, "scale_rule": rule}
                 metrics = [metric] + ["bytes", "differing"] * (rule in ("absmax", "mse"))

@@ -10,7 +10,7 @@ from t0qat.experiments import trained, vision
 from t0qat.experiments.arms import Arm
 from t0qat.pipeline import cells
 from t0qat.quantization import layers
-from t0qat.training import methods, noise, plain, regularizers, rounders, views
+from t0qat.training import methods, noise, own_grids, plain, regularizers, rounders, views
 from t0qat.training.methods import REGISTRY
 
 
@@ -33,12 +33,13 @@ def planned(**parameters) -> list[Arm]:
 
 
 def test_every_method_is_an_arm_and_tries_every_rate_with_every_strength():
-    found = planned(models=["small_cnn"], few_models=["mlp", "residual_cnn"], trained_bits=[8, 3])
+    found = planned(models=["small_cnn"], few_models=["mlp", "residual_cnn"], trained_bits=[8, 2])
     methods_of = {m: {a.method for a in found if a.model == m} for m in ("small_cnn", "mlp")}
-    assert methods_of["small_cnn"] == set(REGISTRY)
+    assert methods_of["small_cnn"] == {*methods.named(lambda method: method.images)} < {*REGISTRY}
     assert len(methods_of["mlp"]) >= 6 and {"no_noise", "t0_qat", "random_bits"} <= methods_of["mlp"]
     for arm in found:
-        assert arm.train_bits in ((8, 3) if arm.registered.for_bits else (0,))
+        assert arm.train_bits in ((8, 2) if arm.registered.for_bits else (0,))
+        assert arm.method != "seq" or arm.train_bits == 2
         tried = arm.candidates(4, 0.001, 0.1)
         assert {rate for rate, _ in tried} == {0.001, 0.00464, 0.0215, 0.1}
         assert len(tried) == len({*tried}) == 4 * max(1, len(arm.registered.values))
@@ -77,10 +78,16 @@ FILES = {  # methods by the file of their family
         "matched_noise",
         "diffq",
         "two_point_noise",
+        "uniform_noise",
+        "annealed_noise",
+        "weights_only_noise",
+        "relative_noise",
+        "two_bit_noise",
     },
-    plain: {"no_noise", "gptq"},
-    rounders: {"ste", "lsq", "parq", "random_bits"},
-    regularizers: {"sam", "kure"},
+    plain: {"no_noise", "gptq", "longer", "not_tuned"},
+    rounders: {"ste", "lsq", "parq", "random_bits", "lotion", "stable_qat", "cage"},
+    own_grids: {"quest", "seq", "matryoshka"},
+    regularizers: {"sam", "kure", "weight_decay"},
 }
 
 

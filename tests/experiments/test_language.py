@@ -95,6 +95,7 @@ def test_the_text_is_named_by_its_digest(run, corpus):
     content = Path(corpus).read_bytes()
     assert row.sha256 == hashlib.sha256(content).hexdigest() and row.characters == 6000
     assert row.dataset == corpus and row.python == sys.version.split()[0]
+    assert row.model == TINY["models"][0] and row.bos == ""
 
 
 def test_the_best_baseline_is_the_one_that_needed_fewest_bits_in_tuning(run):
@@ -124,7 +125,7 @@ def test_every_arm_takes_as_many_trainings_in_tuning():
         before = [0, *(seen for _, seen in rounds)]
         totals[arm] = sum(size * (n - b) for (size, n), b in zip(rounds, before, strict=False))
         assert rounds[0][0] == len(candidates) and rounds[-1][1] >= 8
-    assert {arm.method for arm in totals} == {*TEXT} and {*totals.values()} == {28}
+    assert {arm.method for arm in totals} == {*TEXT} and {*totals.values()} == {33}
 
 
 def test_what_ended_is_not_computed_again(run, corpus, tmp_path, monkeypatch):

@@ -123,6 +123,20 @@ def test_losses_are_torchs_cross_entropy():
     assert on_text.mean_loss(logits, rows[:, 1:]).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_large_vocabulary_is_evaluated_in_fewer_windows_at_once(corpus, monkeypatch):
+    made, seen = fine_tuning_of(corpus), []
+    weights = made.made()
+    before = trained.at_widths(made.opened(weights, **made.arguments), method="no_noise", **JUDGED)
+    opened = made.opened(weights, **made.arguments)
+    monkeypatch.setattr(on_text, "LOGITS", 2 * CONTEXT * opened.tokens.size + 1)
+    opened = made.opened(weights, **made.arguments)
+    opened.net.register_forward_hook(lambda _, __, logits: seen.append(len(logits)))
+    rows = trained.at_widths(opened, method="no_noise", **JUDGED)
+    assert max(seen) == 2
+    for row, its in zip(rows, before, strict=True):
+        assert row[3] == pytest.approx(its[3], rel=1e-5)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS.values())
 @pytest.mark.parametrize("name", SMALL)
 def test_ste_trains_what_is_read(name, layout):
@@ -154,14 +168,15 @@ def test_gptq_rounds_the_blocks_only_and_errs_less_than_plain_rounding(model, gr
 
 
 @pytest.mark.parametrize("method", TEXT)
-def test_every_method_trains_and_lsq_is_read_at_its_own_step(corpus, method):
+def test_every_method_trains_and_is_read_on_a_grid_of_its_own_too(corpus, method):
     registered = methods.REGISTRY[method]
     bits = 2 if registered.for_bits else 0
     strength = registered.values[0] if registered.values else math.nan
     rows = compute(corpus, method=method, bits=bits, strength=strength)
-    rules = ["absmax", "mse"]
-    learned = [(2, "learned")] if method == "lsq" else []
-    assert list(means(rows)) == [(32, "none"), *((b, r) for b in (4, 2) for r in rules), *learned]
+    own = {"lsq": "learned", "quest": "quest", "seq": "seq"}.get(method)
+    rules = ["absmax", "mse"] + ["sliced"] * (method == "matryoshka")
+    extra = [(2, own)] if own else []
+    assert list(means(rows)) == [(32, "none"), *((b, r) for b in (4, 2) for r in rules), *extra]
     assert all(0 < value < WORST for value in means(rows).values())
     plain = compute(corpus)
     assert (means(rows)[32, "none"] == means(plain)[32, "none"]) == (method in ("no_noise", "gptq"))
@@ -174,7 +189,7 @@ def test_the_layout_of_an_arm_is_what_its_model_is_trained_and_read_in(corpus):
         opened = made.opened(made.made(), **made.arguments)
         seen, expected = (
             sorted(p.shape for p in layers.quantized(dict(net.named_parameters())).values())
-            for net in (opened.net, laid_out(small("small_llama", opened.parts[0].size, CONTEXT,
+            for net in (opened.net, laid_out(small("small_llama", opened.tokens.size, CONTEXT,
                                                    stream("initialization", 0)), **how))
         )  # fmt: skip
         assert seen == expected

@@ -22,6 +22,7 @@ NOISES = (
     [[0], [0, 0.1, 1e3], (0.5, 1)],
     [[], [0.1, 0], [1, 1], [-1], [NAN], [INF], ["a"], [True], "0, 1", 0.1, None],
 )
+POSITIVE = [[0.5], [0.1, 2], (1, 3)], [[], [0], [2, 1], [1, 1], [-1], [NAN], [INF], ["1"], [True], 1]
 NETWORKS = [[], ["mlp", "small_gpt2"]], [["mlp", "mlp"], ["MLP"], ["mlp\n"], [1], "mlp", None]
 METHODS = [[], ["ste"], ["ste", "my2nd"]], [["2nd"], ["ste", "ste"], ["ste\n"], [1], "ste", None]
 CASES = {
@@ -70,12 +71,16 @@ CASES = {
         [["mlp"], ["small_gpt2", "small_llama"], ["org/name-1.5", "checkpoints/my own", "/data/llama"]],
         [[], ["mlp", "mlp"], ["../etc"], ["a/../b"], ["a;b"], ["a\nb"], [""], [1], "mlp", None],
     ),
-    "few_models": NETWORKS,
+    "few_models": (
+        [[], ["mlp", "small_llama"], ["models/of_mine"]],
+        [["mlp", "mlp"], ["../etc"], ["a;b"], [""], [1], "mlp", None],
+    ),
     "methods": (
         ["all", ["ste", "t0_qat"], ["my2nd"]],
         [[], "ste", ["ste", "ste"], ["2nd"], ["ste\n"], [1], None],
     ),
     "few_replicates": ([2, 10_000_000], [1, 0, -5, 2.0, True, "2", None, 10_000_001]),
+    "text_trainings": ([1, 40], [0, 1.0, True, None]),
     "trainings": ([1, 40, 1_000_000], [0, -1, 1.0, True, "5", None, 1_000_001]),
     "tuning_starts": ([1, 100_000], [0, -1, 1.0, True, "5", None, 100_001]),
     "rates": ([1, 1000], [0, -1, 1.0, True, "5", None, 1001]),
@@ -84,6 +89,11 @@ CASES = {
     "highest_rate": ([1e-12, 0.01, 10], [0, -0.01, 11, NAN, INF, "0.01", True, None]),
     "batch_size": ([1, 64, 1_000_000], [0, -1, 64.0, True, "64", None]),
     "schedule": (["constant", "cosine", "warmup_cosine", "decaying"], ["Cosine", "", 1, None]),
+    "image_rates": POSITIVE,
+    "text_rates": POSITIVE,
+    "budgets": POSITIVE,
+    "scalings": NOISES,
+    "shares": NOISES,
     "device": (["auto", "cpu", "cuda"], ["gpu", "", "cuda:0", None]),
     "corpus": (["pydoc_topics", "my text.txt", "/data/a.md"], ["", "/etc/passwd", "a\nb.txt", 1, None]),
     "groups": METHODS,

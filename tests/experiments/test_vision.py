@@ -147,10 +147,10 @@ def test_every_arm_is_tuned_with_as_many_gradients():
         spent = sum(size * (seen - b) for (size, seen), b in zip(rounds, before, strict=False))
         assert rounds[0][0] == len(candidates)
         cost = jobs.training(arm, candidates[0], 0, "validation").arguments["epochs"]
-        totals[arm] = spent * cost * arm.registered.gradients
+        totals[arm] = spent * cost / arm.registered.share
         assert arm.registered.loud or (rounds[-1][0] == 2 and rounds[-1][1] >= 8)
-    assert {total for arm, total in totals.items() if not arm.registered.loud} == {28 * 8}
-    assert {total for arm, total in totals.items() if arm.registered.loud} == {3 * 2 * 8}
+    assert {total for arm, total in totals.items() if not arm.registered.loud} == {28 * 12}
+    assert {total for arm, total in totals.items() if arm.registered.loud} == {3 * 2 * 12}
 
 
 OWN = """
@@ -327,7 +327,7 @@ def test_a_training_is_made_once_and_what_is_asked_later_trains_nothing(tmp_path
         ({"methods": ["ste", "none"]}, r"methods: 'none' is unknown or twice; known are .*t0_qat.*kure"),
         ({"methods": ["ste", "ste"]}, r"methods = .*: allowed is a list, each once"),
         ({"methods": ["no_noise"]}, r"methods = \['no_noise'\]: name one to compare"),
-        ({"trainings": 2}, "trainings = 2: fewer than 3 candidates"),
+        ({"trainings": 2}, "trainings = 2: fewer than 4 candidates"),
         ({"trained_bits": [5]}, r"trained_bits = \[5\]: allowed are those of bits"),
         ({"lowest_rate": 0.5}, "lowest_rate = 0.5: "),
         ({"dataset": "nowhere.npz"}, "dataset = 'nowhere.npz': "),

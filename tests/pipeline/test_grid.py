@@ -9,6 +9,7 @@ from functools import partial
 
 import psutil
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from toy_cells import FIXTURES, TOYS, calls, draws, environment, expected, script, wait
 
 from t0qat.experiments import expansion
@@ -279,6 +280,23 @@ def test_in_the_pipeline_progress_is_a_line_in_the_stage_that_goes_with_the_grid
     assert not path.exists()
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_the_bar_ends_with_what_a_long_cell_says_it_is_at(toys, tmp_path, monkeypatch, processes):
+    monkeypatch.setenv(places.STAGE, str(tmp_path / "stage"))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", processes)
+    get_reusable_executor().shutdown()  # processes that were there do not know this stage
+    lines = []
+    write = places.write
+    monkeypatch.setattr(
+        places, "write", lambda p, c: (lines.append(c) if p.name == progress.FILE else None, write(p, c))
+    )
+    cells = [Cell(toys.parts, {"seconds": 1.2 + i / 100}, (), kept=False) for i in range(2)]
+    assert grid.run(cells, "networks") == [None, None]
+    assert [line for line in lines if line.endswith("layer 2/3]")]
+    assert not {path.name for path in (tmp_path / "stage").iterdir()} & {progress.FILE, progress.PART}
+    get_reusable_executor().shutdown()
+
+
 def test_a_kernel_shows_progress_and_keeps_nothing_of_it(toys, tmp_path, monkeypatch):
     import nbformat
     from nbclient import NotebookClient
@@ -288,7 +306,9 @@ def test_a_kernel_shows_progress_and_keeps_nothing_of_it(toys, tmp_path, monkeyp
     options = {"folder": str(toys.notes), "seconds": 0.6}
     work = f"cells = [grid.Cell(toys.draw, {options!r} | {{'replicate': i}}, ()) for i in range(3)]\n"
     work += "done = grid.run(cells, 'networks')"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (setup, work)])
+    long = "done = grid.run([grid.Cell(toys.parts, {'seconds': 1.2}, (), kept=False)], 'a model')"
+    sources = setup, work, long
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in sources])
     for name, value in environment(tmp_path, LOKY_MAX_CPU_COUNT="1").items():
         monkeypatch.setenv(name, value)
     seen = []
@@ -301,8 +321,10 @@ def test_a_kernel_shows_progress_and_keeps_nothing_of_it(toys, tmp_path, monkeyp
 
     Client(notebook, timeout=600, kernel_name="python3").execute()
     assert seen[0] == "networks" and seen[1].startswith("networks:   0%")
-    assert "3/3" in seen[-1]
-    assert [cell.outputs for cell in notebook.cells] == [[], []]
+    ended = seen.index("a model")
+    assert "3/3" in seen[ended - 1]
+    assert [line for line in seen[ended:] if line.endswith("layer 2/3]")]
+    assert [cell.outputs for cell in notebook.cells] == [[], [], []]
 
 
 def test_the_tables_of_the_theory_are_those_of_one_process_and_then_come_from_the_store(monkeypatch):

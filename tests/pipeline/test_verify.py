@@ -286,7 +286,8 @@ def test_another_text_is_named_by_both_digests_and_what_was_read_on_it_is_not_co
 
     def left(committed, here):
         for home, digest in ((tmp_path, committed), (run.home, here)):
-            text = f"dataset,sha256,characters,python\npydoc_topics,{digest},9,3.11.7\n"
+            text = "dataset,model,bos,sha256,characters,python\n"
+            text += f"pydoc_topics,small_gpt2,,{digest},9,3.11.7\n"
             places.write(home / file, text)
         return verify.left_out(PAPER, every, run), verify.same_machine(PAPER, every, run)
 

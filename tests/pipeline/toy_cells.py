@@ -21,6 +21,7 @@ TOYS = '''
 import os, pathlib, time, uuid
 
 import numpy as np
+from t0qat.pipeline import progress
 from t0qat.training.streams import stream
 
 def note(folder, name):
@@ -49,6 +50,11 @@ def fail(folder, replicate, bad):
     if replicate == bad:
         raise ValueError("no such\\nluck")
     return replicate
+
+def parts(seconds):
+    """A long cell that says how far it is."""
+    for _ in progress.told(range(3), "layer"):
+        time.sleep(seconds)
 
 def give(what):
     return {"nan": float("nan"), "inf": [float("inf")], "set": {1}, "int64": np.int64(1)}[what]

@@ -118,7 +118,7 @@ def test_a_rounded_network_has_codes_for_each_weight_and_errs_less_than_plain_ro
         for rule in ("gptq", "nearest"):
             codes = ROUNDINGS[rule](net, Grid(3), {}, inputs)
             assert set(codes) == {key for key, p in net.named_parameters() if p.ndim > 1}
-            for code, _ in codes.values():
+            for code, *_ in codes.values():
                 assert code.min() >= -4 and code.max() <= 3 and torch.equal(code, code.round())
                 assert len(code.unique()) == 8
             errors[rule] = (rounded(net, codes)(inputs) - exact).square().mean().item()

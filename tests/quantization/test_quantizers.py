@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from t0qat.quantization.quantizers import (
     CODES,
+    FEW,
+    LARGE,
     SCALES,
     Grid,
     absmax_scale,
@@ -126,10 +128,11 @@ def test_narrow_grids_have_no_preferred_sign(weights, grid):
 
 
 @PROPERTY
-@given(weights, st.integers(1, 16), st.sampled_from(list(CODES)))
-def test_the_mse_scale_is_never_worse_than_absmax(weights, bits, codes):
+@given(weights, st.integers(1, 16), st.sampled_from(list(CODES)), st.sampled_from([0, LARGE + 1]))
+def test_the_mse_scale_is_never_worse_than_absmax(weights, bits, codes, layer):
     if (bits, codes) != (1, "narrow"):
-        mse, absmax = (fake_quantize(weights, Grid(bits, codes, scale)) for scale in ("mse", "absmax"))
+        grids = (Grid(bits, codes, scale) for scale in ("mse", "absmax"))
+        mse, absmax = (torch.mul(*quantize(weights, grid, layer)) for grid in grids)
         assert squared_error(weights, mse) <= squared_error(weights, absmax)
 
 
@@ -143,6 +146,22 @@ def test_the_mse_scale_is_near_the_best_of_a_dense_search(bits, codes):
         tried = fractions[:, None] * weights.abs().max()
         best = (weights - encode(weights, tried, grid) * tried).square().sum(-1).min()
         assert squared_error(weights, fake_quantize(weights, grid)) <= 1.001 * float(best)
+
+
+@pytest.mark.parametrize("power", [1, 3])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_few_starts_err_little_more_than_all(bits, power):
+    """And less than one start, the best of 27 as they are."""
+    weights = gaussian(300, 640, seed=bits, dtype=torch.float64) ** power
+    grid = Grid(bits, scale="mse")
+    every, few = (torch.mul(*quantize(weights, grid, layer)) for layer in (LARGE, LARGE + 1))
+    fractions = torch.linspace(0.2, 1.5, 27, dtype=torch.float64)[:, None, None]
+    tried = fractions * absmax_scale(weights, Grid(bits))
+    unrefined = (encode(weights, tried, Grid(bits)) * tried - weights).square().sum(-1).amin(0)
+    least = squared_error(weights, every)
+    assert squared_error(weights, few) < (1.005 if bits < 8 else 1.1) * least
+    assert squared_error(weights, few) < unrefined.sum()
+    assert not torch.equal(few, every)
 
 
 @pytest.mark.parametrize("grid", EVERY, ids=str)
@@ -161,6 +180,8 @@ def test_rows_do_not_touch_each_other(width, dtype):
     weights = gaussian(90, width, dtype=dtype)
     for grid in (Grid(4), Grid(2, "full", "mse"), Grid(3, "narrow", "mse")):
         together = fake_quantize(weights, grid)
+        few = mse_scale(weights, grid, FEW)
+        assert torch.equal(mse_scale(weights[7:8], grid, FEW), few[7:8])
         for start, stop in ((0, 1), (7, 8), (5, 22), (0, 89)):
             assert torch.equal(fake_quantize(weights[start:stop], grid), together[start:stop])
         assert torch.equal(fake_quantize(weights[9], grid), together[9])

@@ -170,6 +170,122 @@ def of_kure(slope, w, draws):
     return found
 
 
+def of_uniform_noise(slope, w, draws):
+    """Standard deviation 32 / 3, on biases too."""
+    u = {k: torch.from_numpy(draws.random(p.shape, np.float32) - 0.5).to(p) for k, p in w.items()}
+    return slope(shifted(w, {name: 32 / 3 * 12**0.5 * e for name, e in u.items()}))
+
+
+def of_weights_only_noise(slope, w, draws):
+    drawn = normals(draws, {name: w[name] for name in QUANTIZED})
+    return slope(shifted(w, {name: 32 / 3 * e for name, e in drawn.items()}))
+
+
+def of_relative_noise(slope, w, draws):
+    """A tenth of each channel's root mean square, one channel at a time."""
+    drawn = normals(draws, {name: w[name].flatten(1) for name in QUANTIZED})
+    shift = {}
+    for name, e in drawn.items():
+        rows = w[name].flatten(1).numpy()
+        size = [0.1 * np.sqrt(np.mean(row**2)) for row in rows]
+        shift[name] = (torch.tensor(size, dtype=e.dtype)[:, None] * e).view_as(w[name])
+    return slope(shifted(w, shift))
+
+
+def of_two_bit_noise(slope, w, draws):
+    drawn = normals(draws, {name: w[name].flatten(1) for name in QUANTIZED})
+    shift = {k: step(w[k]) * 7 / 3 / 12**0.5 * drawn[k].view_as(w[k]) for k in QUANTIZED}
+    return slope(shifted(w, shift))
+
+
+def by_weight(w, see):
+    """What see(row, largest) gives of each quantized weight: (seen, what its gradient is times)."""
+    seen, times = dict(w), {}
+    for name in QUANTIZED:
+        pairs = [see(row, np.abs(row).max()) for row in w[name].flatten(1).numpy()]
+        seen[name], times[name] = (
+            torch.from_numpy(np.stack(part)).view_as(w[name]) for part in zip(*pairs, strict=True)
+        )
+    return seen, times
+
+
+def back(found, times):
+    return {name: g * times.get(name, 1) for name, g in found.items()}
+
+
+def of_lotion(slope, w, draws):
+    def see(row, largest):
+        ratio = row / (2 * largest / 7)
+        up = draws.random(row.shape, np.float32) >= 1 - (ratio - np.floor(ratio))
+        return np.minimum(np.floor(ratio) + up, HIGH) * 2 * largest / 7, np.ones_like(row)
+
+    seen, times = by_weight(w, see)
+    return back(slope(seen), times)
+
+
+def of_stable_qat(slope, w, draws):
+    """The authors' code: their cosine is of pi (x + round(x) - 1)."""
+
+    def see(row, largest):
+        ratio = row / (2 * largest / 7)
+        code = np.rint(ratio)
+        cosine = np.cos(np.pi * (ratio + code - 1))
+        k = 2**0.5 * 0.21 * np.pi
+        slope = (1 + k * cosine) / (1 - k * cosine)
+        return np.clip(code, LOW, HIGH) * 2 * largest / 7, slope * ((code >= LOW) & (code <= HIGH))
+
+    seen, times = by_weight(w, see)
+    return back(slope(seen), times)
+
+
+def of_quest(slope, w, draws):
+    """The authors' code: the range is 2.051 root mean squares, the trust a seventh of it."""
+
+    def see(row, largest):
+        reach = 2.051068354131873 * np.sqrt(np.mean(row**2))
+        width = 2 * reach / 7
+        level = np.rint(np.clip(row, -reach, reach) / width + 0.5) * width - width / 2
+        return level, (np.abs(level - row) <= reach / 7).astype(float)
+
+    seen, times = by_weight(w, see)
+    return back(slope(seen), times)
+
+
+def of_seq(slope, w, draws):
+    """The authors' code at 3 bits: levels (k + 1/2) / 4 of the learned range."""
+
+    def see(row, largest):
+        ratio = row / largest
+        level = (np.rint(np.clip(ratio, -0.99, 0.99) * 4 - 0.5) + 0.5) / 4
+        return level * largest, (np.abs(ratio) <= 0.99).astype(float)
+
+    seen, times = by_weight(w, see)
+    slopes = slope(seen)
+    found = back(slopes, times)
+    for name in QUANTIZED:
+        rows = w[name].flatten(1).numpy()
+        largest = np.abs(rows).max(1)[:, None]
+        level = seen[name].flatten(1).numpy() / largest
+        inside = times[name].flatten(1).numpy()
+        own = (slopes[name].flatten(1).numpy() * (level - inside * rows / largest)).sum(1)
+        found[name + ".step"] = torch.from_numpy(own / np.sqrt(rows.shape[1] * HIGH))
+    return found
+
+
+def of_matryoshka(slope, w, draws):
+    bits = (8, 4, 3, 2)[draws.integers(4)]
+
+    def see(row, largest):
+        width = 2 * largest / 255
+        stored = np.clip(np.rint(row / width), -128, 127)
+        upper = np.rint(stored / 2 ** (8 - bits))
+        kept = np.clip(upper, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        return kept * 2 ** (8 - bits) * width, (upper == kept).astype(float)
+
+    seen, times = by_weight(w, see)
+    return back(slope(seen), times)
+
+
 PLAIN = added(0.0)
 
 
@@ -191,6 +307,18 @@ ORACLES = {
     "sam": of_sam,
     "kure": of_kure,
     "random_bits": of_random_bits,
+    "uniform_noise": of_uniform_noise,
+    "annealed_noise": added(32 / 3),  # in the first step
+    "weights_only_noise": of_weights_only_noise,
+    "relative_noise": of_relative_noise,
+    "two_bit_noise": of_two_bit_noise,
+    "weight_decay": PLAIN,
+    "lotion": of_lotion,
+    "stable_qat": of_stable_qat,
+    "cage": of_ste,
+    "quest": of_quest,
+    "seq": of_seq,
+    "matryoshka": of_matryoshka,
 }
 
 

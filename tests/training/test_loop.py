@@ -194,7 +194,8 @@ def test_weight_decay_spares_the_methods_own_parameters():
 
 def test_training_for_few_bits_lowers_the_loss_of_the_rounded_network():
     """What quantization-aware training is for: 2 bits, against the same rounding of plain training."""
-    totals = dict.fromkeys(("no_noise", "ste", "lsq", "parq"), 0.0)
+    for_two = "ste", "lsq", "parq", "stable_qat", "cage", "quest", "seq"
+    totals = dict.fromkeys(("no_noise", *for_two), 0.0)
     for replicate, name in itertools.product(range(3), totals):
         inputs, classes = images(700, replicate)
         method = REGISTRY[name]
@@ -203,8 +204,8 @@ def test_training_for_few_bits_lowers_the_loss_of_the_rounded_network():
         extra = objective.extra(dict(net.named_parameters()))
         settings = {"epochs": 6, "learning_rate": 0.01, "replicate": replicate}
         run(name, net, objective=objective, extra=extra, data=(inputs, classes), **settings)
-        rule = ROUNDINGS["learned" if name == "lsq" else "nearest"]
+        rule = ROUNDINGS[method.rounding]
         with torch.no_grad():
             final = rounded(net, rule(net, Grid(2), extra, inputs))
             totals[name] += cross_entropy(final(inputs), classes).item()
-    assert max(totals[name] for name in ("ste", "lsq", "parq")) < totals["no_noise"], totals
+    assert max(totals[name] for name in for_two) < totals["no_noise"], totals

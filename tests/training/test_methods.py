@@ -17,6 +17,11 @@ from t0qat.quantization import rounding
 from t0qat.training import methods
 from t0qat.training.methods import REGISTRY, on_layer
 
+FOR_BITS = {
+    "ste", "lsq", "parq", "matched_noise", "diffq", "lotion", "stable_qat", "cage", "quest", "seq",
+}  # fmt: skip
+THROUGH_OPTIMIZER = {"lsq", "seq", "parq", "cage", "weight_decay"}  # what their strength acts through
+
 
 def test_settings_reach_the_method_that_names_them_and_no_other():
     built = methods.build(xi_scaling=300.0, baseline_noise=7.0)
@@ -63,10 +68,11 @@ def test_what_the_registry_says_of_a_method_is_so():
         takes = inspect.signature(method.build).parameters
         assert all(p.default is not p.empty for p in takes.values())
         assert bool(method.strength) == bool(method.values)
-        assert method.for_bits == (name in {"ste", "lsq", "parq", "matched_noise", "diffq"})
+        assert method.for_bits == (name in FOR_BITS)
+        assert method.trained_for([8, 4, 3, 2]) == ([2] if name == "seq" else [8, 4, 3, 2])
         assert method.rounding in rounding.ROUNDINGS
         if method.strength:
-            assert method.strength in takes and len(method.values) == 4
+            assert method.strength in takes and len(method.values) == 3
             assert all(a < b for a, b in itertools.pairwise(method.values))
         problem = Problem()
         problem.gradient(objective_of(name), np.random.default_rng(6))
@@ -74,11 +80,11 @@ def test_what_the_registry_says_of_a_method_is_so():
 
 
 def test_a_strength_that_is_tuned_reaches_what_the_network_sees():
-    for method in REGISTRY.values():
-        if not method.strength or method.strength in ("steepness", "step_rate"):
-            continue  # these act through the optimizer
+    for name, method in REGISTRY.items():
+        if not method.strength or name in THROUGH_OPTIMIZER:
+            continue
         gradients = []
-        for value in method.values[::3]:
+        for value in method.values[::2]:
             found = Problem().gradient(
                 method.objective(**{method.strength: value}), np.random.default_rng(7)
             )

@@ -89,6 +89,13 @@ ANSWERS = {
         {LanguageDifferencesTunedBest}. The bits of plain fine-tuning that is not rounded are kept,
         within the margin of {LanguageMargin} or a tenth of what rounding costs, by {LanguageKept}.
     """,
+    "response": """
+        Explored on validation parts, to decide nothing. With the same budget, and each at its best of
+        {ResponseRates} learning rates, the loss of some noise is below that of plain training, by
+        uncorrected intervals, {ResponseHelps}. The mean loss is lowest for {ResponseLeads}. With
+        {ResponseBudgets} times the benchmark's budget, in this order, the best noise is below STE at
+        {ResponseAhead}. The order of the two hangs on the budget {ResponseMoves}.
+    """,
     "claims": """
         Of {Count:claims} tests of the paper's claims, {ClaimsSupported} came out as supported,
         {ClaimsContradicted} as contradicted, {ClaimsUnclear} as not supported, and {ClaimsUntestable} as

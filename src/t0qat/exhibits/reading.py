@@ -8,6 +8,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from t0qat.exhibits.labels import DATASET_LABELS, QUANTITY_LABELS, label_on, width
+from t0qat.exhibits.response import budget_label
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
 from t0qat.experiments.arms import LINEAR, NO_WIDTH, model_label
@@ -53,6 +54,7 @@ HEADERS = {
     "text": "what the model writes",
     "statistic": "decided by",
     "value": "against",
+    "bos": "BOS",
     "sha256": "SHA-256",
     "python": "Python",
 }
@@ -121,6 +123,8 @@ def word(column: str, value, model: str = LINEAR) -> str:
         return width(value)
     if column in ("train_bits", "other_bits"):
         return "any" if value == NO_WIDTH else width(value)
+    if column == "budget":
+        return budget_label(value)
     if column in ("p_holm", "p_bh", "p_equal"):
         return fixed(value, 3) if value >= 0.001 else "< 0.001"
     return thousands(value) if value == int(value) and abs(value) < 1e9 else number(value)

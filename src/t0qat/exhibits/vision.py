@@ -15,6 +15,7 @@ from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.latex import grouped, spanning
 from t0qat.pipeline.words import NOTHING, plus_minus, span, times, with_interval
 from t0qat.quantization.quantizers import SCALES
+from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.methods import named
 
 LOSS = Metric("loss", less_is_better=True)
@@ -116,8 +117,9 @@ def rules(results: Results) -> tuple[str, dict[str, str]]:
         return ["MSE" if rule == "mse" else rule, name(method), *cells]
 
     methods = named(lambda method: method.few and not method.loud)
-    groups = [[row(rule, method) for method in methods] for rule in (*SCALES, "learned")]
+    groups = [[row(rule, method) for method in methods] for rule in (*SCALES, *OWN_GRIDS)]
     groups = [[cells for cells in group if {*cells[2:]} != {NOTHING}] for group in groups]
+    groups = [group for group in groups if group]
     header = ["Step", "Method", *[width(bits) for _ in models for bits in widths]]
     over = ["", "", *(spanning(len(widths), model_label(model)) for model in models)]
     body = grouped(groups, header, "ll", leads=1, over=over)

@@ -84,11 +84,11 @@ KEYS = [*Arm._fields]  # columns that say which arm a row is of
 def arms(
     dataset: str, model: str, names: Sequence[str], widths: Sequence[int], layout: str = CHANNELS
 ) -> list[Arm]:
-    """These methods on one model, once for each width where they train for one."""
+    """These methods on one model, once for each width that they train for where they train for one."""
     return [
         Arm(dataset, model, name, bits, layout)
         for name in names
-        for bits in (widths if REGISTRY[name].for_bits else (NO_WIDTH,))
+        for bits in (REGISTRY[name].trained_for(widths) if REGISTRY[name].for_bits else (NO_WIDTH,))
     ]
 
 

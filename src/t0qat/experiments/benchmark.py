@@ -119,8 +119,8 @@ def tuned(jobs: Jobs) -> tuple[pd.DataFrame, pd.DataFrame, dict[Arm, Setting]]:
 def files(name: str, run: Run, metric: Metric) -> dict[str, pd.DataFrame]:
     """Six results files: name, name_any and name_tuning of means, the other three of differences.
 
-    name: KEYS, eval_bits (FLOAT: not rounded), scale_rule (absmax, mse, learned, none, or own: the one
-    that the method fixes), metric (all that were measured), mean, ci_low, ci_high, n.
+    name: KEYS, eval_bits (FLOAT: not rounded), scale_rule (absmax, mse, one of rounding.OWN_GRIDS, none,
+    or own: the one that the method fixes), metric (all that were measured), mean, ci_low, ci_high, n.
     name_any: KEYS, scale_rule, quantity (mean or worst over the bit-widths), mean, ci_low, ci_high, n.
     name_paired, name_kept: arms without a width and those trained for the width at hand;
     name_any_paired: all arms; each by its own rule, see compare.differences and compare.kept. What may

@@ -12,11 +12,12 @@ import pandas as pd
 from t0qat.experiments.arms import FLOAT, KEYS, NO_WIDTH
 from t0qat.pipeline import claims, statistics
 from t0qat.quantization.quantizers import SCALES
+from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.methods import REGISTRY
 
 PLACE = ["dataset", "model", "layout"]  # where arms are compared with one another
 OWN = "own"  # the scale rule that a method is judged by, see methods.Method.rule
-SCALE_RULES = (*SCALES, "learned", OWN, "none")  # in results files
+SCALE_RULES = (*SCALES, *OWN_GRIDS, OWN, "none")  # in results files
 SHARE = 0.1  # of what rounding costs plain training: a margin, where that is more than the fixed one
 
 

@@ -168,10 +168,13 @@ def _in_channels(arm: Arm) -> Arm:
 
 
 def text_of(jobs: Jobs) -> pd.DataFrame:
-    """dataset, sha256 (of the text in UTF-8), characters, and python, whose version the default has."""
+    """What each model reads: dataset, model, bos (that stands before every window, or empty), sha256 (of
+    the text in UTF-8), characters, and python, whose version the default has."""
     text = corpora.load(jobs.rivals[0].arm.dataset)
     row = {"dataset": text.name, "sha256": text.sha256, "characters": len(text.text)}
-    return pd.DataFrame([row | {"python": platform.python_version()}])
+    row["python"] = platform.python_version()
+    models = dict.fromkeys(one.arm.model for one in jobs.rivals)
+    return pd.DataFrame(row | {"model": m, "bos": language_models.begins_with(m)} for m in models)
 
 
 def averaged(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from t0qat.quantization import quantizers
 from t0qat.quantization.layers import Weights
 from t0qat.training import constants, loop, streams
+from t0qat.training.corpora import Tokens
 from t0qat.training.streams import stream
 from t0qat.training.views import Objective
 
@@ -20,14 +21,15 @@ class Learner(NamedTuple):
 
     net: nn.Module
     examples: Callable[[], dict[str, Any]]  # inputs, target, epochs and order, as loop.train takes them
-    objective: Callable[[Tensor, Tensor], Tensor]  # of outputs and target, to be lessened
+    training_loss: Callable[[Tensor, Tensor], Tensor]  # of outputs and target
     steps: int  # of training
     calibration: Tensor  # inputs of the training part, for roundings that look at inputs
     # Rows [metric, value, ...] of (a network of its shape, its codes, their grid), None where it is not
     # rounded; keyword arguments say by what it is judged.
     scores: Callable[..., list[list]]
-    loss: Callable[..., float]  # of a network of its shape: what tuning lessens, finite
-    parts: Any = None  # of a language model: its Tokens, and those (length,) that it is judged by
+    criterion: Callable[..., float]  # of a network of its shape: what tuning lessens, finite
+    tokens: Tokens | None = None  # what a language model reads a text as
+    text: Tensor | None = None  # those (length,) that it is judged by
     extra: Weights | None = None  # what the method trained beside the network's parameters
     bits: int | None = None  # that it was trained for
 
@@ -47,8 +49,8 @@ def learn(
     extra = method.extra(dict(learner.net.named_parameters()))
     loop.train(
         learner.net, method=method, draws=stream("training_noise", replicate, seed), extra=extra,
-        learning_rate=learning_rate, loss=learner.objective, batch_size=batch_size, schedule=schedule,
-        **learner.examples(),
+        loss=learner.training_loss, learning_rate=learning_rate, batch_size=batch_size,
+        schedule=schedule, **learner.examples(),
     )  # fmt: skip
     learner.net.eval()
     return extra

@@ -52,7 +52,7 @@ def begin(
         order = stream("batch_order", replicate, seed)
         return {"inputs": inputs, "target": classes, "epochs": epochs, "order": order}
 
-    def loss(net: nn.Module) -> float:
+    def criterion(net: nn.Module) -> float:
         return at_most(cross_entropy(outputs(net, others), target).item(), most)
 
     def scores(seen: nn.Module, codes: Codes | None, on: Grid | None) -> list[list]:
@@ -68,7 +68,7 @@ def begin(
 
     steps = epochs * loop.batches(len(inputs), batch_size)
     calibration = inputs[:CALIBRATION]
-    return Learner(net.to(device), examples, cross_entropy, steps, calibration, scores, loss)
+    return Learner(net.to(device), examples, cross_entropy, steps, calibration, scores, criterion)
 
 
 @torch.no_grad()

@@ -25,7 +25,8 @@ from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
 
 CALIBRATION = 32  # windows of the training part, for roundings that look at inputs
-TOGETHER = 64  # windows a forward pass of evaluation
+TOGETHER = 64  # windows a forward pass of evaluation, at most
+LOGITS = 2**25  # of such a pass, at most, unless one window has more: 128 MiB
 WORST = 100.0  # bits a character: as much as counts, and what a loss that is no number counts as
 
 
@@ -77,8 +78,9 @@ def begin(
     start: what `pretrain` gave; "" for a checkpoint; None to begin anew. purpose: of the stream that
     draws the places of `steps` batches of windows. A block is so many windows that follow one another;
     blocks lie evenly over the part. Scores, each with a third number: bits_per_character of each block,
-    with its number; and perplexity (of a token) of the whole, with -1. The loss is the mean over blocks
-    of bits per character.
+    with its number; and perplexity (of a token) of the whole, with -1. The criterion is the mean over
+    blocks of bits per character. context: tokens of the text that a window shows and predicts, without
+    what a checkpoint's tokenizer puts before (see language_models).
     """
     text = corpora.load(dataset)
     held_out, shown = getattr(text, part), f"corpus = {dataset!r}, {part} part"
@@ -91,25 +93,25 @@ def begin(
     def examples() -> dict[str, Any]:
         draws = stream(purpose, replicate, seed)
         every = windows(read, context, 1, "the training part")
-        places = torch.from_numpy(draws.integers(len(every), size=steps * batch_size))
-        drawn = every[places.to(device)]
+        which = torch.from_numpy(draws.integers(len(every), size=steps * batch_size))
+        drawn = every[which.to(device)]
         once = min(1, steps)
         return {"inputs": drawn[:, :-1], "target": drawn[:, 1:], "epochs": once, "order": draws}
 
     rows = windows(judged, context, context, shown)
+    together = max(1, min(TOGETHER, LOGITS // (context * tokens.size)))
 
     def scores(net: nn.Module, codes: Codes | None, on: Grid | None, *, blocks: int, block_windows: int):
         if len(rows) < blocks:
             raise ParameterError(f"{shown}: {len(rows)} contexts are too few for {blocks} blocks")
         each = [block[:block_windows] for block in rows.tensor_split(blocks)]
-        return scored(net, each, len(judged) / len(held_out))
+        return scored(net, each, len(judged) / len(held_out), together)
 
-    def loss(net: nn.Module, **judged: int) -> float:
-        return np.mean([row[1] for row in scores(net, None, None, **judged)[:-1]]).item()
+    def criterion(net: nn.Module, **asked: int) -> float:
+        return np.mean([row[1] for row in scores(net, None, None, **asked)[:-1]]).item()
 
     calibration = windows(read, context, context, "the training part")[:CALIBRATION, :-1]
-    parts = tokens, judged
-    return Learner(net, examples, mean_loss, steps, calibration, scores, loss, parts)
+    return Learner(net, examples, mean_loss, steps, calibration, scores, criterion, tokens, judged)
 
 
 def mean_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -125,11 +127,13 @@ def pretrain(*, pretraining_steps: int, pretraining_rate: float, schedule: str, 
     return language_models.packed(learner.net)
 
 
-def scored(net: nn.Module, parts: list[Tensor], per_character: float) -> list[list]:
+def scored(
+    net: nn.Module, parts: list[Tensor], per_character: float, together: int = TOGETHER
+) -> list[list]:
     """Rows [metric, value, block]: bits_per_character of each of the parts, and perplexity of all."""
     sizes = [len(part) for part in parts]
     most = WORST * math.log(2) / per_character
-    each = losses(net, torch.cat(parts)).split(sizes)
+    each = losses(net, torch.cat(parts), together).split(sizes)
     nats = [at_most(block.mean().item(), most) for block in each]
     found = [
         ["bits_per_character", value / math.log(2) * per_character, block]
@@ -139,10 +143,10 @@ def scored(net: nn.Module, parts: list[Tensor], per_character: float) -> list[li
 
 
 @torch.no_grad()
-def losses(net: nn.Module, rows: Tensor) -> Tensor:
+def losses(net: nn.Module, rows: Tensor, together: int = TOGETHER) -> Tensor:
     """Mean loss in nats of each of the rows (n, context + 1), in double precision: (n,)."""
     found = []
-    for part in rows.split(TOGETHER):
+    for part in rows.split(together):
         logits, target = net(part[:, :-1]), part[:, 1:]
         each = cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
         found.append(each.view_as(target).double().mean(1))
@@ -165,15 +169,14 @@ def write(
 
     For FLOAT and each of the widths, rounded by this scale rule; every width draws the same numbers.
     """
-    tokens, judged = tuned.parts
     found = []
     for bits in (FLOAT, *widths):
         net = tuned.net
         if bits != FLOAT:
             net = rounded(net, trained.codes_of(tuned, method, bits, rule))
         draws = stream("evaluation_noise", replicate, seed)
-        ids = written(net, judged[:context], length, context, draws)
-        found.append([bits, tokens.decode(ids.tolist())])
+        ids = written(net, tuned.text[:context], length, context, draws)
+        found.append([bits, tuned.tokens.decode(ids.tolist())])
     return found
 
 
@@ -195,8 +198,8 @@ def own(
 ) -> dict[str, Any]:
     """Its share of the steps, and what `pretrain` gave for this (model, replicate), if it is there.
 
-    The start is an argument of the training, so that a cell runs anywhere by itself, and again where what
-    it starts from has changed.
+    The start is an argument of the training, so that a cell runs anywhere by itself, and again where
+    what it starts from has changed.
     """
     own = {"steps": round(steps * arm.registered.share), "start": starts.get((arm.model, replicate), "")}
     return shared | own

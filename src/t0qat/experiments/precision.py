@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from t0qat.experiments import language, vision
-from t0qat.experiments.arms import LINEAR, Arm, each_known
+from t0qat.experiments.arms import LINEAR, Arm, each_known, preset
 from t0qat.experiments.benchmark import Jobs, tuned
 from t0qat.experiments.learning import Learner
 from t0qat.experiments.scale import in_batches
@@ -28,8 +28,8 @@ from t0qat.pipeline import grid, pin
 from t0qat.quantization import quantizers
 from t0qat.quantization.layers import quantized
 from t0qat.quantization.quantizers import CODES, SCALES, Grid, quantize
-from t0qat.quantization.rounding import rounded
-from t0qat.training import constants, corpora, linear, methods, streams, tasks
+from t0qat.quantization.rounding import Coded, rounded
+from t0qat.training import constants, corpora, linear, methods, noise, streams, tasks
 from t0qat.training.language_models import SMALL
 from t0qat.training.linear import Setup
 from t0qat.training.methods import REGISTRY
@@ -89,11 +89,8 @@ class Cell(NamedTuple):
 
 
 def asked() -> list[str]:
-    """Methods that are asked: those of the linear layer, and forms of the one studied.
-
-    Of forms with a strength of their own, those that run on every network.
-    """
-    return [*methods.named(lambda m: m.layer or (m.studied and (m.few or not m.strength)))]
+    """Methods of networks that are asked: of the linear layer, and the one studied at any scale."""
+    return [*methods.named(lambda method: method.layer or preset(method)[0] is noise.t0_qat)]
 
 
 def on_layer(settings: dict[str, float]) -> dict[str, View]:
@@ -141,15 +138,15 @@ def every_grid(network: Learner, *, method: str, **judged: int) -> list[list]:
     One row for each grid of CURVES, in its order; each is what Measured has of one replicate.
     """
     weights = quantized(dict(network.net.named_parameters()))
-    full, found = network.loss(network.net, **judged), []
+    full, found = network.criterion(network.net, **judged), []
     for on in GRIDS:
-        codes = {name: quantize(w.detach().flatten(1), on) for name, w in weights.items()}
+        codes = {name: Coded(*quantize(w.detach().flatten(1), on)) for name, w in weights.items()}
 
         def metric(bits: int = 0, codes=codes) -> float:
-            seen = {name: (flip(c, bits) if bits else c, step) for name, (c, step) in codes.items()}
-            return network.loss(rounded(network.net, seen), **judged)
+            seen = {name: c._replace(codes=flip(c.codes, bits)) for name, c in codes.items()}
+            return network.criterion(rounded(network.net, seen if bits else codes), **judged)
 
-        steps = torch.cat([step.flatten() for _, step in codes.values()]).double()
+        steps = torch.cat([c.step.flatten() for c in codes.values()]).double()
         flipped = [metric(bits) for bits in FLIPS.get(on, ())]
         found.append([full, metric(), steps.log2().mean().item(), flipped])
     return found

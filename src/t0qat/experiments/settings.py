@@ -42,8 +42,10 @@ ALIKE = {
     ("longest", "tuning_starts", "block_windows"): whole(1, 100_000),
     ("learning_rate", "lowest_rate", "highest_rate", "pretraining_rate"): number(1e-12, 10),
     ("noise_scales", "training_noises", "target_noises"): NOISES,
-    ("baseline_noises", "evaluation_noises"): NOISES,
+    ("baseline_noises", "evaluation_noises", "scalings", "shares"): NOISES,
     ("bits", "trained_bits"): WIDTHS,
+    ("image_rates", "text_rates"): several(number(1e-12, 10), [0.002, 0.02], rising=True),
+    ("budgets",): several(number(1e-6, 1e6), [0.333, 1, 3], rising=True),
     ("groups", "everything"): several(METHOD, ["ste"], least=0),
 }
 

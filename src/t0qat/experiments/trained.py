@@ -16,7 +16,7 @@ from t0qat.pipeline import grid
 from t0qat.quantization import gptq, layers, quantizers, rounding
 from t0qat.quantization.layers import quantized
 from t0qat.quantization.quantizers import SCALES, Grid
-from t0qat.quantization.rounding import ROUNDINGS, Codes, rounded
+from t0qat.quantization.rounding import OWN_GRIDS, ROUNDINGS, Codes, rounded
 from t0qat.training.methods import REGISTRY
 
 LARGEST = torch.finfo(torch.float32).max
@@ -26,7 +26,7 @@ def codes_of(trained: Learner, method: str, bits: int, rule: str) -> Codes:
     """Codes and steps of the quantized weights, as this method's networks are rounded by this rule."""
     on = Grid(bits, scale=rule if rule in SCALES else "absmax")
     own = REGISTRY[method].rounding
-    how = "nearest" if own == "learned" != rule else own  # learned steps are those of one width
+    how = "nearest" if own in OWN_GRIDS and own != rule else own
     return ROUNDINGS[how](trained.net, on, trained.extra, trained.calibration)
 
 
@@ -60,12 +60,12 @@ def criterion(trained: Learner, *, method: str, widths: list[int], **judged: int
 
     Metrics: loss, and, before rounding, gradients.
     """
-    found = [[FLOAT, "none", "loss", trained.loss(trained.net, **judged)]]
+    found = [[FLOAT, "none", "loss", trained.criterion(trained.net, **judged)]]
     found += [[FLOAT, "none", "gradients", gradients(trained, method)]]
     for bits in widths:
         rule = REGISTRY[method].rule(bits, trained.bits)
         net = rounded(trained.net, codes_of(trained, method, bits, rule))
-        found.append([bits, rule, "loss", trained.loss(net, **judged)])
+        found.append([bits, rule, "loss", trained.criterion(net, **judged)])
     return found
 
 

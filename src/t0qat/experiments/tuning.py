@@ -17,7 +17,7 @@ from t0qat.experiments.arms import FLOAT, KEYS, LOUD_RATES, LOUD_REPLICATES, Arm
 from t0qat.pipeline import grid, statistics
 from t0qat.pipeline.parameters import ParameterError
 
-FIRST = 10**9  # the first replicate of tuning: no other use of replicates comes so far
+FIRST = 10**9  # the first replicate of tuning: those of tests lie below
 FACTOR, LAST = 4, 2  # each round keeps one candidate in four, and the last decides between two
 
 Setting = tuple[float, float]  # learning rate, strength

@@ -30,7 +30,7 @@ def plan(
     few_replicates: int,
     dataset: str = "digits",
     models: Sequence[str] = ("deep_cnn", "mlp"),
-    few_models: Sequence[str] = ("residual_cnn", "small_cnn"),
+    few_models: Sequence[str] = ("residual_cnn",),
     methods: Sequence[str] | str = "all",
     bits: Sequence[int] = (8, 4, 3, 2),
     trained_bits: Sequence[int] = (4, 3, 2),

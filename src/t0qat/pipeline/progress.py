@@ -1,7 +1,8 @@
 """How far a computation has come: on the terminal, below a notebook's cell, or by the pipeline.
 
 In a kernel that the pipeline started, standard error is a log. So the bar's line goes to a file in the
-stage, and the pipeline shows it on the terminal.
+stage, and the pipeline shows it on the terminal. What a process of the grid is at within one long cell
+is a line in the stage too, with which the bar's ends.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from t0qat.pipeline import places
 
-FILE = "progress.txt"
+FILE, PART = "progress.txt", "part.txt"
 EVERY = 0.5  # seconds, at least, between two looks
 
 
@@ -28,18 +29,60 @@ def bar(words: str, done: int, total: int) -> Iterator[Callable[[], Any]]:
         if places.STAGE in os.environ:
             path = places.stage() / FILE
             stack.callback(path.unlink, missing_ok=True)
-            where = {"file": _Lines(lambda line: places.write(path, line)), "ncols": 70}
+            where = {"file": _Lines(lambda text: places.write(path, text)), "ncols": 70}
         elif _in_notebook():
             from IPython import display
 
             shown = display.display({"text/plain": words}, raw=True, display_id=True)
             stack.callback(display.clear_output)  # emptied only, it would stay in the notebook
-            below = _Lines(lambda line: shown.update({"text/plain": line}, raw=True))
+            below = _Lines(lambda text: shown.update({"text/plain": text}, raw=True))
             where = {"file": below, "ncols": 70}
         else:
             where = {"disable": None}  # off unless this is a terminal
         how = {"unit": "cell", "leave": False, "mininterval": EVERY, "miniters": 1}
-        yield stack.enter_context(tqdm(desc=words, initial=done, total=total, **how, **where)).update
+        line = stack.enter_context(tqdm(desc=words, initial=done, total=total, **how, **where))
+        if not line.disable:
+            stack.callback((places.stage() / PART).unlink, missing_ok=True)
+            stack.enter_context(_beside(_end_with_parts, line))
+        yield line.update
+
+
+def told(items: Collection, words: str, long: bool = True) -> Iterator:
+    """The items; where it is long, the bar of whoever waits for this process says how far it is."""
+    path = places.stage() / PART
+    try:
+        for i, item in enumerate(items, 1):
+            if long:
+                with contextlib.suppress(OSError):  # of two that write at once, one may be heard
+                    places.write(path, f"{words} {i}/{len(items)}")
+            yield item
+    finally:
+        if long:
+            path.unlink(missing_ok=True)
+
+
+def _end_with_parts(line: tqdm, ended: threading.Event) -> None:
+    before, path = "", places.stage() / PART
+    while not ended.wait(EVERY):
+        said = ""
+        with contextlib.suppress(OSError):
+            said = path.read_text()
+        if said != before:
+            line.set_postfix_str(said)
+        before = said
+
+
+@contextlib.contextmanager
+def _beside(work: Callable[..., None], *given: Any) -> Iterator[None]:
+    """Runs work(*given, ended) in a thread until the block is left, which sets `ended`."""
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(*given, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class _Lines(io.TextIOBase):
@@ -67,14 +110,8 @@ def follow(stage: Path, terminal: TextIO) -> Iterator[None]:
     if not terminal.isatty():
         yield
         return
-    ended = threading.Event()
-    shower = threading.Thread(target=_show, args=(stage / FILE, terminal, ended), daemon=True)
-    shower.start()
-    try:
+    with _beside(_show, stage / FILE, terminal):
         yield
-    finally:
-        ended.set()
-        shower.join()
 
 
 def _show(path: Path, terminal: TextIO, ended: threading.Event) -> None:

@@ -63,12 +63,12 @@ def read(paper: Paper, name: str, home: Path = places.ROOT) -> pd.DataFrame:
 def _fits(paper: Paper, marked: str, cell: str) -> bool:
     name = marked.rstrip("?*")
     column = paper.columns[name]
+    if cell == "":
+        return marked.endswith("?")
     if column.kind == "prose" or (column.kind == "name" and marked.endswith("*")):
         return bool(cell.strip())
     if column.kind == "name":
         return cell in resolve_name(column.among) if column.among else cell.isidentifier()
-    if cell == "":
-        return marked.endswith("?")
     if name == "bits":
         return cell.isdecimal() and 1 <= int(cell) <= 16
     if name == "n":

@@ -116,10 +116,10 @@ def explored(rows) -> pd.DataFrame:
 
 
 def means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """The mean of the column `value` in each group: keys, mean, ci_low, ci_high, n."""
+    """The mean of the column `value` in each group: keys, mean, ci_low, ci_high, n. nan is a key too."""
     return pd.DataFrame(
         dict(zip(keys, key, strict=True)) | mean_interval(values)
-        for key, values in rows.groupby(keys, sort=False)["value"]
+        for key, values in rows.groupby(keys, sort=False, dropna=False)["value"]
     )
 
 

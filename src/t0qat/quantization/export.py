@@ -16,12 +16,14 @@ class Exported(NamedTuple):
     """A network without its float weights.
 
     packed: weight -> its codes minus the grid's lowest, `bits` bits each, row by row. steps: weight ->
-    (channels,), float32. rest: every other parameter and buffer (biases, normalization).
+    (channels,), float32. offsets: weight -> what is added to its codes, 0 or 1/2: a fixed part of the
+    format, of no bytes. rest: every other parameter and buffer (biases, normalization).
     """
 
     grid: Grid
     packed: dict[str, bytes]
     steps: dict[str, Tensor]
+    offsets: dict[str, float]
     rest: dict[str, Tensor]
 
     @property
@@ -51,21 +53,23 @@ def unpack(packed: bytes, shape: torch.Size, grid: Grid) -> Tensor:
 def export(model: nn.Module, codes: Codes, grid: Grid) -> Exported:
     """The model with the codes and steps that a rule of rounding.ROUNDINGS gave its weights."""
     rest = {name: t.detach().clone() for name, t in model.state_dict().items() if name not in codes}
-    packed = {name: pack(code, grid) for name, (code, _) in codes.items()}
-    return Exported(grid, packed, {name: step.flatten() for name, (_, step) in codes.items()}, rest)
+    packed = {name: pack(coded.codes, grid) for name, coded in codes.items()}
+    steps = {name: coded.step.flatten() for name, coded in codes.items()}
+    return Exported(grid, packed, steps, {name: coded.offset for name, coded in codes.items()}, rest)
 
 
 @torch.no_grad()
 def runnable(exported: Exported, model: nn.Module) -> nn.Module:
     """A network like the model, in evaluation mode, whose layers multiply their inputs by integer codes.
 
-    Each layer's output is step * (codes @ inputs) + bias. Of the model only the structure is used:
-    linear and convolution layers hold all exported weights.
+    Each layer's output is step * ((codes + offset) @ inputs) + bias. Of the model only the structure is
+    used: linear and convolution layers hold all exported weights.
     """
     net = copy.deepcopy(model).eval()
     state = net.state_dict()
     for name, packed in exported.packed.items():
-        state[name] = unpack(packed, state[name].shape, exported.grid)
+        codes = unpack(packed, state[name].shape, exported.grid)
+        state[name] = codes + exported.offsets[name]
     net.load_state_dict(state | exported.rest)
     for name, step in exported.steps.items():
         _rescale(net.get_submodule(name.removesuffix(".weight")), step)

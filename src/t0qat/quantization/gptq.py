@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import unfold
 from torch.nn.utils import parametrize
 
-from t0qat.quantization.quantizers import SCALES, Grid, encode
+from t0qat.pipeline.progress import told
+from t0qat.quantization.quantizers import LARGE, Grid, encode, fitted
 
 DAMPING = 0.01  # of the mean diagonal, added to the diagonal: the paper's
 
@@ -28,7 +29,7 @@ def round_layer(
     """
     channels, d = weights.shape
     rows = weights.reshape(-1, group or d)
-    scale = SCALES[grid.scale](rows, grid)
+    scale = fitted(rows, grid, weights.numel())
     steps = scale.expand_as(rows).reshape(channels, d)
     damped = moments.double().clone()
     mean = damped.diagonal().mean()
@@ -87,15 +88,16 @@ def round_network(model: nn.Module, inputs: Tensor, grid: Grid) -> dict[str, tup
     padding.
     """
     model = copy.deepcopy(model).eval()
-    rounded = {}
+    rounded, found = {}, []
     for name, layer in model.named_modules():
-        if not isinstance(layer, nn.Linear | nn.Conv2d):
-            continue
-        shaped = parametrize.is_parametrized(layer, "weight")
-        stored = "parametrizations.weight.original" if shaped else "weight"
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            shaped = parametrize.is_parametrized(layer, "weight")
+            stored = "parametrizations.weight.original" if shaped else "weight"
+            if layer.get_parameter(stored).ndim > 1:
+                found.append((name, layer, stored))
+    long = sum(layer.get_parameter(stored).numel() for _, layer, stored in found) > LARGE
+    for name, layer, stored in told(found, f"INT{grid.bits} layer", long):
         parameter = layer.get_parameter(stored)
-        if parameter.ndim < 2:
-            continue
         moments, group = input_moments(layer, _reaching(layer, model, inputs)), parameter[0].numel()
         codes, scale = round_layer(layer.weight.flatten(1), moments, grid, group)
         rounded[f"{name}.{stored}"] = codes, scale

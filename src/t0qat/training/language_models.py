@@ -1,5 +1,8 @@
 """Causal language models of transformers: small ones to train from nothing, and checkpoints.
 
+A checkpoint whose tokenizer puts a token before every text (BOS) was trained with it there, and predicts
+badly without. So its Predictor puts it before every window itself: nobody else counts or scores it.
+
 What is rounded shows in the shape of the parameters, since methods and roundings take every parameter
 with two or more dimensions: `laid_out` stores the weights of the blocks as rows that share a step, and
 what keeps full precision as vectors. The model computes as before.
@@ -7,6 +10,8 @@ what keeps full precision as vectors. The model computes as before.
 
 import base64
 import functools
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -26,15 +31,22 @@ GROUP = 32  # weights that share a step, where they do not share it with their w
 
 
 class Predictor(nn.Module):
-    """Token numbers (n, context) -> logits (n, context, vocabulary), float32."""
+    """Token numbers (n, context) -> logits (n, context, vocabulary), float32.
 
-    def __init__(self, model: nn.Module):
+    before: tokens that the model reads before each of the n rows; what it predicts from them alone is
+    left out.
+    """
+
+    def __init__(self, model: nn.Module, before: Sequence[int] = ()):
         super().__init__()
-        self.model = model
+        self.model, self.before = model, tuple(before)
 
     def forward(self, ids: Tensor) -> Tensor:
+        if self.before:
+            ids = torch.cat([ids.new_tensor(self.before).expand(len(ids), -1), ids], 1)
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=ids.is_cuda):
-            return self.model(input_ids=ids, use_cache=False).logits.float().to(ids.device)
+            logits = self.model(input_ids=ids, use_cache=False).logits
+        return logits[:, len(self.before) :].float().to(ids.device)
 
     @property
     def head(self) -> nn.Module:
@@ -108,28 +120,30 @@ def checkpoint(name: str, context: int, spread: bool = False) -> tuple[Predictor
     """The causal language model in a folder (relative to the project) or on the hub, and its tokenizer.
 
     Weights are read as safetensors only, as float32; nothing in a checkpoint is run. A hub id needs a
-    network once. spread: accelerate lays its layers over all GPUs. Raises ParameterError, in one line:
+    network once. spread: accelerate lays its layers over all GPUs. The model reads what its tokenizer
+    puts before a text before each window of `context` tokens. Raises ParameterError, in one line:
     nothing there or not readable, weights that are missing, a model that looks ahead or reads less than
-    `context` tokens, a tokenizer that does not match.
+    that, a tokenizer that does not match.
     """
-    tools, shown = library(), f"model = {name!r}:"
-    where = str(places.ROOT / name) if (places.ROOT / name).is_dir() else name
+    shown = f"model = {name!r}:"
     net, report = _read(
-        tools.AutoModelForCausalLM, where, f"{shown} no causal language model there",
+        library().AutoModelForCausalLM, name, "causal language model",
         dtype=torch.float32, use_safetensors=True, output_loading_info=True,
         device_map="auto" if spread else None,
     )  # fmt: skip
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise ParameterError(f"{shown} no causal language model there (no weights for {missing})")
-    tokenizer = _read(tools.AutoTokenizer, where, f"{shown} no tokenizer there")
-    net = Predictor(linear_only(net)).eval()
+    tokenizer = _read(library().AutoTokenizer, name, "tokenizer")
+    before = put_before(tokenizer)
+    net = Predictor(linear_only(net), before).eval()
     size = net.model.get_input_embeddings().num_embeddings
     if len(tokenizer) > size:
         raise ParameterError(f"{shown} its tokenizer has {len(tokenizer)} tokens, the model only {size}")
     longest = getattr(net.model.config, "max_position_embeddings", None) or context
-    if longest < context:
-        raise ParameterError(f"{shown} it reads {longest} tokens, fewer than context = {context}")
+    if longest < len(before) + context:
+        more = f" and the {len(before)} that its tokenizer puts before" if before else ""
+        raise ParameterError(f"{shown} it reads {longest} tokens, fewer than context = {context}{more}")
     if looks_ahead(net, size):
         raise ParameterError(
             f"{shown} its predictions look at later tokens: not a causal language model"
@@ -138,9 +152,25 @@ def checkpoint(name: str, context: int, spread: bool = False) -> tuple[Predictor
     return net, Tokens(encode, tokenizer.decode, size, tokenizer.unk_token_id)
 
 
-def _read(reader, where: str, wrong: str, **options):
+def put_before(tokenizer) -> list[int]:
+    """The tokens that it puts before a text by itself: BOS, or nothing."""
+    read = tokenizer("a", return_special_tokens_mask=True)
+    added = zip(read["input_ids"], read["special_tokens_mask"], strict=True)
+    return [token for token, _ in itertools.takewhile(lambda pair: pair[1], added)]
+
+
+def begins_with(model: str) -> str:
+    """What stands before every window that the model reads, such as <bos>; "" for nothing."""
+    if model in SMALL:
+        return ""
+    tokenizer = _read(library().AutoTokenizer, model, "tokenizer")
+    return tokenizer.decode(put_before(tokenizer))
+
+
+def _read(reader, name: str, what: str, **options):
+    folder, wrong = places.ROOT / name, f"model = {name!r}: no {what} there"
     try:
-        return reader.from_pretrained(where, **options)
+        return reader.from_pretrained(str(folder) if folder.is_dir() else name, **options)
     except Exception as error:  # whatever readers of configurations and of weights raise
         text = " ".join(str(error).split())
         text = text if len(text) <= 200 else text[:197] + "..."

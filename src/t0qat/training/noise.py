@@ -1,16 +1,18 @@
 """Methods that add noise to the weights as training sees them."""
 
 import math
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from t0qat.pipeline.parameters import number
-from t0qat.quantization.layers import by_channel
-from t0qat.quantization.quantizers import Grid, absmax_scale
+from t0qat.quantization.layers import by_channel, quantized
+from t0qat.quantization.quantizers import Grid, absmax_scale, rms
 from t0qat.training.constants import BASELINE_NOISE, XI, XI_SCALING
-from t0qat.training.views import Method, Objective, View, additive_noise, noise_from
+from t0qat.training.views import Method, Objective, View, additive_noise, before_steps, noise_from
 
 
 def standard_qat(baseline_noise: float = BASELINE_NOISE) -> View:
@@ -24,6 +26,67 @@ def t0_qat(xi_scaling: float = XI_SCALING) -> View:
     W and the noise may have any shape; xi * xi_scaling (10.667 as published) is in units of W.
     """
     return additive_noise(XI * xi_scaling)
+
+
+def uniform_noise(xi_scaling: float = XI_SCALING) -> Objective:
+    """t0_qat with uniform noise of the same standard deviation: W + sqrt(12) * xi * xi_scaling * u.
+
+    u uniform on -1/2 ... 1/2, on every parameter.
+    """
+    width = math.sqrt(12) * XI * xi_scaling
+
+    def value(loss, weights, draws):
+        return loss({name: p + width * _uniform(draws, p) for name, p in weights.items()})
+
+    return Objective(value)
+
+
+def _uniform(draws: np.random.Generator, like: Tensor) -> Tensor:
+    """Uniform on -1/2 ... 1/2, of this shape."""
+    return torch.from_numpy(draws.random(like.shape, np.float32) - 0.5).to(like)
+
+
+def annealed_noise(xi_scaling: float = XI_SCALING) -> Objective:
+    """t0_qat with noise that falls in a line: the i-th of n steps has (n + 1 - i) / n of it."""
+    left = [1.0]  # of the noise, from step to step
+
+    def value(loss, weights, draws):
+        noise, scale = noise_from(draws), left[0] * XI * xi_scaling
+        return loss({name: p + scale * noise(p) for name, p in weights.items()})
+
+    def lessen(optimizer, done):
+        left[0] = 1 - done
+
+    @contextmanager
+    def around(optimizer, steps):
+        left[0] = 1.0
+        with before_steps(lessen, optimizer, steps) as stepping:
+            yield stepping
+
+    return Objective(value, around=around)
+
+
+def weights_only_noise(xi_scaling: float = XI_SCALING) -> Objective:
+    """t0_qat with noise on the weights that quantization rounds, and on nothing else."""
+
+    def value(loss, weights, draws):
+        noise = noise_from(draws)
+        return loss({name: p + XI * xi_scaling * noise(p) for name, p in quantized(weights).items()})
+
+    return Objective(value)
+
+
+def relative_noise(relative: float = 0.1) -> Objective:
+    """loss(w + relative * rms(w) * normal): noise in units of its output channel's root mean square.
+
+    The root mean square is without gradient. relative: 0 or more.
+    """
+
+    def value(loss, weights, draws):
+        noise = noise_from(draws)
+        return loss(by_channel(lambda w: w + relative * rms(w.detach()) * noise(w), weights))
+
+    return Objective(value)
 
 
 def matched_noise(bits: int = 4) -> Objective:
@@ -52,8 +115,7 @@ def diffq(bits: int = 4) -> Objective:
     grid = Grid(bits)
 
     def value(loss, weights, draws):
-        uniform = lambda w: torch.from_numpy(draws.random(w.shape, np.float32) - 0.5).to(w)  # noqa: E731
-        return loss(by_channel(lambda w: w + absmax_scale(w, grid) * uniform(w), weights))
+        return loss(by_channel(lambda w: w + absmax_scale(w, grid) * _uniform(draws, w), weights))
 
     return Objective(value)
 
@@ -73,7 +135,7 @@ def two_point_noise(sigma: float = 0.01) -> Objective:
     return Objective(value)
 
 
-XI_SCALINGS = (10.0, 30.0, 100.0, 300.0)  # noise from 0.0013 to 0.04
+XI_SCALINGS = (30.0, 100.0, 300.0)  # noise from 0.004 to 0.04
 METHODS = {
     "standard_qat": Method(
         "Standard QAT", standard_qat, "noise", loud=True, layer=True, text=False,
@@ -84,11 +146,27 @@ METHODS = {
         settings={"xi_scaling": number(0, 1e9)},
     ),
     # A placebo: noise, but too little to count as such.
-    "xi_alone": Method("xi alone", partial(t0_qat, 1.0), "none", studied=True),
+    "xi_alone": Method("xi alone", partial(t0_qat, 1.0), "none", studied=True, text=False),
     "t0_qat_tuned": Method(
         "T0-QAT, tuned", t0_qat, "noise", 1, "xi_scaling", XI_SCALINGS, studied=True, few=True
     ),
-    "matched_noise": Method("Matched noise", matched_noise, "noise"),
+    # What makes noise work: its shape, its course, its place and its unit.
+    "uniform_noise": Method(
+        "Uniform noise", uniform_noise, "noise", 1, "xi_scaling", XI_SCALINGS, studied=True, text=False
+    ),
+    "annealed_noise": Method(
+        "Annealed noise", annealed_noise, "noise", 1, "xi_scaling", XI_SCALINGS, studied=True
+    ),
+    "weights_only_noise": Method(
+        "Noise on weights only", weights_only_noise, "noise", 1, "xi_scaling", XI_SCALINGS,
+        studied=True, text=False,
+    ),
+    "relative_noise": Method(
+        "Relative noise", relative_noise, "noise", 1, "relative", (0.03, 0.1, 0.3),
+        studied=True, few=True,
+    ),
+    "matched_noise": Method("Matched noise", matched_noise, "noise", text=False),
+    "two_bit_noise": Method("2-bit noise", partial(matched_noise, 2), "noise"),
     "diffq": Method("DiffQ", diffq, "noise", text=False),
     "two_point_noise": Method(
         "NSO", two_point_noise, "noise", 2, "sigma", tuple(XI * v for v in XI_SCALINGS), text=False

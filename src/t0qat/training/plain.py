@@ -14,6 +14,6 @@ METHODS = {
     "no_noise": Method("No noise", no_noise, "none", few=True, layer=True),
     "gptq": Method("GPTQ", no_noise, "none", rounding="gptq", few=True),
     # Controls: at the cost of methods with two gradients a step, and at no cost.
-    "longer": Method("No noise, twice as long", no_noise, "none", length=2.0, few=True),
+    "longer": Method("No noise, twice as long", no_noise, "none", length=2.0),
     "not_tuned": Method("No fine-tuning", no_noise, "none", length=0.0, images=False),
 }

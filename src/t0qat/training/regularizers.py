@@ -1,10 +1,12 @@
 """Methods that change what training minimizes."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from t0qat.quantization.layers import quantized
-from t0qat.training.views import Method, Objective
+from t0qat.training.views import Method, Objective, before_steps
 
 
 def sam(rho: float = 0.05) -> Objective:
@@ -43,7 +45,22 @@ def kure(strength: float = 1.0) -> Objective:
     return Objective(value)
 
 
+def weight_decay(decay: float = 0.1) -> Objective:
+    """The loss, and w *= 1 - rate * decay before each step, on the weights that quantization rounds.
+
+    rate is the learning rate of the step. Source: Loshchilov & Hutter (2019), "AdamW", arXiv 1711.05101.
+    """
+
+    def shrink(optimizer, done):
+        group = optimizer.param_groups[0]
+        for p in group["params"]:
+            p.mul_(1 - group["lr"] * decay)
+
+    return Objective(lambda loss, weights, draws: loss({}), around=partial(before_steps, shrink))
+
+
 METHODS = {
-    "sam": Method("SAM", sam, "regularization", 2, "rho", (0.01, 0.03, 0.1, 0.3), text=False),
-    "kure": Method("KURE", kure, "regularization", 1, "strength", (0.3, 1.0, 3.0, 10.0), text=False),
+    "sam": Method("SAM", sam, "regularization", 2, "rho", (0.01, 0.03, 0.1), text=False),
+    "kure": Method("KURE", kure, "regularization", 1, "strength", (0.3, 1.0, 3.0), text=False),
+    "weight_decay": Method("Weight decay", weight_decay, "regularization", 1, "decay", (0.01, 0.1, 1.0)),
 }

@@ -4,18 +4,14 @@ import math
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from t0qat.quantization.layers import Weights, by_channel, quantized, step_of
-from t0qat.quantization.quantizers import Grid, absmax_scale
+from t0qat.quantization.quantizers import Grid, absmax_scale, fake_quantize
 from t0qat.training.quiet import quietly
-from t0qat.training.views import Method, Objective
-
-
-def straight_through(value: Tensor, carrier: Tensor) -> Tensor:
-    """The value, to the bit, with the gradient of a finite carrier (Bengio et al. 2013)."""
-    return value.detach() + (carrier - carrier.detach())
+from t0qat.training.views import Method, Objective, before_steps, straight_through
 
 
 def straight_rounding(w: Tensor, grid: Grid) -> Tensor:
@@ -45,6 +41,78 @@ def random_bits(widths: tuple[int, ...] = (8, 4, 3, 2)) -> Objective:
     return Objective(
         lambda loss, weights, draws: steps[draws.integers(len(steps))].value(loss, weights, draws)
     )
+
+
+def lotion(bits: int = 4) -> Objective:
+    """loss(s * (floor(w / s) + b)), b = 1 with chance frac(w / s), else 0: rounding at random, unbiased.
+
+    s = 2 max|w| / (2**bits - 1), without gradient; above the last level all round to it. The gradient
+    passes to w as if the error were given.
+    Source: Kwun et al. (2025), "LOTION", arXiv 2510.08757, whose loss is the mean over b: one draw a
+    step stands for it here. That the error's variance, s**2 frac (1 - frac), pulls w to the grid as
+    well is left out: their second form has it, with the diagonal of the curvature. bits: 1 to 16.
+    """
+    grid = Grid(bits)
+
+    def value(loss, weights, draws):
+        def see(w):
+            scale = absmax_scale(w.detach(), grid)
+            uniform = torch.from_numpy(draws.random(w.shape, np.float32)).to(w)
+            # floor(x + u) is floor(x) + 1 with chance frac(x); u is below 1.
+            codes = torch.floor(w.detach() / scale + uniform).clamp(*grid.codes)
+            return straight_through(codes * scale, w)
+
+        return loss(by_channel(see, weights))
+
+    return Objective(value)
+
+
+FIRST_HARMONIC = 0.21  # amplitude of the sine in place of the stairs, by the authors' settings
+
+
+def harmonic_rounding(w: Tensor, grid: Grid) -> Tensor:
+    """straight_rounding with the gradient of stable_qat."""
+    scale = absmax_scale(w.detach(), grid)
+    ratio = w.detach() / scale
+    nearest = torch.round(ratio)
+    codes = nearest.clamp(*grid.codes)
+    # In double precision, so that no processor's last digit shows.
+    cosine = torch.cos(math.pi * (ratio - nearest).double()).to(w)
+    a = math.sqrt(2) * math.pi * FIRST_HARMONIC * cosine
+    return straight_through(codes * scale, w * ((1 - a) / (1 + a) * (nearest == codes)))
+
+
+def stable_qat(bits: int = 4) -> Objective:
+    """ste with another gradient: (1 - a) / (1 + a), a = sqrt(2) pi 0.21 cos(pi d), d = w / s - round.
+
+    1 halfway between two levels, 0.03 on one: the slope of a line that a sine bends around the stairs.
+    Source: Chen et al. (2026), "StableQAT", arXiv 2601.19320, whose steps are learned; absmax steps
+    leave the gradient as the one difference from ste. bits: 1 to 16.
+    """
+    see = partial(harmonic_rounding, grid=Grid(bits))
+    return Objective(lambda loss, weights, draws: loss(by_channel(see, weights)))
+
+
+SILENT = 0.8  # share of the steps before cage pulls, the authors' default
+
+
+def cage(bits: int = 4, strength: float = 10.0) -> Objective:
+    """ste, and a pull to the grid beside the optimizer's update: w -= rate * l * (w - Q(w)).
+
+    l is 0 in the first 0.8 of the steps, then rises in a line to the strength; rate is the learning
+    rate of the step, Q rounds to ste's grid. Source: Tabesh et al. (2025), "CAGE", arXiv 2510.18784,
+    decoupled from the optimizer as weight decay is in AdamW. bits: 1 to 16.
+    """
+    grid = Grid(bits)
+
+    def pull(optimizer, done):
+        group = optimizer.param_groups[0]
+        rate = group["lr"] * strength * max(0.0, (done - SILENT) / (1 - SILENT))
+        for p in group["params"]:
+            w = p.flatten(1)
+            p.sub_(rate * (w - fake_quantize(w, grid)).view_as(p))
+
+    return ste(bits)._replace(around=partial(before_steps, pull))
 
 
 def learned_rounding(w: Tensor, step: Tensor, grid: Grid) -> Tensor:
@@ -107,9 +175,14 @@ def parq(bits: int = 4, steepness: float = 10.0) -> Objective:
 
 METHODS = {
     "ste": Method("STE", ste, "rounding", scale="absmax", few=True),
-    "lsq": Method("LSQ", lsq, "rounding", 1, "step_rate", (0.01, 0.1, 0.3, 1.0), "learned", few=True),
+    "lsq": Method("LSQ", lsq, "rounding", 1, "step_rate", (0.03, 0.1, 0.3), "learned"),
     "parq": Method(
-        "PARQ", parq, "rounding", 1, "steepness", (1.0, 3.0, 10.0, 30.0), scale="absmax", text=False
+        "PARQ", parq, "rounding", 1, "steepness", (3.0, 10.0, 30.0), scale="absmax", text=False
     ),
     "random_bits": Method("Random-bit STE", random_bits, "rounding", scale="absmax", few=True),
+    "lotion": Method("LOTION, one draw", lotion, "rounding", scale="absmax"),
+    "stable_qat": Method("StableQAT", stable_qat, "rounding", scale="absmax", text=False),
+    "cage": Method(
+        "CAGE", cage, "rounding", 1, "strength", (1.0, 3.0, 10.0), scale="absmax", text=False
+    ),
 }

@@ -8,8 +8,9 @@ weights.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from t0qat.pipeline.parameters import Rule
 from t0qat.quantization.layers import Weights
+from t0qat.quantization.rounding import AT_EVERY_WIDTH, AT_TRAINED_WIDTH
 
 # (parameter, standard normal draws like it) -> what is seen. Elementwise: the linear engine hands a view
 # the weights and biases of many replicates at once.
@@ -63,6 +65,32 @@ def objective_of(method: View | Objective) -> Objective:
     return method if isinstance(method, Objective) else Objective(value)
 
 
+def straight_through(value: Tensor, carrier: Tensor) -> Tensor:
+    """The value, to the bit, with the gradient of a finite carrier (Bengio et al. 2013)."""
+    return value.detach() + (carrier - carrier.detach())
+
+
+@contextmanager
+def before_steps(
+    act: Callable[[torch.optim.Optimizer, float], None], optimizer: torch.optim.Optimizer, steps: int
+) -> Iterator[torch.optim.Optimizer]:
+    """The optimizer itself, for an Objective's `around`: before its i-th step act(it, i / steps) runs.
+
+    i: 1 to steps; act runs without gradient.
+    """
+    numbers = itertools.count(1)
+
+    @torch.no_grad()
+    def hook(*_):
+        act(optimizer, next(numbers) / steps)
+
+    handle = optimizer.register_step_pre_hook(hook)
+    try:
+        yield optimizer
+    finally:
+        handle.remove()
+
+
 def noise_from(draws: np.random.Generator) -> Callable[[Tensor], Tensor]:
     """Standard normal float32 draws from a stream, in the parameter's type; a function stays itself."""
     if callable(draws):
@@ -91,6 +119,7 @@ class Method(NamedTuple):
     text: bool = True  # whether it runs on language models, where each costs most
     images: bool = True  # whether it runs on image networks
     length: float = 1.0  # of its training, in the gradient evaluations that all others get
+    widths: tuple[int, ...] = ()  # the only ones that it trains for, if it does not for all
     settings: Mapping[str, Rule] = {}  # of `build`, that notebooks may set
 
     @property
@@ -103,9 +132,15 @@ class Method(NamedTuple):
         """Its steps, in those of a method that evaluates one gradient a step for as long as most."""
         return self.length / self.gradients
 
+    def trained_for(self, widths: Sequence[int]) -> list[int]:
+        """Those of the widths that it trains for one at a time; of a method that is for_bits."""
+        return [bits for bits in widths if not self.widths or bits in self.widths]
+
     def rule(self, bits: int, train_bits: int | None) -> str:
-        """The scale rule that it is judged by at these bits: steps that it learned for them, if any."""
-        return "learned" if self.rounding == "learned" and bits == train_bits else self.scale
+        """The scale rule that it is judged by at these bits: its own grid, where it has one for them."""
+        own = self.rounding in AT_EVERY_WIDTH
+        own |= self.rounding in AT_TRAINED_WIDTH and bits == train_bits
+        return self.rounding if own else self.scale
 
     def objective(self, **settings) -> Objective:
         """The method with these settings, for training.loop.train."""

@@ -10,6 +10,7 @@ from t0qat.exhibits.figures.benchmark import (
 from t0qat.exhibits.figures.calibration import calibration
 from t0qat.exhibits.figures.grids import integer_grids
 from t0qat.exhibits.figures.precision import precision
+from t0qat.exhibits.figures.response import response
 from t0qat.exhibits.figures.scale import constants, scale
 from t0qat.exhibits.figures.table1 import table1
 from t0qat.exhibits.figures.theory import expansion, reductions, training
