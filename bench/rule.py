@@ -23,6 +23,7 @@ from t0qat.pipeline.decision import (
     SUPPORTED,
     UNDECIDED,
     P,
+    Sample,
 )
 from t0qat.pipeline.statistics import ERROR_RATE
 
@@ -135,7 +136,7 @@ def simulated(family: Sequence[Kind], noise: Noise, rng: np.random.Generator, fa
                 own = draw(rng, shape)
                 sample = np.sqrt(noise.common) * plain + np.sqrt(1 - noise.common) * own
                 sample += t.difference * unit
-                columns[-1][-1].append(decision.p_values(sample, t.margin * unit, t.kind))
+                columns[-1][-1].append(decision.p_values(Sample.of(sample), t.margin * unit, t.kind))
     return columns, testable
 
 
@@ -233,7 +234,7 @@ def wrong_shares(noises: Sequence[Noise], count: int, rules: dict[str, Rule] = R
 
 def drawn(rng: np.random.Generator) -> Kind:
     """A column of one to four steps, or of one to five conditions, at and around what is wrong there."""
-    m, kind = rng.uniform(1, 9), str(rng.choice(decision.KINDS))
+    m, kind = rng.uniform(1, 9), str(rng.choice([DIFFERENCE, NON_INFERIORITY, EQUIVALENCE]))
     near = [0, 0.5, m / 2, m - 0.5, m, m + 0.5, 3 * m]
 
     def truth() -> Truth:

@@ -26,9 +26,14 @@ COLUMNS: dict[str, Column] = {
     "flipped": setting("how many of the lowest bits of every integer code are inverted"),
     "id": name("of a claim, as in paper/claims.toml"),
     "claim": prose("in our own words"),
-    "statistic": prose("what decides it"),
-    "verdict": prose("supported, not supported, contradicted, or not testable here"),
-    "value": number("what the estimate is compared with"),
+    "column": name("of a claim: as_published, or scale_tuned"),
+    "condition": prose("what is held against what; a positive estimate is better"),
+    "as_published": prose("the verdict with the published scaling; empty where nothing is claimed"),
+    "scale_tuned": prose("the verdict with the scaling that tuning finds; likewise"),
+    "verdict": prose("supported, contradicted, no effect, undecided, or not testable here"),
+    "p_better": number("p-value of being no better, or worse by the margin, of this condition alone"),
+    "p_worse": number("p-value of being no worse, likewise"),
+    "p_corrected": number("p-value of the step of the column, times the size of the family"),
     "n": number("independent replicates behind the row, or blocks of text"),
     "reported": number("the paper's number; empty where it has none"),
     "reported_percentile": number("percentage of single runs below the reported number"),
@@ -51,7 +56,9 @@ COLUMNS: dict[str, Column] = {
     "p_holm": number("two-sided p-value after Holm's correction over the file"),
     "margin": number("what may be lost and counts as nothing"),
     "p_bh": number("two-sided p-value after Benjamini and Hochberg's correction over the file"),
-    "p_equal": number("p-value of the margin or more, to either side, likewise corrected"),
+    "p_equal": number(
+        "p-value of the margin or more, to either side; likewise corrected, but for claims"
+    ),
     "detectable": number("smallest difference that this n sees with 90 % power"),
     "xi_scaling": setting("the training noise is xi times this"),
     "scaling": name("a scaling with a name: published (80000) or xi_alone (1)"),
@@ -168,7 +175,7 @@ EXPERIMENTS = {
             "constants_product": "dataset constant magnitude multiplier largest_difference n",
             "calibration": f"target target_noise baseline_noise evaluation_noise quantity {ESTIMATE}",
             "calibration_verdicts": "target target_noise baseline_noise evaluation_noise id verdict"
-            " p_holm?",
+            " p_corrected?",
         },
         {
             "scale": shown(
@@ -231,10 +238,17 @@ EXPERIMENTS = {
     ),
     "claims": Experiment(
         {
-            "claims": "id claim statistic estimate? ci_low? ci_high? n? verdict value? p_holm?"
-            " detectable?"
+            "claims": "id column condition estimate? ci_low? ci_high? n? margin p_better? p_worse?"
+            " p_equal? p_corrected? detectable?",
+            "verdicts": "id claim as_published? scale_tuned?",
+            "claims_exploratory": f"id condition {ESTIMATE} p_bh",
         },
-        {"claims": shown("verdicts:claims_table")},
+        {
+            "claims": shown("verdicts:verdict_table", "claims verdicts"),
+            "claims_conditions": shown("verdicts:condition_table", "claims verdicts"),
+            "claims_exploratory": shown("verdicts:exploratory_table", "claims_exploratory"),
+            "claims_changed": shown("verdicts:changed_table", "claims verdicts"),
+        },
     ),
 }
 PAPER = Paper(

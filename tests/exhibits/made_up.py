@@ -10,7 +10,7 @@ from t0qat.exhibits import verdicts
 from t0qat.experiments import arms
 from t0qat.experiments.arms import FLOAT
 from t0qat.paper import IMAGES, PAPER
-from t0qat.pipeline import claims, latex, lookups, places
+from t0qat.pipeline import claims, decision, latex, lookups, places
 from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.training.methods import REGISTRY, named, on_layer
@@ -182,7 +182,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
             for quantity in agreement
         ],
         "calibration_verdicts": [
-            setting | {"id": id, "verdict": claims.UNCLEAR, "p_holm": 0.5}
+            setting | {"id": id, "verdict": decision.UNDECIDED, "p_corrected": 0.5}
             for setting in settings
             for id in ("C1", "C2")
         ],
@@ -223,7 +223,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
     tables |= response_rows(loss, difference)
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
-    made["claims"] = claims.decide(made)
+    made |= claims.decide(made)
     return {name: table[PAPER.columns_of(name)] for name, table in made.items()}
 
 

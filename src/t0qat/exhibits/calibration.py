@@ -4,7 +4,7 @@ import pandas as pd
 
 from t0qat.exhibits.labels import macros
 from t0qat.exhibits.rows import Results, one
-from t0qat.pipeline import claims
+from t0qat.pipeline import decision
 from t0qat.pipeline.latex import grouped
 from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.pipeline.words import percent, percent_interval, span
@@ -16,7 +16,11 @@ CRITERIA = {  # name in the table -> (quantity, which settings it leaves)
     "accepted": ("acceptance", lambda rate: rate > 0),
     "accepted, double": ("acceptance_double", lambda rate: rate > 0),
 }
-SIDES = {"Smaller": claims.SUPPORTED, "Larger": claims.CONTRADICTED, "Unclear": claims.UNCLEAR}
+SIDES = {
+    "Smaller": decision.SUPPORTED,
+    "Larger": decision.CONTRADICTED,
+    "Unclear": decision.UNDECIDED,
+}
 
 
 def calibration(results: Results) -> tuple[str, dict[str, str]]:

@@ -1,62 +1,186 @@
-"""The table of claims, and the README's result block."""
+"""The tables of claims, and the README's result block."""
 
 import html
 import math
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
+
+import pandas as pd
 
 from t0qat.exhibits import answers, benchmark, language, vision
 from t0qat.exhibits.labels import QUANTITY_LABELS, macros, network_label
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.exhibits.table1 import reported, table1
 from t0qat.experiments.arms import method_label, model_label
-from t0qat.pipeline import claims
-from t0qat.pipeline.latex import Raw, grouped, tex
+from t0qat.pipeline import claims, decision, places
+from t0qat.pipeline.latex import Raw, grouped, tabular, tex
 from t0qat.pipeline.words import NOTHING, Row, fixed, number, span, thousands, with_interval
 
+IN_PART = "supported to"  # a width, of a sequence
 VERDICTS = {
-    "Supported": claims.SUPPORTED,
-    "Contradicted": claims.CONTRADICTED,
-    "Unclear": claims.UNCLEAR,
-    "Untestable": claims.UNTESTABLE,
+    "Supported": decision.SUPPORTED,
+    "InPart": IN_PART,
+    "Contradicted": decision.CONTRADICTED,
+    "NoEffect": decision.NO_EFFECT,
+    "Undecided": decision.UNDECIDED,
+    "Untestable": decision.UNTESTABLE,
+    "Unmeasured": decision.UNMEASURED,
 }
+COLUMNS = claims.load().columns
 SCORES = {"loss": "test loss, nats", "bits_per_character": "bits per character"}
 SHOWN = {"T0-QAT as published": "t0_qat", "T0-QAT tuned": "t0_qat_tuned", "Plain training": "no_noise"}
 
 
-def claims_table(results: Results) -> tuple[str, dict[str, str]]:
-    """Each test below its claim."""
-    table, groups = results["claims"], []
-    for (id, claim), mine in table.groupby(["id", "claim"], sort=False):
-        groups.append([[Raw(rf"\multicolumn{{4}}{{@{{}}l}}{{{tex(f'{id}: {claim}')}}}")]])
-        groups[-1] += [[row["statistic"], *_verdict(row)] for row in rows_of(mine)]
-    header = ["Decided by", "Estimate [95 %]", Raw("$n$"), "Verdict"]
-    decided, verdict = (
-        rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.49, 0.18)
-    )
+def kind_of(verdict: str) -> str:
+    """Which of VERDICTS it is."""
+    return next(word for word in reversed(VERDICTS.values()) if verdict.startswith(word))
+
+
+def counts(results: Results) -> dict[str, int]:
+    """How many columns have each of VERDICTS."""
+    table = results["verdicts"]
+    every = [cell for name in COLUMNS for cell in table[name].fillna("") if cell]
+    return {name: [*map(kind_of, every)].count(word) for name, word in VERDICTS.items()}
+
+
+def _deciding(mine: pd.DataFrame, verdict: str) -> Row | None:
+    """The condition that a verdict hangs on: what fails most clearly, or holds least clearly."""
+    tested = mine[mine.p_better.notna()]
+    if tested.empty or kind_of(verdict) == decision.UNTESTABLE:
+        return None
+    if decision.CONTRADICTED in verdict:
+        at = tested.p_worse.idxmin()
+    else:
+        at = tested["p_equal" if verdict == decision.NO_EFFECT else "p_better"].idxmax()
+    return tested.loc[at].to_dict()
+
+
+def verdict_cells(results: Results) -> list[list[str]]:
+    """Of each claim: its words, and of each column the verdict with the number that it hangs on."""
+    table, rows = results["claims"], []
+    for claim in rows_of(results["verdicts"].fillna("")):
+        rows.append([f"{claim['id']}: {claim['claim']}"])
+        for name in COLUMNS:
+            verdict = claim[name] or NOTHING
+            mine = table[(table.id == claim["id"]) & (table.column == name)]
+            row = _deciding(mine, verdict) if claim[name] else None
+            rows[-1].append(f"{verdict}, {_numbers(row)}" if row else verdict)
+    return rows
+
+
+def _numbers(row: Row) -> str:
+    """The estimate, and what it is to be read beside."""
+    more = f"; margin {number(row['margin'], 2)}" if row["margin"] else ""
+    return f"{with_interval(row)}{more}"
+
+
+def condition_cells(mine: pd.DataFrame) -> list[list[str]]:
+    """Of each condition: its words, estimate, n, margin, corrected p-value and what would be seen."""
+    return [
+        [
+            row["condition"],
+            NOTHING if math.isnan(row["estimate"]) else with_interval(row),
+            NOTHING if pd.isna(row["n"]) else thousands(row["n"]),
+            number(row["margin"], 2) if row["margin"] else NOTHING,
+            _p(row["p_corrected"]),
+            NOTHING if math.isnan(row["detectable"]) else number(row["detectable"], 2),
+        ]
+        for row in rows_of(mine)
+    ]
+
+
+def _p(value: float) -> str:
+    return NOTHING if math.isnan(value) else "< 0.001" if value < 0.001 else fixed(value, 3)
+
+
+def conditions_of(results: Results) -> Iterator[tuple[str, str, list[list[str]]]]:
+    """Each claim, each column with its verdict in words, and the cells of its conditions."""
+    said = results["verdicts"].fillna("").set_index("id")
+    for (id, name), mine in results["claims"].groupby(["id", "column"], sort=False):
+        yield f"{id}: {said.claim[id]}", f"{COLUMNS[name]}: {said[name][id]}", condition_cells(mine)
+
+
+def _wide(*shares: float) -> list[str]:
+    return [rf">{{\raggedright\arraybackslash}}p{{{share}\linewidth}}" for share in shares]
+
+
+def verdict_table(results: Results) -> tuple[str, dict[str, str]]:
+    """One row a claim, and how many verdicts there are of each kind."""
+    found = counts(results)
+    claim, *columns = _wide(0.25, 0.33, 0.33)
+    header = ["Claim", *map(str.capitalize, COLUMNS.values())]
+    body = tabular(verdict_cells(results), header, f"@{{}}{claim}{''.join(columns)}@{{}}")
+    return body, macros("Claims", found | {"Columns": sum(found.values())})
+
+
+def condition_table(results: Results) -> tuple[str, dict[str, str]]:
+    """Each condition below its claim and column."""
+    groups = []
+    for claim, said, cells in conditions_of(results):
+        groups.append([[Raw(rf"\multicolumn{{6}}{{@{{}}l}}{{{tex(f'{claim}')}}}")]])
+        groups[-1] += [[Raw(rf"\multicolumn{{6}}{{@{{}}l}}{{{tex(said)}}}")], *cells]
     # Longer than a page; the star leaves numbering to the caption, which stands before it.
-    body = grouped(groups, header, rf"@{{\quad}}{decided}rr{verdict}@{{}}", kind="longtable*")
-    counts = {name: (table.verdict == verdict).sum() for name, verdict in VERDICTS.items()}
-    return body, macros("Claims", counts)
+    (first,) = _wide(0.42)
+    body = grouped(groups, HEADER, rf"@{{\quad}}{first}rrrrr@{{}}", kind="longtable*")
+    return body, {}
 
 
-def claim_cells(results: Results) -> list[tuple[str, ...]]:
-    """The same in plain text: claim, decided by, estimate, n and verdict of each row."""
-    rows = rows_of(results["claims"])
-    return [(f"{row['id']} {row['claim']}", row["statistic"], *_verdict(row)) for row in rows]
+HEADER = ["Condition", "How much better [95 %]", Raw("$n$"), "Margin", Raw("$p$"), "Would see"]
 
 
-def _verdict(row: Row) -> tuple[str, str, str]:
-    """Estimate, n and verdict of a claim's row, as cells."""
-    verdict = row["verdict"]
-    if math.isnan(row["estimate"]):
-        unmeasured = " (this run did not measure it)" if verdict == claims.UNTESTABLE else ""
-        return NOTHING, NOTHING, verdict + unmeasured
-    if verdict == claims.UNCLEAR:
-        verdict += f" (would see {number(row['detectable'], 2)})"
-    elif verdict == claims.UNTESTABLE:
-        verdict += " (no two paired results differ)"
-    return with_interval(row), thousands(row["n"]), verdict
+def exploratory_table(results: Results) -> tuple[str, dict[str, str]]:
+    """Comparisons that set no verdict."""
+    table = results["claims_exploratory"]
+    groups = [
+        [
+            [id, row["condition"], with_interval(row), thousands(row["n"]), _p(row["p_bh"])]
+            for row in rows
+        ]
+        for id, rows in ((id, rows_of(mine)) for id, mine in table.groupby("id", sort=False))
+    ]
+    header = ["", "Comparison", "How much better [95 %]", Raw("$n$"), Raw("$p$")]
+    (wide,) = _wide(0.56)
+    return grouped(groups, header, f"@{{}}l{wide}rrr@{{}}", leads=1, kind="longtable*"), {}
+
+
+def changed_table(results: Results) -> tuple[str, dict[str, str]]:
+    """Claims that the first version's tests left with other words, and why."""
+    first = tomllib.loads((places.ROOT / "paper" / "first_verdicts.toml").read_text())
+    rows, table = [], results["claims"]
+    for claim in rows_of(results["verdicts"].fillna("")):
+        before = first.get(claim["id"], {})
+        now = [claim[name] for name in COLUMNS if claim[name]]
+        words = [word.replace("_", " ") for word, n in before.items() if n]
+        if set(map(kind_of, now)) != {decision.UNDECIDED if w == FIRST_OPEN else w for w in words}:
+            said = ", ".join(f"{n} {word.replace('_', ' ')}" for word, n in before.items() if n)
+            mine = table[table.id == claim["id"]].condition
+            why = _why(before, now, mine.str.contains("test loss").any())
+            cells = [claim[name] or NOTHING for name in COLUMNS]
+            rows.append([claim["id"], said or NOTHING, *cells, why])
+    header = ["", "First version", *map(str.capitalize, COLUMNS.values()), "Why"]
+    body = tabular(rows, header, "@{}l" + "".join(_wide(0.16, 0.23, 0.2, 0.26)) + "@{}")
+    return body, macros("Claims", {"Changed": len(rows)})
+
+
+FIRST_OPEN = "not supported"  # what the first version called undecided
+
+
+def _why(before: dict[str, int], now: list[str], loss: bool) -> str:
+    """What of the rule makes the difference, by what there was and is."""
+    tests, kinds = sum(before.values()), set(map(kind_of, now))
+    hindered = [word for word in now if kind_of(word) == decision.UNTESTABLE]
+    reasons = {
+        f"one verdict a column in place of {tests} tests": tests > 1,
+        "a new claim": tests == 0,
+        "equality is tested": decision.NO_EFFECT in kinds,
+        "all conditions must hold, at the level of the whole family": decision.UNDECIDED in kinds,
+        "a model that has learned nothing decides nothing": any("learned" in w for w in hindered),
+        "a sequence stops where it no longer holds": IN_PART in kinds,
+        "loss in place of accuracy, other networks and budgets": loss,
+        "an experiment is still to come": decision.UNMEASURED in kinds,
+    }
+    return "; ".join(reason for reason, holds in reasons.items() if holds)
 
 
 def _markdown(header: Iterable[str], rows: Iterable[Iterable[str]], rule: str = "---") -> list[str]:
@@ -84,21 +208,14 @@ def _use(results: Results) -> Iterator[list[str]]:
 
 
 def readme(results: Results) -> str:
-    """The README's result block, in Markdown: what `result` shows, and how many tests say what."""
-    table = results["claims"]
-    rows = [
-        [
-            " ".join(key),
-            *(str((mine.verdict == verdict).sum() or NOTHING) for verdict in VERDICTS.values()),
-        ]
-        for key, mine in table.groupby(["id", "claim"], sort=False)
-    ]
-    tests = (
-        f"What {len(table)} tests say of the paper's claims, by one rule and corrected"
-        " together; [99_claims](notebooks/99_claims.ipynb) shows each:"
+    """The README's result block, in Markdown: what `result` shows, and the verdict on each claim."""
+    said = (
+        "What the paper claims, and the verdict of one rule that was fixed before the numbers of image"
+        " networks and language models were seen, with the number that it hangs on (positive is better);"
+        " [99_claims](notebooks/99_claims.ipynb) shows the rule and every number:"
     )
-    counts = _markdown(["Claim", *map(str.capitalize, VERDICTS.values())], rows, "---:")
-    return "\n".join([result(results), "", tests, "", *counts, ""])
+    header = ["Claim", *map(str.capitalize, COLUMNS.values())]
+    return "\n".join([result(results), "", said, "", *_markdown(header, verdict_cells(results)), ""])
 
 
 def result(results: Results) -> str:

@@ -11,7 +11,8 @@ import pandas as pd
 from t0qat.experiments.published import Losses, table1_paired
 from t0qat.experiments.scale import CODE, in_batches
 from t0qat.experiments.settings import set_up
-from t0qat.pipeline import claims, statistics
+from t0qat.pipeline import claims, decision, statistics
+from t0qat.pipeline.decision import Column, Condition, Step
 from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.training.constants import REPORTED, XI, XI_SCALING
 from t0qat.training.linear import Setup
@@ -120,18 +121,23 @@ def _agreement(standard: Losses, t0: Losses, tolerance: float) -> list[dict]:
 def setting_verdicts(table: pd.DataFrame, error_rate: float = ERROR_RATE) -> pd.DataFrame:
     """What each setting would say of the claims that rest on the published experiment.
 
-    The tests and the rule are those of claims.decide, with Holm's correction over settings and claims.
-    Columns target, target_noise, baseline_noise, evaluation_noise, id, verdict, p_holm.
+    Each is one difference of the rule of decision, in a family of all settings and claims. What counts
+    as nothing is not declared for other settings: they are decided in a direction, or not at all.
+    Columns target, target_noise, baseline_noise, evaluation_noise, id, verdict, p_corrected.
     """
+    asked = [
+        (claim.id, one)
+        for claim in claims.declared()
+        for one in claim.every
+        if one.file == "table1_paired"
+    ]
     rows = []
-    for claim in claims.declared():
-        for test in claim.tests:
-            if test.file == "table1_paired":
-                for row in table[table.quantity == test.keys["quantity"]].to_dict("records"):
-                    side, p = claims.judge(row, test)
-                    rows.append(row | {"id": claim.id, "verdict": side, "p": p})
-    found = pd.DataFrame(rows)
-    tested = found.verdict != claims.UNTESTABLE
-    found.loc[tested, "p_holm"] = statistics.holm(found.p[tested])
-    found.loc[found.p_holm >= error_rate, "verdict"] = claims.UNCLEAR
-    return found[[*Setting._fields, "id", "verdict", "p_holm"]]
+    for id, one in asked:
+        for row in claims.rows(table, one.row).to_dict("records"):
+            step = Step((Condition(one.statistic, claims.sample(row, one)),))
+            rows.append(row | {"id": id, "column": Column(id, "as_published", (step,))})
+    for row in rows:
+        found = decision.decide(row["column"], len(rows), error_rate)
+        row["verdict"] = found.words[0] if found.words else decision.UNTESTABLE
+        row["p_corrected"] = found.p_corrected[0] if found.words else np.nan
+    return pd.DataFrame(rows)[[*Setting._fields, "id", "verdict", "p_corrected"]]

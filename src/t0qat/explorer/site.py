@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
-import pandas as pd
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
 from pygments import highlight
@@ -112,18 +111,21 @@ class _Site:
         head, *sections = re.split(r"^(?=## )", README.read_text(), flags=re.M)
         (how,) = [text for text in sections if text.startswith("## Two commands\n")]
         results = readme.read(self.paper, RUN.home)
-        table = results["claims"].assign(cells=verdicts.claim_cells(results))
+        conditions: dict[str, list] = {}
+        for claim, said, cells in verdicts.conditions_of(results):
+            conditions.setdefault(claim, []).append((said, cells))
         every = self.run_by_pipeline.values()
         made = {notebook.name: receipts.read(notebook, RUN) for notebook in every}
         body = self.exporter.environment.get_template("start.html.j2").render(
             head=self._markdown(head, README),
             marks=typeset.marks({name: receipt for name, receipt in made.items() if receipt}),
             result=self._markdown(verdicts.result(results), README),
+            columns=[*verdicts.COLUMNS.values()],
             claims=[
-                (" ".join(key), _counts(rows.verdict), [cells[1:] for cells in rows.cells])
-                for key, rows in table.groupby(["id", "claim"], sort=False)
+                (claim, said, conditions.get(claim, []))
+                for claim, *said in verdicts.verdict_cells(results)
             ],
-            counts=_counts(table.verdict),
+            counts={verdicts.VERDICTS[k]: n for k, n in verdicts.counts(results).items() if n},
             pdf=PDF in self.names,
             notebooks=[
                 (self.names[path], question, _first_figure(path, self.run_by_pipeline.get(path)))
@@ -207,12 +209,6 @@ def _prepared(path: Path) -> nbformat.NotebookNode:
     if not any(cell.get("outputs") for cell in notebook.cells):
         raise NotebookError(f"{path.name} has no outputs; make outputs runs it")
     return notebook
-
-
-def _counts(words: pd.Series) -> dict[str, int]:
-    """How often each verdict stands there."""
-    order = [*verdicts.VERDICTS.values()]
-    return pd.Categorical(words, order).value_counts().loc[lambda counts: counts > 0].to_dict()
 
 
 def _first_figure(path: Path, notebook: Notebook | None) -> str:

@@ -1,151 +1,285 @@
-"""The rule by which results decide the paper's claims, which paper/claims.toml declares.
+"""What decides the paper's claims: paper/claims.toml, read, and held against results.
 
-A test compares an estimate with a value that the claim needs it to lie below or above.
-Its standard error is read off its 95 % interval, its two-sided p-value is that of Student's t, and the
-p-values of all tests are corrected together by Holm's method. Where the corrected p-value is below
-the error rate, the claim is supported if the estimate lies on the side it needs, contradicted if on the
-other; elsewhere it is not supported: the data cannot tell it from no effect, and `detectable` says which
-distance from the compared value would have been seen with 90 % power. Where every replicate gives the
-compared value itself, to the last bit, there is nothing to test, nor where a run with other parameters
-did not measure what is asked: not testable here.
+The rule itself is in room `decision`. Here a declared condition finds its row of a results file, its
+margin, and whether the model behind it has learned anything; a row's standard error is read off its
+95 % interval.
 """
 
 import functools
 import itertools
 import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from scipy import stats
 
-from t0qat.pipeline import places
-from t0qat.pipeline.statistics import ERROR_RATE, LEVEL, holm, standardized_effect
+from t0qat.pipeline import decision, places
+from t0qat.pipeline.decision import DIFFERENCE, KINDS, Column, Condition, Sample, Step
+from t0qat.pipeline.statistics import ERROR_RATE, LEVEL, benjamini_hochberg
 
-SUPPORTED, CONTRADICTED, UNCLEAR = "supported", "contradicted", "not supported"
-UNTESTABLE = "not testable here"
 DECLARED = places.ROOT / "paper" / "claims.toml"
+NOT_MEASURED = "this run did not measure it"
+INTERVAL = ["ci_low", "ci_high", "n"]
+Tables = Mapping[str, pd.DataFrame]  # results files by name
+Row = dict[str, Any]
 
 
 class ClaimsError(ValueError):
     """Declared claims that are not as they must be, in one line."""
 
 
-class Comparison(NamedTuple):
-    """One estimate in a results file, and where a claim needs it to lie."""
+class Declared(NamedTuple):
+    """A condition as it is declared; what each field means stands at the top of claims.toml."""
 
     statistic: str
     file: str
-    keys: dict[str, str | float]  # which row
-    needs: str  # "below" or "above"
+    row: Row
+    better: str
     value: float = 0.0
+    kind: str = DIFFERENCE
+    margin: Mapping[str, Any] = {}
+    learned: Mapping[str, Any] = {}
+    step: str = ""
+    estimate: str = "estimate"  # the column that holds it
+
+    @property
+    def files(self) -> set[str]:
+        """The results files that it reads."""
+        others = self.margin.get("file"), self.learned.get("file")
+        return {self.file, *filter(None, others)}
 
 
 class Claim(NamedTuple):
-    """A claim in our own words, the section that makes it, and its tests."""
+    """A claim in our own words, the section that makes it, and what decides it."""
 
     id: str
     section: str
     statement: str
-    tests: tuple[Comparison, ...]
+    columns: dict[str, tuple[Declared, ...]]  # none: its experiment does not exist yet
+    exploratory: tuple[Declared, ...] = ()
+
+    @property
+    def every(self) -> list[Declared]:
+        return [*itertools.chain(*self.columns.values()), *self.exploratory]
+
+
+class Claims(NamedTuple):
+    """All that the file declares."""
+
+    claims: tuple[Claim, ...]
+    family: int  # columns, whether measured or not
+    columns: dict[str, str]  # name -> in words
+    margins: dict[str, float]
+    bars: dict[str, float]
+    words: dict[str, str]
 
 
 @functools.cache
-def load(path: Path = DECLARED) -> tuple[tuple[Claim, ...], dict[str, float]]:
-    """The claims, and the margins by name. Raises ClaimsError, which names the claim."""
-    claims, where = [], path.name
+def load(path: Path = DECLARED) -> Claims:
+    """Raises ClaimsError, which names the claim."""
+    found, where = [], path.name
     try:
         content = tomllib.loads(path.read_text())
-        for claim in content["claims"]:
+        for claim in content.pop("claims"):
             where = f"{path.name}, {claim['id']}"
-            tests = [test for each in claim.pop("tests") for test in _tests(content, **each)]
-            claims.append(Claim(**claim, tests=tuple(tests)))
-        return tuple(claims), content["margins"]
+            columns = {name: claim.pop(name) for name in content["columns"] if name in claim}
+            conditions = {
+                name: tuple(_checked(content, **each) for each in declared)
+                for name, declared in columns.items()
+            }
+            more = tuple(_checked(content, **each) for each in claim.pop("exploratory", []))
+            found.append(Claim(**claim, columns=conditions, exploratory=more))
+        where = path.name
+        columns = sum(len(claim.columns) for claim in found)
+        if columns > content["family"]:
+            raise ValueError(f"family = {content['family']}: x")
+        return Claims(tuple(found), **content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ClaimsError(f"{where}: {type(error).__name__}: {error}") from None
 
 
-def _tests(
-    content: dict, statistic: str, file: str, row: dict, needs: str, value: float = 0.0, margin: str = ""
-) -> Iterator[Comparison]:
-    """What a declared test stands for: one for each of the values that stand in a list of its row."""
-    if needs not in ("below", "above"):
-        raise ValueError(f"a test of {file} needs {needs!r}; allowed are 'below' and 'above'")
-    if margin:
-        if margin not in content["margins"]:
-            known = ", ".join(content["margins"])
-            raise ValueError(f"a test of {file} has the margin {margin!r}; known are {known}")
-        value = content["margins"][margin] * (1 if needs == "below" else -1)
-    for values in itertools.product(*(v if isinstance(v, list) else [v] for v in row.values())):
-        keys = dict(zip(row, values, strict=True))
-        shown = {key: content["words"].get(str(v), v) for key, v in keys.items()} | {
-            "value": f"{value:g}"
-        }
-        yield Comparison(statistic.format(**shown), file, keys, needs, value)
+def _checked(content: Row, **given: Any) -> Declared:
+    """Raises ValueError, TypeError or KeyError."""
+    one = Declared(**given)
+    bar = one.learned.get("above", one.learned.get("below", ""))
+    names = {
+        "better": (one.better, ("below", "above")),
+        "kind": (one.kind, KINDS),
+        "margin": (one.margin.get("fixed", 0), content["margins"]),
+        "bar": (bar, content["bars"]),
+    }
+    for what, (name, known) in names.items():
+        if isinstance(name, str) and name not in known and (name or what != "bar"):
+            raise ValueError(f"{what} = {name!r} of {one.file}; allowed are {', '.join(known)}")
+    for text in (one.statistic, one.step):
+        text.format(**one.row)
+    return one
 
 
 def declared() -> tuple[Claim, ...]:
     """The paper's claims. Raises ClaimsError."""
-    return load()[0]
+    return load().claims
 
 
 def margins() -> dict[str, float]:
     """What may be lost and count as nothing, by name. Raises ClaimsError."""
-    return load()[1]
+    return load().margins
 
 
 def read_by() -> list[str]:
-    """The results files that the tests need."""
-    return sorted({test.file for claim in declared() for test in claim.tests})
+    """The results files that are needed."""
+    return sorted({file for claim in declared() for one in claim.every for file in one.files})
 
 
-def standard_error(row: dict[str, float]) -> float:
+def standard_error(row: Row) -> float:
     """Of an estimate, from its interval."""
     return (row["ci_high"] - row["ci_low"]) / (2 * stats.t.ppf((1 + LEVEL) / 2, row["n"] - 1))
 
 
-def judge(row: dict[str, float], test: Comparison) -> tuple[str, float]:
-    """The side on which an estimate lies, SUPPORTED or CONTRADICTED, and its uncorrected p-value.
-
-    UNTESTABLE and nan where every replicate gives the compared value itself.
-    """
-    error, distance = standard_error(row), abs(row["estimate"] - test.value)
-    if error == distance == 0:
-        return UNTESTABLE, math.nan
-    below = row["estimate"] < test.value
-    side = SUPPORTED if below == (test.needs == "below") else CONTRADICTED
-    return side, 2 * stats.t.sf(distance / error if error else math.inf, row["n"] - 1)
+def sample(row: Row, one: Declared) -> Sample:
+    """How much better than `value` the row is; without an interval it has no deviation."""
+    sign = 1 if one.better == "above" else -1
+    deviation = standard_error(row) * math.sqrt(row["n"]) if "ci_low" in row else 0.0
+    return Sample(sign * (row[one.estimate] - one.value), deviation, int(row["n"]))
 
 
-def decide(results: dict[str, pd.DataFrame], error_rate: float = ERROR_RATE) -> pd.DataFrame:
-    """Every claim's verdict: one row a test.
-
-    Columns: id, claim, statistic, verdict, value (what the estimate is compared with), estimate, ci_low,
-    ci_high, n, p_holm, detectable. error_rate: the chance of one wrong decided verdict or more, if
-    no claim and no opposite held.
-    """
-    rows = []
-    for claim, test in [(c, test) for c in declared() for test in c.tests]:
-        row = _row(results[test.file], test.keys)
-        verdict, p = judge(row, test) if row else (UNTESTABLE, math.nan)
-        if verdict != UNTESTABLE:
-            deviation = standard_error(row) * math.sqrt(row["n"])
-            row["detectable"] = deviation * standardized_effect(row["n"])
-        words = {"id": claim.id, "claim": claim.statement, "statistic": test.statistic}
-        rows.append(words | {"verdict": verdict, "value": test.value, "p_holm": p} | row)
-    table = pd.DataFrame(rows)
-    tested = table.p_holm.notna()
-    table.loc[tested, "p_holm"] = holm(table.p_holm[tested])
-    table.loc[tested & (table.p_holm >= error_rate), "verdict"] = UNCLEAR
-    table["n"] = table["n"].astype("Int64")
+def rows(table: pd.DataFrame, keys: Row) -> pd.DataFrame:
+    """Those with these keys; a list stands for each of its values."""
+    for column, value in keys.items():
+        table = table[table[column].isin(value if isinstance(value, list) else [value])]
     return table
 
 
-def _row(table: pd.DataFrame, keys: dict[str, str | float]) -> dict[str, float]:
-    """Estimate, interval and n of the one row with these keys; empty where there is none."""
-    for column, value in keys.items():
-        table = table[table[column] == value]
-    (row,) = table[["estimate", "ci_low", "ci_high", "n"]].to_dict("records") or [{}]
-    return row
+def each(one: Declared, table: pd.DataFrame) -> Iterator[Row]:
+    """The keys of each row that it stands for."""
+    choices = []
+    for column, value in one.row.items():
+        if isinstance(value, dict):
+            there = table[column].unique().tolist()
+            value = [name for name in there if name not in value["all_but"]]
+        choices.append(value if isinstance(value, list) else [value])
+    for values in itertools.product(*choices):
+        yield dict(zip(one.row, values, strict=True))
+
+
+def _filled(row: Row, keys: Row) -> Row:
+    """A row with what a condition's row has where it asks for that."""
+    named = {f"{{{key}}}": value for key, value in keys.items()}
+    return {column: named.get(value, value) if isinstance(value, str) else value
+            for column, value in row.items()}  # fmt: skip
+
+
+def _mean(tables: Tables, spec: Mapping[str, Any], keys: Row) -> float:
+    """The mean of what the rows say that a margin or a bar asks for; nan where there are none."""
+    found = rows(tables[spec["file"]], _filled(spec["row"], keys))
+    return found["estimate" if "estimate" in found else "mean"].mean()
+
+
+def _margin(spec: Mapping[str, Any], row: Row, keys: Row, tables: Tables) -> float:
+    """nan where it is not measured."""
+    if "column" in spec:
+        return row[spec["column"]]
+    fixed = spec.get("fixed", 0.0)
+    fixed = margins()[fixed] if isinstance(fixed, str) else fixed
+    if "share" not in spec:
+        return fixed
+    share = spec["share"] * _mean(tables, spec, keys)
+    return share if math.isnan(share) else max(fixed, share)
+
+
+def _hindrance(spec: Mapping[str, Any], keys: Row, tables: Tables) -> str:
+    """Why a model that has learned nothing decides nothing, with the number; empty where it has."""
+    (side,) = {"above", "below"} & set(spec)
+    bar, found = load().bars[spec[side]], _mean(tables, spec, keys)
+    if math.isnan(found):
+        return NOT_MEASURED
+    if found > bar if side == "above" else found < bar:
+        return ""
+    asked = [in_words(keys[value[1:-1]]) for value in spec["row"].values() if f"{value}".startswith("{")]
+    who = f"{', '.join(asked)} has" if asked else "it has"
+    return f"{who} learned nothing: {in_words(spec[side])} {found:.3g}, not {side} {bar:g}"
+
+
+def in_words(value: Any) -> str:
+    """A value of a row, as a statistic names it."""
+    return load().words.get(str(value), str(value).replace("_", " "))
+
+
+def _shown(text: str, keys: Row) -> str:
+    return text.format(**{key: in_words(value) for key, value in keys.items()})
+
+
+def conditions(one: Declared, tables: Tables) -> Iterator[tuple[str, Condition, bool]]:
+    """Its step, the condition, and whether the claim is about it, of each row that it stands for."""
+    for keys in each(one, tables[one.file]):
+        name, found = _shown(one.statistic, keys), rows(tables[one.file], keys)
+        bare, asked, why = Sample(math.nan, math.nan, 0), True, NOT_MEASURED
+        margin = 0.0
+        if len(found) == 1:
+            (row,) = found.to_dict("records")
+            bare, why = sample(row, one), ""
+            margin = _margin(one.margin, row, keys, tables)
+            if math.isnan(margin):
+                margin, why = 0.0, NOT_MEASURED
+            elif one.learned:
+                why = _hindrance(one.learned, keys, tables)
+                asked = why in ("", NOT_MEASURED) or not one.learned.get("skip", False)
+        yield _shown(one.step, keys), Condition(name, bare, margin, one.kind, hindrance=why), asked
+
+
+def column(id: str, name: str, asked: tuple[Declared, ...], tables: Tables) -> Column:
+    """One column of a claim. Not measured at all, it has no step."""
+    found = [each for one in asked for each in conditions(one, tables)]
+    if all(condition.hindrance == NOT_MEASURED for _, condition, _ in found):
+        return Column(id, name)
+    kept = [each for each in found if each[2]] or found
+    steps: dict[str, list[Condition]] = {}
+    for step, condition, _ in kept:
+        steps.setdefault(step, []).append(condition)
+    return Column(id, name, tuple(Step(tuple(c), step) for step, c in steps.items()))
+
+
+def family(tables: Tables) -> list[Column]:
+    """Every column of every claim."""
+    return [
+        column(claim.id, name, asked, tables)
+        for claim in declared()
+        for name, asked in claim.columns.items()
+    ]
+
+
+def exploratory(tables: Tables) -> pd.DataFrame:
+    """Comparisons that decide nothing: id, condition, estimate, ci_low, ci_high, n, p_bh.
+
+    estimate: how much better; p_bh: two-sided, after Benjamini and Hochberg's correction over all rows.
+    What a run did not measure is left out.
+    """
+    found = []
+    for claim in declared():
+        for one in claim.exploratory:
+            for _, condition, _ in conditions(one, tables):
+                if not condition.untestable:
+                    mean, _, n = condition.sample
+                    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * condition.sample.error
+                    row = {"id": claim.id, "condition": condition.name, "estimate": mean}
+                    row |= {"ci_low": mean - half, "ci_high": mean + half, "n": n}
+                    found.append(row | {"p": 2 * stats.t.sf(abs(mean) / condition.sample.error, n - 1)})
+    table = pd.DataFrame(found, columns=["id", "condition", "estimate", "ci_low", "ci_high", "n", "p"])
+    table["p_bh"] = benjamini_hochberg(table.pop("p")) if len(table) else []
+    return table
+
+
+def decide(tables: Tables, error_rate: float = ERROR_RATE) -> dict[str, pd.DataFrame]:
+    """The results files claims, verdicts and claims_exploratory, see decision and `exploratory`.
+
+    error_rate: the chance of one wrong decided verdict or more.
+    """
+    columns, size = family(tables), load().family
+    statements = {claim.id: claim.statement for claim in declared()}
+    table = decision.condition_table(columns, size, error_rate)
+    table["n"] = table["n"].where(table["n"] > 0).astype("Int64")
+    verdicts = decision.verdict_table(statements, columns, size, error_rate)
+    return {"claims": table, "verdicts": verdicts, "claims_exploratory": exploratory(tables)}

@@ -38,35 +38,54 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from t0qat.pipeline.statistics import ERROR_RATE, POWER, mean_interval
+from t0qat.pipeline.statistics import ERROR_RATE, LEVEL, POWER
 
 SUPPORTED, CONTRADICTED, NO_EFFECT = "supported", "contradicted", "no effect"
 UNDECIDED, UNTESTABLE, UNMEASURED = "undecided", "not testable here", "not measured yet"
 DIFFERENCE, NON_INFERIORITY, EQUIVALENCE = "difference", "non_inferiority", "equivalence"
-KINDS = (DIFFERENCE, NON_INFERIORITY, EQUIVALENCE)
+IDENTITY = "identity"
+KINDS = (DIFFERENCE, NON_INFERIORITY, EQUIVALENCE, IDENTITY)
 ROUNDING = 1e-9  # relative; differences this close are the same
 WORDS = "id column condition"
 NUMBERS = "estimate ci_low ci_high n margin p_better p_worse p_equal p_corrected detectable"
+
+
+class Sample(NamedTuple):
+    """What the rule needs of n differences, of pairs, in the units of the metric; better is positive."""
+
+    mean: np.ndarray | float  # (...)
+    deviation: np.ndarray | float  # (...), with n - 1
+    n: int
+
+    @classmethod
+    def of(cls, differences: np.ndarray) -> "Sample":
+        """Of differences (..., n), n >= 2."""
+        mean, deviation = np.mean(differences, -1), np.std(differences, -1, ddof=1)
+        return cls(mean, deviation, np.shape(differences)[-1])
+
+    @property
+    def error(self) -> np.ndarray | float:
+        return self.deviation / math.sqrt(self.n)
 
 
 class Condition(NamedTuple):
     """One comparison that a column rests on."""
 
     name: str
-    differences: np.ndarray  # (n,), of pairs, in the units of the metric; better is positive
+    sample: Sample
     margin: float = 0.0  # >= 0, in the same units; of a difference, 0: equality is not asked
-    kind: str = DIFFERENCE  # or NON_INFERIORITY, EQUIVALENCE
+    kind: str = DIFFERENCE  # one of KINDS
     value: float = 0.0  # what the differences are held against
     hindrance: str = ""  # why it cannot be tested, with the number; empty where it can
 
     @property
     def untestable(self) -> str:
         """Why it cannot be tested: as given, or since no two differences differ; else empty."""
-        if self.hindrance:
+        mean, deviation, n = self.sample
+        if self.hindrance or self.kind == IDENTITY:
             return self.hindrance
-        size = np.abs(self.differences).max(initial=0)
-        same = len(self.differences) < 2 or np.ptp(self.differences) <= ROUNDING * size
-        return "no two pairs differ" if same else ""
+        same = n < 2 or deviation <= ROUNDING * abs(mean)
+        return f"{self.name}: no two pairs differ" if same else ""
 
 
 class Step(NamedTuple):
@@ -104,20 +123,24 @@ class Decision(NamedTuple):
     p_corrected: tuple[float, ...] = ()
 
 
-def p_values(differences, margin: float, kind: str = DIFFERENCE, value: float = 0.0) -> P:
-    """One-sided t-tests of paired differences (..., n) with n >= 2, of which some two differ.
+def p_values(sample: Sample, margin: float, kind: str = DIFFERENCE, value: float = 0.0) -> P:
+    """One-sided t-tests of paired differences with n >= 2, of which some two differ.
 
     A difference: above value, below it, and within the margin of it (the larger of two one-sided tests,
     Schuirmann 1987). Non-inferiority: above value - margin, and below that. Equivalence: within the
-    margin of value, and outside it on either side, twice the smaller.
+    margin of value, and outside it on either side, twice the smaller. Identity is a fact, and no test: 0
+    or 1.
     """
 
     def p(alternative: str, bound: float) -> np.ndarray:
-        test = stats.ttest_1samp(differences, value + bound, axis=-1, alternative=alternative)
-        return np.asarray(test.pvalue)
+        tail = stats.t.sf if alternative == "greater" else stats.t.cdf
+        return np.asarray(tail((sample.mean - value - bound) / sample.error, sample.n - 1))
 
     if kind not in KINDS:
         raise ValueError(f"the kind of a test is {kind!r}; allowed are {', '.join(KINDS)}")
+    if kind == IDENTITY:
+        other = np.asarray((sample.mean != value) | (sample.deviation > 0), float)
+        return P(other, 1 - other, np.full_like(other, np.nan))
     if kind == NON_INFERIORITY:
         above = p("greater", -margin)
         return P(above, p("less", -margin), np.full_like(above, np.nan))
@@ -165,10 +188,8 @@ def decide(column: Column, size: int, error_rate: float = ERROR_RATE) -> Decisio
         return Decision(UNMEASURED)
     for condition in column.conditions:
         if why := condition.untestable:
-            return Decision(f"{UNTESTABLE} ({condition.name}: {why})")
-    tests = [
-        [p_values(c.differences, c.margin, c.kind, c.value) for c in s.conditions] for s in column.steps
-    ]
+            return Decision(f"{UNTESTABLE} ({why})")
+    tests = [[p_values(c.sample, c.margin, c.kind, c.value) for c in s.conditions] for s in column.steps]
     found = list(entries(tests))
     if len(found) > 1 and not np.isnan([step.equal for step in found]).all():
         raise ValueError(
@@ -196,20 +217,22 @@ def standardized(n: int, level: float, power: float = POWER) -> float:
     return TTestPower().solve_power(nobs=n, alpha=level, power=power, alternative="larger")
 
 
-def condition_table(columns: Sequence[Column], size: int) -> pd.DataFrame:
+def condition_table(
+    columns: Sequence[Column], size: int, error_rate: float = ERROR_RATE
+) -> pd.DataFrame:
     """One row a condition of every measured column, in their order.
 
     Columns: id, column, condition, estimate, ci_low, ci_high (95 %, of this condition alone), n, margin,
     p_better, p_worse, p_equal (of this condition alone, not corrected), p_corrected (of its step of the
-    column, times size: decided where at most ERROR_RATE), detectable (the true distance from what it is
+    column, times size: decided where at most error_rate), detectable (the true distance from what it is
     held against that p_better sees at power POWER, after correction). What is not there is nan.
     """
     rows = []
     for column in columns:
-        decision = decide(column, size)
+        decision = decide(column, size, error_rate)
         p_steps = decision.p_corrected or [math.nan] * len(column.steps)
         everywhere = all(c.kind == DIFFERENCE and c.margin for c in column.conditions)
-        level = ERROR_RATE / size / factors(len(column.conditions), everywhere)[0]
+        level = error_rate / size / factors(len(column.conditions), everywhere)[0]
         for step, p in zip(column.steps, p_steps, strict=True):
             for c in step.conditions:
                 row = {"id": column.id, "column": column.name, "condition": c.name} | _estimate(c, level)
@@ -219,18 +242,21 @@ def condition_table(columns: Sequence[Column], size: int) -> pd.DataFrame:
 
 def _estimate(c: Condition, level: float) -> dict[str, float]:
     """What one condition shows by itself; level: of a direction of its column."""
-    row = {"n": len(c.differences), "margin": c.margin}
-    if len(c.differences) > 1:
-        found = mean_interval(c.differences)
-        row |= {"estimate": found["mean"], "ci_low": found["ci_low"], "ci_high": found["ci_high"]}
+    mean, deviation, n = c.sample
+    row = {"n": n, "margin": c.margin}
+    if n > 1:
+        half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * c.sample.error
+        row |= {"estimate": mean, "ci_low": mean - half, "ci_high": mean + half}
     if not c.untestable:
-        p = p_values(c.differences, c.margin, c.kind, c.value)
+        p = p_values(c.sample, c.margin, c.kind, c.value)
         row |= {f"p_{name}": float(value) for name, value in p._asdict().items()}
-        row["detectable"] = standardized(row["n"], level) * np.std(c.differences, ddof=1)
+        row["detectable"] = standardized(n, level) * deviation
     return row
 
 
-def verdict_table(claims: Mapping[str, str], columns: Sequence[Column], size: int) -> pd.DataFrame:
+def verdict_table(
+    claims: Mapping[str, str], columns: Sequence[Column], size: int, error_rate: float = ERROR_RATE
+) -> pd.DataFrame:
     """One row a claim: id, claim, and the verdict of each column that any claim has; empty where not.
 
     claims: by id, in our words; size: of the family, at least as many as the columns. Raises ValueError.
@@ -238,7 +264,7 @@ def verdict_table(claims: Mapping[str, str], columns: Sequence[Column], size: in
     if len(columns) > size:
         raise ValueError(f"the family has {len(columns)} columns; its fixed size is {size}")
     names = list(dict.fromkeys(column.name for column in columns))
-    found = {(column.id, column.name): decide(column, size).verdict for column in columns}
+    found = {(column.id, column.name): decide(column, size, error_rate).verdict for column in columns}
     return pd.DataFrame(
         {"id": id, "claim": claim} | {name: found.get((id, name), "") for name in names}
         for id, claim in claims.items()
