@@ -42,7 +42,7 @@ def test_hostile_labels_are_escaped_and_leave_the_tables_whole(monkeypatch):
         cells = {len(re.findall(r"(?<!\\)&", line)) for line in rows}
         assert len(cells) == 1  # as many cells in every row, the header included
         assert all(name.isascii() and name.isalpha() for name in macros)
-    claimed = tables["claims"].assign(claim=HOSTILE, statistic=HOSTILE)
+    claimed = tables["claims"].assign(condition=HOSTILE)
     body, _ = verdicts.claims_table(tables | {"claims": claimed})
     assert HOSTILE_ESCAPED in body and HOSTILE not in body
 
