@@ -164,7 +164,7 @@ def test_the_numbers_of_a_condition_are_its_rows(declare):
         ('section = "1"', "", ", C1: .*section"),
         ('id = "C1"', 'id = "C1', ": "),
         ('better = "below"', 'better = "below"\nneed = "above"', ", C1: .*need"),
-        ("family = 4", "family = 1", ": .*family = 1: allowed are its columns, 2, or more"),
+        ("family = 4", "family = 1", ": .*family = 1: it has 2 columns"),
         ("family = 4", "", ": .*family"),
     ],
 )
