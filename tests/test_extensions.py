@@ -90,15 +90,15 @@ ENTRY = """EXPERIMENTS["starts"] = Experiment(
 PAPER = Paper("""
 CLAIM = """
 [[claims]]
-id = "C13"
+id = "C14"
 section = "none"
 statement = "Starts lie apart"
 
-[[claims.tests]]
+[[claims.as_published]]
 statistic = "distance of two starts"
 file = "starts"
 row = { quantity = "distance" }
-needs = "above"
+better = "above"
 """
 CELLS = """from t0qat import paper
 from t0qat.experiments import starts
@@ -215,6 +215,7 @@ def extended(tmp_path_factory) -> Project:
     )
     replace(source / "paper.py", "PAPER = Paper(", ENTRY)
     append(project.root / "paper/claims.toml", CLAIM)
+    replace(project.root / "paper/claims.toml", "family = 20 ", "family = 21 ")
     replace(project.root / "paper/main.tex", r"\appendix", "\\input{tables/starts}\n\\appendix")
     cells = [nbformat.v4.new_markdown_cell("# How far apart are two starts?")]
     parameters = {"tags": ["parameters"]}
@@ -352,11 +353,12 @@ def test_the_experiment_and_the_claim_are_known_everywhere(extended):
     assert len(table(extended, "starts")) == 1
     assert "Distance" in shown(extended, "starts")
     claims = table(extended, "claims")
-    (row,) = claims[claims.id == "C13"].to_dict("records")
-    assert (row["statistic"], row["verdict"]) == ("distance of two starts", "supported")
-    assert "C13: Starts lie apart" in shown(extended, "claims")
-    assert f"What {len(claims)} tests say" in extended.made["readme"]
-    assert "C13 Starts lie apart" in extended.made["readme"]
+    (row,) = claims[claims.id == "C14"].to_dict("records")
+    assert row["condition"] == "distance of two starts"
+    assert table(extended, "verdicts").set_index("id").as_published["C14"] == "supported"
+    assert "C14: Starts lie apart" in shown(extended, "claims")
+    assert "distance of two starts" in shown(extended, "claims_conditions")
+    assert "| C14: Starts lie apart | supported, " in extended.made["readme"]
     assert "| 07_starts |" in extended.made["readme"]
     assert "paper/results/starts.csv" in extended.made["readme"]
     (status,) = [line for line in extended.run("status").stdout.splitlines() if "07_starts" in line]

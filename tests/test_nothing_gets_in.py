@@ -17,7 +17,7 @@ from conftest import jupyter_server
 from t0qat.exhibits import verdicts
 from t0qat.experiments.settings import RULES, check
 from t0qat.paper import PAPER
-from t0qat.pipeline import claims, latex, places, readme, results, typeset, verify
+from t0qat.pipeline import latex, places, readme, results, typeset, verify
 from t0qat.pipeline.parameters import ParameterError
 
 ROOT = Path(__file__).parents[1]
@@ -85,19 +85,24 @@ def test_hostile_text_stays_text_in_latex(tmp_path):
 
 
 def test_hostile_text_stays_text_in_the_claims_table_the_readme_and_the_verify_page(tmp_path):
-    table = pd.DataFrame(
-        [{"id": "C1", "claim": HOSTILE, "statistic": HOSTILE, "verdict": claims.SUPPORTED}]
-    ).assign(estimate=1.0, ci_low=0.5, ci_high=1.5, n=9, value=0.0, p_holm=0.1, detectable=1.0)
-    body, _ = verdicts.claims_table({"claims": table})
-    assert "\\input" not in body
-    assert re.search(r"(?<!\\)\$x", body) is None
-    text = results.text(PAPER, "claims", table)
-    places.write(tmp_path / "paper/results/claims.csv", text)
-    assert results.read(PAPER, "claims", tmp_path).claim[0] == HOSTILE
-    block = verdicts.readme(readme.read(PAPER, places.ROOT) | {"claims": table})
+    numbers = dict.fromkeys(
+        ["estimate", "ci_high", "p_better", "p_worse", "p_equal", "p_corrected"], 1.0
+    )
+    table = pd.DataFrame([{"id": "C1", "column": "as_published", "condition": HOSTILE} | numbers])
+    table = table.assign(ci_low=0.5, n=9, margin=0.0, detectable=1.0)
+    said = {"id": "C1", "claim": HOSTILE, "as_published": HOSTILE, "scale_tuned": ""}
+    made = {"claims": table, "verdicts": pd.DataFrame([said])}
+    for show in (verdicts.verdict_table, verdicts.condition_table, verdicts.changed_table):
+        body, _ = show(made)
+        assert "\\input" not in body
+        assert re.search(r"(?<!\\)\$x", body) is None
+    for file, column in (("claims", "condition"), ("verdicts", "as_published")):
+        places.write(tmp_path / f"paper/results/{file}.csv", results.text(PAPER, file, made[file]))
+        assert results.read(PAPER, file, tmp_path)[column][0] == HOSTILE
+    block = verdicts.readme(readme.read(PAPER, places.ROOT) | made)
     (row,) = [line for line in block.splitlines() if "C1" in line]
     assert "<script>" not in row
-    assert re.findall(r"(?<!\\)\|", row).__len__() == 6, "a bar in a text must not open another column"
+    assert re.findall(r"(?<!\\)\|", row).__len__() == 4, "a bar in a text must not open another column"
     page = verify.page(
         pd.DataFrame([["f", HOSTILE, 1.0]], columns=["file", "row", "tolerance"]), [HOSTILE]
     )

@@ -42,8 +42,13 @@ def test_hostile_labels_are_escaped_and_leave_the_tables_whole(monkeypatch):
         cells = {len(re.findall(r"(?<!\\)&", line)) for line in rows}
         assert len(cells) == 1  # as many cells in every row, the header included
         assert all(name.isascii() and name.isalpha() for name in macros)
-    claimed = tables["claims"].assign(claim=HOSTILE, statistic=HOSTILE)
-    body, _ = verdicts.claims_table(tables | {"claims": claimed})
+    claimed = tables["claims"].assign(condition=HOSTILE)
+    said = tables["verdicts"].assign(claim=HOSTILE, as_published=HOSTILE)
+    for show in (verdicts.condition_table, verdicts.verdict_table, verdicts.changed_table):
+        body, _ = show(tables | {"claims": claimed, "verdicts": said})
+        assert HOSTILE_ESCAPED in body and HOSTILE not in body
+    more = tables["claims_exploratory"].assign(condition=HOSTILE)
+    body, _ = verdicts.exploratory_table({"claims_exploratory": more})
     assert HOSTILE_ESCAPED in body and HOSTILE not in body
 
 

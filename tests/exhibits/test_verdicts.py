@@ -1,7 +1,9 @@
-"""The README's block: what to use, and how many verdicts there are."""
+"""The README's block: what to use, and the verdicts."""
 
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 from made_up import frames
 
@@ -15,7 +17,7 @@ def test_hostile_labels_leave_the_readme_tables_whole(monkeypatch):
     hostile = "A | B <img> [c](d) `e`"
     monkeypatch.setitem(REGISTRY, "t0_qat", REGISTRY["t0_qat"]._replace(label=hostile))
     tables = frames()
-    tables["claims"] = tables["claims"].assign(claim=hostile, statistic=hostile)
+    tables["verdicts"] = tables["verdicts"].assign(claim=hostile, as_published=hostile)
     blocks = [text for text in verdicts.readme(tables).split("\n\n") if text.startswith("|")]
     assert len(blocks) == 3
     for block in blocks:
@@ -31,7 +33,7 @@ def test_the_readmes_direction_follows_the_interval(low, high):
     assert f"expected drop is {said} Standard QAT's" in verdicts.readme(tables)
 
 
-def test_the_readme_says_what_to_use_and_counts_verdicts():
+def test_the_readme_says_what_to_use_and_shows_the_verdicts():
     tables = frames()
     _, use, counts = (
         [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()[2:]]
@@ -68,11 +70,69 @@ def test_the_readme_says_what_to_use_and_counts_verdicts():
         for model in ("small_cnn", "deep_cnn", "small_gpt2", "small_llama")
         for width in ("INT4", "INT2")
     ]
-    verdict = tables["claims"].groupby("id").verdict.value_counts()
-    for claim, *found in counts:
-        for cell, word in zip(
-            found,
-            (claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR, claims.UNTESTABLE),
-            strict=True,
-        ):
-            assert cell.replace("–", "0") == str(verdict.get((claim.split()[0], word), 0))
+    for row, (claim, *found) in zip(tables["verdicts"].to_dict("records"), counts, strict=True):
+        assert claim == f"{row['id']}: {row['claim']}"
+        for cell, word in zip(found, (row["as_published"], row["scale_tuned"]), strict=True):
+            assert cell.startswith(word or "–")
+
+
+def claimed(verdict: str, **conditions) -> dict[str, pd.DataFrame]:
+    """One claim with this verdict, and p-values (better, worse, equal) by names of conditions."""
+    said = {"id": "C1", "claim": "It is so", "as_published": verdict, "scale_tuned": np.nan}
+    rows = [
+        {"id": "C1", "column": "as_published", "condition": name, "estimate": i, "ci_low": i - 0.1}
+        | {"ci_high": i + 0.1, "n": 9, "margin": 0.5, "p_corrected": 0.2, "detectable": 1.0}
+        | dict(zip(("p_better", "p_worse", "p_equal"), p, strict=True))
+        for i, (name, p) in enumerate(conditions.items(), 1)
+    ]
+    return {"verdicts": pd.DataFrame([said]), "claims": pd.DataFrame(rows)}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "hangs"),
+    [
+        ("supported", 2),  # the least clear of what holds
+        ("contradicted", 1),  # the clearest of what fails
+        ("no effect", 3),
+        ("undecided", 2),
+        ("supported to INT4; contradicted at INT3", 1),
+        ("not testable here (accuracy 0.1, not above 0.5)", None),
+        ("not measured yet", None),
+    ],
+)
+def test_the_number_that_a_verdict_hangs_on(verdict, hangs):
+    p = {"a": (0.1, 0.01, 0.2), "b": (0.9, 0.3, 0.1), "c": (0.2, 0.8, 0.6), "d": (np.nan,) * 3}
+    tables = claimed(verdict, **({} if verdict == "not measured yet" else p))
+    if verdict == "not measured yet":
+        tables["claims"] = claimed(verdict, **p)["claims"].head(0)
+    ((_, shown, empty),) = verdicts.verdict_cells(tables)
+    number = f", {hangs}.00 [{hangs - 0.1:.2f}, {hangs + 0.1:.2f}]; margin 0.5" if hangs else ""
+    assert shown == verdict + number and empty == "–"
+
+
+def test_verdicts_are_counted_by_kind_and_each_column_once():
+    tables = frames()
+    found = verdicts.counts(tables)
+    cells = tables["verdicts"][["as_published", "scale_tuned"]].to_numpy().ravel()
+    assert sum(found.values()) == sum(bool(cell) for cell in cells) == claims.load().family
+    kinds = {verdicts.kind_of(w) for w in ("supported", "supported to INT4", "contradicted at INT2")}
+    assert kinds == {"supported", "supported to", "contradicted"}
+
+
+def test_what_changed_is_what_has_other_words_than_the_first_tests():
+    """C6 was contradicted by every test, C11 supported by none; C13 was not there."""
+    said = pd.DataFrame(
+        {"id": id, "claim": "words", "as_published": word, "scale_tuned": ""}
+        for id, word in (
+            ("C6", "contradicted"),
+            ("C11", "undecided"),
+            ("C13", "no effect"),
+            ("C9", "undecided"),
+        )
+    )
+    body, macros = verdicts.changed_table({"verdicts": said, "claims": frames()["claims"]})
+    assert macros == {"ClaimsChanged": "2"}
+    (new, mixed) = [line for line in body.splitlines() if re.match("C", line)]
+    assert new.startswith("C13 & --") and "a new claim; equality is tested" in new
+    assert mixed.startswith("C9 & 2 supported, 2 not supported & undecided & --")
+    assert "one verdict a column in place of 4 tests; all conditions must hold" in mixed

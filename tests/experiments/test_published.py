@@ -287,7 +287,7 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
         "integer_grids_overall": published.grid_overall(cells),
     }
     committed = {name: results.read(PAPER, name) for name in claims.read_by()}
-    frames["claims"] = claims.decide(committed | frames)
+    frames |= claims.decide(committed | frames)
     frames |= {
         name: results.read(PAPER, name)
         for name in PAPER.results

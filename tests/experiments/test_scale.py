@@ -18,7 +18,7 @@ from t0qat.experiments import calibration, noise_choice, published, scale
 from t0qat.experiments.calibration import Setting
 from t0qat.experiments.published import Losses
 from t0qat.paper import PAPER
-from t0qat.pipeline import claims, grid, lookups, results
+from t0qat.pipeline import claims, decision, grid, lookups, results
 from t0qat.training import constants, linear, tasks
 from t0qat.training.streams import stream
 from t0qat.training.tasks import TASKS, synthetic
@@ -201,10 +201,10 @@ def test_every_pair_of_arms_that_a_claim_reads_is_there_with_its_sign():
     }
     table = noise_choice.arm_differences(arms)
     assert len(table) == 20
-    tests = [test for c in claims.declared() for test in c.tests if test.file == "scale_tuning"]
-    assert tests
-    for test in tests:
-        (row,) = rows_of(table, **test.keys)
+    asked = [one for c in claims.declared() for one in c.every if one.file == "scale_tuning"]
+    assert len(asked) == 5
+    for keys in (keys for one in asked for keys in claims.each(one, table)):
+        (row,) = rows_of(table, **keys)
         first, second = (arms[row["dataset"]][row[key]].unexplained for key in ("arm", "other_arm"))
         assert row["estimate"] == pytest.approx(first.mean() - second.mean())
     means = noise_choice.arm_means(arms).set_index(["dataset", "arm", "quantity"])
@@ -333,7 +333,7 @@ def test_setting_verdicts_follow_the_rule_of_the_claims():
     numbers = {  # drop difference and chance of the larger loss, each (estimate, low, high)
         Setting("sum", 0.0, 0.1, 0.1): ((-1.0, -1.2, -0.8), (0.2, 0.1, 0.3)),
         Setting("sum", 0.0, 0.1, 0.2): ((1.0, 0.8, 1.2), (0.9, 0.85, 0.95)),
-        Setting("sum", 0.0, 0.1, 0.3): ((0.21, 0.01, 0.41), (0.5, 0.4, 0.6)),  # clear but for Holm
+        Setting("sum", 0.0, 0.1, 0.3): ((0.21, 0.01, 0.41), (0.5, 0.4, 0.6)),  # clear, were it alone
         Setting("sum", 0.0, 0.1, 0.4): ((0.0, 0.0, 0.0), (0.0, 0.0, 0.04)),  # no evaluation noise
     }
     quantities = ("drop_difference", "chance_t0_worse_quantized")
@@ -344,13 +344,13 @@ def test_setting_verdicts_follow_the_rule_of_the_claims():
     )
     found = calibration.setting_verdicts(table)
     verdicts = found.pivot(index="evaluation_noise", columns="id", values="verdict")
-    yes, no, open_ = claims.SUPPORTED, claims.CONTRADICTED, claims.UNCLEAR
-    assert verdicts.C1.tolist() == [yes, no, open_, claims.UNTESTABLE]
+    yes, no, open_ = decision.SUPPORTED, decision.CONTRADICTED, decision.UNDECIDED
+    assert verdicts.C1.tolist() == [yes, no, open_, decision.UNTESTABLE]
     assert verdicts.C2.tolist() == [yes, no, open_, yes]
     raw = 2 * stats.t.sf(0.21 / (0.2 / stats.t.ppf(0.975, 99)), 99)
     assert raw < 0.05
-    p = found[(found.id == "C1") & (found.evaluation_noise == 0.3)].p_holm.item()
-    assert p == pytest.approx(2 * raw)  # a larger p-value and its own
+    p = found[(found.id == "C1") & (found.evaluation_noise == 0.3)].p_corrected.item()
+    assert p == pytest.approx(8 * raw)  # of four settings and two claims
 
 
 @pytest.fixture(scope="module")

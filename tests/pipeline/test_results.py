@@ -23,9 +23,10 @@ TABLE1 = (
     "no_noise,drop,0.4458,,2.18,1.0,2.16,2.2,0.65,2.05,4.58,,10000\n"
 )
 CLAIMS = (
-    "id,claim,statistic,estimate,ci_low,ci_high,n,verdict,value,p_holm,detectable\n"
-    'C1,It holds,"drop, mean",0.02,-0.02,0.06,200,not supported,0,0.36,0.07\n'
-    'C2,So does this,"bits, mean",,,,,not testable here,0,,\n'
+    "id,column,condition,estimate,ci_low,ci_high,n,margin,p_better,p_worse,p_equal,p_corrected,"
+    "detectable\n"
+    'C1,as_published,"drop, mean",0.02,-0.02,0.06,200,0.1,0.16,0.84,0.01,0.2,0.07\n'
+    'C2,scale_tuned,"bits, mean",,,,,0,,,,,\n'
 )
 # What a number looks like in a results file; not taken from the code that reads it.
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]\d+)?")
@@ -72,8 +73,8 @@ def test_intact_files_are_read_with_their_types(home):
     assert table["n"].tolist() == [10000, 10000] and table["std"].tolist() == [2.69e-05, 1.0]
     assert table["reported"].isna().tolist() == [False, True]
     claims = results.read(PAPER, "claims", written(home, "claims", CLAIMS))
-    assert claims.statistic.tolist() == ["drop, mean", "bits, mean"]
-    assert claims.verdict.tolist() == ["not supported", "not testable here"]
+    assert claims.condition.tolist() == ["drop, mean", "bits, mean"]
+    assert claims.p_corrected.isna().tolist() == [False, True]
 
 
 @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -69,7 +69,7 @@ ANSWERS = {
         {PrecisionXiRange} bits. The second lies above the first in {PrecisionDifferenceAbove} cases and
         below it in {PrecisionDifferenceBelow}; in {PrecisionNear} they lie within one bit of each other.
         Inverting the lowest bits adds less with T0-QAT than with another method in
-        {PrecisionFlipsSmaller} of {Count:precision_flips} comparisons and more in
+        {PrecisionFlipsSmaller} of {Count:precision_flips/method=t0_qat} comparisons and more in
         {PrecisionFlipsLarger}; {PrecisionFlipsUnclear} are not decided, and {PrecisionFlipsSame} show
         exactly the same.
     """,

@@ -9,6 +9,7 @@ from t0qat.pipeline.words import fixed, number, plus_minus, span, with_interval
 def precision(results: Results) -> tuple[str, dict[str, str]]:
     """Where each method's metric starts to fall, and where the step equals xi."""
     full, knees, flips = (results[f"precision_{file}"] for file in ("full", "knee", "flips"))
+    flips = flips[flips.method == "t0_qat"]
     conventions = [*dict.fromkeys(zip(knees.range, knees.scale, strict=True))]
 
     def rows(row):

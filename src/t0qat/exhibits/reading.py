@@ -45,6 +45,7 @@ HEADERS = {
     "other": "minus",
     "other_arm": "minus",
     "p_holm": "p, corrected",
+    "p_corrected": "p, corrected",
     "p_bh": "p of no difference",
     "p_equal": "p of the margin or more",
     "shown": "is shown to be",
@@ -52,8 +53,6 @@ HEADERS = {
     "eval_bits": "read at",
     "train_bits": "trained for",
     "text": "what the model writes",
-    "statistic": "decided by",
-    "value": "against",
     "bos": "BOS",
     "sha256": "SHA-256",
     "python": "Python",
@@ -125,6 +124,6 @@ def word(column: str, value, model: str = LINEAR) -> str:
         return "any" if value == NO_WIDTH else width(value)
     if column == "budget":
         return budget_label(value)
-    if column in ("p_holm", "p_bh", "p_equal"):
+    if column in ("p_holm", "p_corrected", "p_bh", "p_equal"):
         return fixed(value, 3) if value >= 0.001 else "< 0.001"
     return thousands(value) if value == int(value) and abs(value) < 1e9 else number(value)

@@ -95,7 +95,7 @@ def load(path: Path = DECLARED) -> Claims:
         where = path.name
         columns = sum(len(claim.columns) for claim in found)
         if columns > content["family"]:
-            raise ValueError(f"family = {content['family']}: x")
+            raise ValueError(f"family = {content['family']}: it has {columns} columns")
         return Claims(tuple(found), **content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ClaimsError(f"{where}: {type(error).__name__}: {error}") from None
