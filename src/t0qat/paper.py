@@ -91,7 +91,7 @@ COLUMNS: dict[str, Column] = {
     "strength": setting("the method's own setting, tuned or varied, see its line in methods.REGISTRY"),
     "budget": setting("length of training, as a multiple of the benchmark's"),
     "best_rate": number("the learning rate of the least mean loss", chosen=True),
-    "loss": number("mean over replicates, at that rate"),
+    "loss": number("mean over replicates, at that rate or of the chosen candidate"),
     "gradients": number("evaluations on one batch, of all the row's replicates"),
     "chosen": number("1: the candidate with which the arm was trained, 0: another", chosen=True),
     "bos": prose("that the model's tokenizer puts before a text and so stands before every window"),
@@ -99,6 +99,11 @@ COLUMNS: dict[str, Column] = {
     "characters": number("of the text"),
     "python": prose("the version that the default text comes with"),
     "text": prose("what the model writes after the start of the scored part, as a JSON string"),
+    "family": name("of tasks: images or text", "t0qat.experiments.recommendation:FAMILIES"),
+    "pick": name("recommended, cheaper or one_for_all", "t0qat.experiments.recommendation:PICKS"),
+    "behind": number("how much more it lost in tuning than the arm that lost least there"),
+    "cost": number("gradient evaluations of one training"),
+    "serves": number("how many bit-widths share that training"),
     "target": name("of the synthetic task: sum or normal", "t0qat.training.tasks:TARGETS"),
     "target_noise": setting("standard deviation of the noise on the target"),
     "baseline_noise": setting(
@@ -110,6 +115,7 @@ MEAN = "mean ci_low ci_high n"
 ESTIMATE = "estimate ci_low ci_high n"
 TEST = f"{ESTIMATE} p_holm detectable"
 ARM = "layout method train_bits"
+PICK = "family pick eval_bits dataset* model* method train_bits"
 AGAINST = f"method train_bits against other other_bits {ESTIMATE} margin p_bh p_equal detectable"
 
 
@@ -127,6 +133,7 @@ def benchmark(file: str, on: str) -> dict[str, str]:
         f"{file}_paired": f"{on} layout eval_bits scale_rule {AGAINST}",
         f"{file}_any_paired": f"{on} layout scale_rule quantity {AGAINST}",
         f"{file}_tuning": f"{on} {ARM} learning_rate strength? mean ci_low? ci_high? n gradients chosen",
+        f"{file}_tuned": f"{on} {ARM} eval_bits mean ci_low? ci_high? n",
     }
 
 
@@ -236,6 +243,17 @@ EXPERIMENTS = {
         {"response": shown("response:response", "response response_best")},
         "response",
     ),
+    "recommendation": Experiment(
+        {
+            "recommendation": f"{PICK} cost serves quantity {ESTIMATE} margin?",
+            "recommendation_arms": "family eval_bits method train_bits loss behind margin cost serves",
+            "recommendation_transfer": f"{PICK} quantity {ESTIMATE} margin?",
+        },
+        {
+            "recommendation": shown("recommendation:recommendation", "recommendation"),
+            "recommendation_transfer": shown("recommendation:transfer", "recommendation_transfer"),
+        },
+    ),
     "claims": Experiment(
         {
             "claims": "id column condition estimate? ci_low? ci_high? n? margin p_better? p_worse?"
@@ -260,7 +278,7 @@ PAPER = Paper(
     answer="t0qat.exhibits.answers:fill",
     blocks={"results": "t0qat.exhibits.verdicts:readme"},
     outside="language_text",
-    adaptive="vision_tuning language_tuning",
+    adaptive="vision_tuning vision_tuned language_tuning language_tuned",
 )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from t0qat.exhibits import verdicts
-from t0qat.experiments import arms
+from t0qat.experiments import arms, recommendation
 from t0qat.experiments.arms import FLOAT
 from t0qat.paper import IMAGES, PAPER
 from t0qat.pipeline import claims, decision, latex, lookups, places
@@ -222,9 +222,18 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
     tables |= vision_rows(loss, explored) | language_rows(loss, explored)
     tables |= response_rows(loss, difference)
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    made |= recommended(made)
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
     made |= claims.decide(made)
     return {name: table[PAPER.columns_of(name)] for name, table in made.items()}
+
+
+def recommended(made: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The files of the recommendation, by the rule; elsewhere the same came out as on one network."""
+    tables = recommendation.recommend(made)
+    there = tables["recommendation"].query("model in ['deep_cnn', 'small_llama']")
+    there = there.assign(model=there.model.map({"deep_cnn": "mlp"}).fillna(there.model))
+    return tables | {"recommendation_transfer": there}
 
 
 def arms_of(models, few, bits) -> list[arms.Arm]:
@@ -336,6 +345,8 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
             ]
 
         for width in (FLOAT, *bits):
+            if arm.train_bits in (0, width) or width == FLOAT:
+                tables[file + "_tuned"].append(loss(**keys, eval_bits=width))
             rules = ["none"] if width == FLOAT else ["absmax", "mse", "own"]
             rules += [rule for rule in [arm.registered.rule(width, arm.train_bits)] if rule in OWN_GRIDS]
             for rule in rules:

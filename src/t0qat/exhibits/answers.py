@@ -96,6 +96,14 @@ ANSWERS = {
         {ResponseBudgets} times the benchmark's budget, in this order, the best noise is below STE at
         {ResponseAhead}. The order of the two hangs on the budget {ResponseMoves}.
     """,
+    "recommendation": """
+        By what tuning lost, use {RecommendationUse}. What costs less and lost at most the margin more:
+        {RecommendationCheaper}. With one training for every width: {RecommendationOne}. On test seeds,
+        against plain training rounded the same way, the loss of what is recommended is
+        {RecommendationPlain}; the loss of plain training that is not rounded is kept within the margin
+        {RecommendationKept}. Tried where nothing was chosen, the recommendation
+        {RecommendationTransferHeld}.
+    """,
     "claims": """
         Of {Count:claims} tests of the paper's claims, {ClaimsSupported} came out as supported,
         {ClaimsContradicted} as contradicted, {ClaimsUnclear} as not supported, and {ClaimsUntestable} as

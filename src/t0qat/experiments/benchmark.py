@@ -117,14 +117,15 @@ def tuned(jobs: Jobs) -> tuple[pd.DataFrame, pd.DataFrame, dict[Arm, Setting]]:
 
 
 def files(name: str, run: Run, metric: Metric) -> dict[str, pd.DataFrame]:
-    """Six results files: name, name_any and name_tuning of means, the other three of differences.
+    """Seven results files: name and name_any, _tuning and _tuned of means, the others of differences.
 
     name: KEYS, eval_bits (FLOAT: not rounded), scale_rule (absmax, mse, one of rounding.OWN_GRIDS, none,
     or own: the one that the method fixes), metric (all that were measured), mean, ci_low, ci_high, n.
     name_any: KEYS, scale_rule, quantity (mean or worst over the bit-widths), mean, ci_low, ci_high, n.
     name_paired, name_kept: arms without a width and those trained for the width at hand;
     name_any_paired: all arms; each by its own rule, see compare.differences and compare.kept. What may
-    be lost over widths follows what rounding costs plain training over them.
+    be lost over widths follows what rounding costs plain training over them. name_tuned: KEYS,
+    eval_bits, mean, ci_low, ci_high, n: what the chosen candidates lost in tuning.
     """
     everything = with_own_rule(run.test)
     test = everything[everything.metric == metric.name]
@@ -145,4 +146,5 @@ def files(name: str, run: Run, metric: Metric) -> dict[str, pd.DataFrame]:
         f"{name}_paired": compare.differences(judged, lost, at_width, single),
         f"{name}_any_paired": compare.differences(own, free, over_widths, over),
         f"{name}_tuning": run.tuning,
+        f"{name}_tuned": tuning.lost(run.losses),
     }

@@ -132,6 +132,15 @@ def _mean(scores: list[float]) -> dict[str, float]:
     return {"mean": scores[0], "ci_low": math.nan, "ci_high": math.nan, "n": 1}
 
 
+def lost(losses: pd.DataFrame) -> pd.DataFrame:
+    """KEYS, eval_bits, mean, ci_low, ci_high, n, of the second table of `tune`."""
+    keys = [*KEYS, "eval_bits"]
+    return pd.DataFrame(
+        dict(zip(keys, key, strict=True)) | _mean([*values])
+        for key, values in losses.groupby(keys, sort=False)["loss"]
+    )
+
+
 def score(rows: list[list]) -> float:
     """Mean loss over the widths that were read."""
     losses = [loss for bits, _, metric, loss in rows if bits != FLOAT and metric == "loss"]
