@@ -7,11 +7,16 @@ import pandas as pd
 import pytest
 from made_up import frames, response_rows
 from matplotlib.colors import to_rgb
-from test_figures import bars, luminance, points, readable, whiskers
+from matplotlib.container import ErrorbarContainer
+from test_figures import luminance, points, readable, whiskers
 
 from t0qat.exhibits import answers, figures
 from t0qat.exhibits.response import budget_label, curve_label, response
 from t0qat.paper import PAPER
+
+
+def bars(panel) -> dict[str, ErrorbarContainer]:
+    return {c.get_label(): c for c in panel.containers if isinstance(c, ErrorbarContainer)}
 
 
 def case(noises, ste, plain=2.0, *, bits=2, budget=1, model="deep_cnn") -> list[dict]:
