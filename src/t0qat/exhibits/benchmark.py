@@ -39,8 +39,8 @@ class Benchmark(NamedTuple):
 
     file: str  # the names of its results files start with this
     metric: Metric
-    # A metric and a value: a network that is not better than that before rounding has learned nothing.
-    bar: tuple[Metric, float]
+    # Of the bar (claims.Claims.bars) that a network passes before rounding if it has learned anything.
+    learned: Metric
 
     def interval(self, row: Row) -> str:
         return with_interval(row, DECIMALS)

@@ -7,6 +7,7 @@ from t0qat.exhibits.benchmark import Benchmark
 from t0qat.exhibits.labels import at, listed, name, on_models, together
 from t0qat.exhibits.rows import Results
 from t0qat.experiments.arms import FLOAT
+from t0qat.pipeline import claims
 
 MARGINS = (
     12  # that an axis reaches at most: one that recovers all that rounding costs is at ten, or less
@@ -18,14 +19,15 @@ def deviations(b: Benchmark, results: Results) -> pd.DataFrame:
     """Each arm minus plain training at each width, on the models with all methods, or on every one.
 
     The rows of the file of differences, and `low` and `high`, the ends of the axis of the row's model
-    and width; and `place`: CHANCE, where the arm is, as Benchmark.bar has it, BEYOND where the mean is
-    more than MARGINS margins from zero, else DRAWN. Up to there an axis holds all that is drawn.
+    and width; and `place`: CHANCE, where the arm has not passed the bar of Benchmark.learned, BEYOND
+    where the mean is more than MARGINS margins from zero, else DRAWN. Up to there an axis holds all that
+    is drawn.
     """
     rows = b.table(results, "_paired")
     models = b.models(results) or [*rows.model.unique()]
     rows = rows[(rows.against == "plain") & rows.model.isin(models) & (rows.eval_bits != FLOAT)]
     arm, panel = ["model", "method", "train_bits"], ["model", "eval_bits"]
-    metric, bar = b.bar
+    metric, bar = b.learned, claims.load().bars[b.learned.name]
     whole = b.table(results)
     whole = whole[(whole.metric == metric.name) & (whole.eval_bits == FLOAT)]
     lost = whole[metric.sign * (whole["mean"] - bar) <= 0]

@@ -26,8 +26,7 @@ LAYOUTS = {
 SHOWN = 64  # characters of a sample
 LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
 BITS = Metric("bits_per_character", less_is_better=True)
-# Half a bit below the entropy of single characters of the default text.
-MODELS = Benchmark("language", BITS, (BITS, 4.2))
+MODELS = Benchmark("language", BITS, learned=BITS)
 differences = functools.partial(benchmark.differences, MODELS)
 
 

@@ -19,7 +19,7 @@ from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.methods import named
 
 LOSS = Metric("loss", less_is_better=True)
-IMAGES = Benchmark("vision", LOSS, (Metric("accuracy", less_is_better=False), 0.5))
+IMAGES = Benchmark("vision", LOSS, learned=Metric("accuracy", less_is_better=False))
 differences = functools.partial(benchmark.differences, IMAGES)
 
 
