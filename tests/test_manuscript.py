@@ -48,10 +48,11 @@ DIRECTION = re.compile(
 GENERAL = {
     "survive quantization better": "what the method is for, in the paper's words",
     "A worse fit": "a statement of theory",
-    "is supported, on the other side contradicted": "the rule itself",
-    r"\ClaimsSupported{} supported, \ClaimsContradicted{} contradicted": "names of counted verdicts",
-    r"\ClaimsUnclear{} not supported": "a name of a counted verdict",
-    "not supported, and the table": "the rule itself",
+    r"\emph{supported} or \emph{contradicted} where one-sided": "the rule itself",
+    "fails most clearly, or holds least clearly": "the rule itself",
+    "Positive numbers are better": "a sign, by definition",
+    r"\ClaimsSupported{} are supported": "a name of a counted verdict",
+    r"\ClaimsContradicted{} contradicted": "a name of a counted verdict",
 }
 
 

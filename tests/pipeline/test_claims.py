@@ -158,6 +158,8 @@ def test_the_numbers_of_a_condition_are_its_rows(declare):
         ('better = "below"', 'better = "between"', ", C1: .*'between'.*; allowed are below, above"),
         ('fixed = "loss"', 'fixed = "gain"', ", C1: .*margin = 'gain'.*; allowed are loss"),
         ('above = "accuracy"', 'above = "gain"', ", C1: .*bar = 'gain'.*; allowed are accuracy"),
+        ('{ fixed = "loss"', '{ fixd = "loss"', ", C1: .*margin = 'fixd'.*; allowed are fixed, share"),
+        ("skip = true", "skp = true", ", C1: .*learned = 'skp'.*; allowed are "),
         ('better = "below"', 'better = "below"\nkind = "k"', ", C1: .*kind = 'k'.*; allowed are diff"),
         ("{bits}", "{width}", ", C1: .*width"),
         ('file = "f"', "", ", C1: .*file"),

@@ -33,8 +33,8 @@ SHOWN = {"T0-QAT as published": "t0_qat", "T0-QAT tuned": "t0_qat_tuned", "Plain
 
 
 def kind_of(verdict: str) -> str:
-    """Which of VERDICTS it is."""
-    return next(word for word in reversed(VERDICTS.values()) if verdict.startswith(word))
+    """Which of VERDICTS it is, or itself where it is none."""
+    return next((word for word in reversed(VERDICTS.values()) if verdict.startswith(word)), verdict)
 
 
 def counts(results: Results) -> dict[str, int]:

@@ -22,7 +22,7 @@ from t0qat.pipeline.statistics import ERROR_RATE, LEVEL, benjamini_hochberg
 
 DECLARED = places.ROOT / "paper" / "claims.toml"
 NOT_MEASURED = "this run did not measure it"
-INTERVAL = ["ci_low", "ci_high", "n"]
+SIDES = "above", "below"  # of a bar
 Tables = Mapping[str, pd.DataFrame]  # results files by name
 Row = dict[str, Any]
 
@@ -104,15 +104,14 @@ def load(path: Path = DECLARED) -> Claims:
 def _checked(content: Row, **given: Any) -> Declared:
     """Raises ValueError, TypeError or KeyError."""
     one = Declared(**given)
-    bar = one.learned.get("above", one.learned.get("below", ""))
-    names = {
-        "better": (one.better, ("below", "above")),
-        "kind": (one.kind, KINDS),
-        "margin": (one.margin.get("fixed", 0), content["margins"]),
-        "bar": (bar, content["bars"]),
-    }
-    for what, (name, known) in names.items():
-        if isinstance(name, str) and name not in known and (name or what != "bar"):
+    names = [("better", one.better, ("below", "above")), ("kind", one.kind, KINDS)]
+    if isinstance(one.margin.get("fixed"), str):
+        names.append(("margin", one.margin["fixed"], content["margins"]))
+    names += [("bar", one.learned[side], content["bars"]) for side in SIDES if side in one.learned]
+    names += [("margin", key, ("fixed", "share", "file", "row", "column")) for key in one.margin]
+    names += [("learned", key, (*SIDES, "file", "row", "skip")) for key in one.learned]
+    for what, name, known in names:
+        if name not in known:
             raise ValueError(f"{what} = {name!r} of {one.file}; allowed are {', '.join(known)}")
     for text in (one.statistic, one.step):
         text.format(**one.row)
@@ -192,7 +191,7 @@ def _margin(spec: Mapping[str, Any], row: Row, keys: Row, tables: Tables) -> flo
 
 def _hindrance(spec: Mapping[str, Any], keys: Row, tables: Tables) -> str:
     """Why a model that has learned nothing decides nothing, with the number; empty where it has."""
-    (side,) = {"above", "below"} & set(spec)
+    (side,) = {*SIDES} & {*spec}
     bar, found = load().bars[spec[side]], _mean(tables, spec, keys)
     if math.isnan(found):
         return NOT_MEASURED

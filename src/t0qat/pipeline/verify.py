@@ -70,7 +70,7 @@ ERRORS = {
     "z": lambda row: 1.0 + 0 * row["z"],
     "reported_percentile": lambda row: 100 * np.sqrt(0.25 / row["n"]),
 }
-GIVEN = {"reported", "value", "n"}  # not measured: compared to the digit under both rules
+GIVEN = {"reported", "n"}  # not measured: compared to the digit under both rules
 GROW_WITH_N = {"ci_low", "ci_high", "detectable"}  # of another quantity where n differs
 COLUMNS = ["file", "row", "quantity", "committed", "rerun", "difference", "tolerance", "verdict"]
 FORMATS = {"difference": "{:.3g}".format, "tolerance": "{:.3g}".format}
@@ -202,7 +202,7 @@ def compare(paper: Paper, run: Run, identical: bool, skipped: Collection[str] = 
 def _cells(paper: Paper, file: str, run: Run) -> pd.DataFrame:
     """Columns file, row, quantity, committed, rerun, n (the smaller), error (nan: none is known)."""
     old, new = (_read(paper, file, home) for home in (places.ROOT, run.home))
-    names = [c for c in old if paper.columns[c].says_which or c == "statistic"]
+    names = [c for c in old if paper.columns[c].says_which or c == "condition"]
     if "against" in names:  # says with what the row compares, whatever was chosen for it
         names = [c for c in names if not paper.columns[c].chosen]
     old, new = (table.drop_duplicates(names).set_index(names) for table in (old, new))
