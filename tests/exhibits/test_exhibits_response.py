@@ -128,7 +128,9 @@ def test_the_table_has_the_best_noise_and_ste_of_every_case():
     for line, (model, bits, budget) in zip(rows, places, strict=True):
         mine = noise[(noise.model == model) & (noise.eval_bits == bits) & (noise.budget == budget)]
         least = mine.loc[mine["loss"].idxmin()]
-        label = curve_label(least.method, least.strength).replace("ξ", r"$\xi$")
+        label = (
+            curve_label(least.method, least.strength).replace("ξ", r"$\xi$").replace("×", r"$\times$")
+        )
         assert line.split(" & ")[4] == label
 
 
