@@ -105,9 +105,10 @@ ANSWERS = {
         {RecommendationTransferHeld}.
     """,
     "claims": """
-        Of {Count:claims} tests of the paper's claims, {ClaimsSupported} came out as supported,
-        {ClaimsContradicted} as contradicted, {ClaimsUnclear} as not supported, and {ClaimsUntestable} as
-        not testable here.
+        Of {ClaimsColumns} verdicts on the paper's claims, {ClaimsSupported} came out as supported,
+        {ClaimsInPart} as supported to a width, {ClaimsContradicted} as contradicted, {ClaimsNoEffect} as
+        no effect, {ClaimsUndecided} as undecided, {ClaimsUntestable} as not testable here, and
+        {ClaimsUnmeasured} as not measured yet. They rest on {Count:claims} conditions.
     """,
 }
 

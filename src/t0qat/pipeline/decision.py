@@ -19,7 +19,9 @@ as that of each is at most l. With m the margin, d the true differences and p ex
   sequence that stops in either direction, each at full level, is too liberal (Grandhi, Guo and Romano
   2019, Statistica Sinica 29:1047).
 
-Where "no effect" and a direction both pass, the verdict is "no effect".
+Where "no effect" and a direction both pass, the verdict is "no effect". A condition that needs no test,
+an identity, has p of 0 or 1 and is never wrong. Margins are taken as known, although a share of what
+rounding costs is measured on the same replicates.
 
 Holm's method does not hold this. It takes a decided column out of N, as nothing false can be said of it
 any more. Here something false can be said of every column, decided or not: where d = 0, "no effect" is
