@@ -16,9 +16,10 @@ SHOWN = {
     "table1_paired": "estimate ci_low ci_high",
     "integer_grids_overall": "estimate ci_low ci_high",
     "precision_full": "mean ci_low ci_high",
-    "recommendation": "estimate ci_low ci_high cost",
+    "recommendation": "estimate ci_low ci_high",
     "claims": "estimate ci_low ci_high n",
 }
+ROWS = 20  # of each file, evenly
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -26,8 +27,10 @@ def test_every_changed_number_changes_what_is_typeset(name):
     before = frames()
     original = typeset(before, name)
     for column in SHOWN[name].split():
-        for i, value in enumerate(before[name][column]):
-            if pd.notna(value):
+        values = before[name][column]
+        for i in range(0, len(values), -(-len(values) // ROWS)):
+            if pd.notna(values[i]):
+                value = values[i]
                 table = before[name].astype({column: float})
                 table.loc[i, column] = 2 * value + 11.3  # far from any value that is shown
                 assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
