@@ -40,7 +40,7 @@ def test_the_readme_says_what_to_use_and_shows_the_verdicts():
         for block in verdicts.readme(tables).split("\n\n")
         if block.startswith("|")
     )
-    files = {"CNN": ("vision", "accuracy", 100), "small": ("language", "bits_per_character", 1)}
+    files = {"CNN": ("vision", "loss", 1), "small": ("language", "bits_per_character", 1)}
     seen, model = [], ""
     for lead, width, best, *others in use:
         model = lead.split(",")[0].lower().replace(" ", "_").replace("-", "") if lead else model
@@ -78,7 +78,7 @@ def test_the_readme_says_what_to_use_and_shows_the_verdicts():
 
 def claimed(verdict: str, **conditions) -> dict[str, pd.DataFrame]:
     """One claim with this verdict, and p-values (better, worse, equal) by names of conditions."""
-    said = {"id": "C1", "claim": "It is so", "as_published": verdict, "scale_tuned": np.nan}
+    said = {"id": "C1", "claim": "It is so", "as_published": verdict, "scale_tuned": ""}
     rows = [
         {"id": "C1", "column": "as_published", "condition": name, "estimate": i, "ci_low": i - 0.1}
         | {"ci_high": i + 0.1, "n": 9, "margin": 0.5, "p_corrected": 0.2, "detectable": 1.0}
