@@ -40,7 +40,7 @@ def kind_of(verdict: str) -> str:
 def counts(results: Results) -> dict[str, int]:
     """How many columns have each of VERDICTS."""
     table = results["verdicts"]
-    every = [cell for name in COLUMNS for cell in table[name].fillna("") if cell]
+    every = [cell for name in COLUMNS for cell in table[name] if cell]
     return {name: [*map(kind_of, every)].count(word) for name, word in VERDICTS.items()}
 
 
@@ -59,7 +59,7 @@ def _deciding(mine: pd.DataFrame, verdict: str) -> Row | None:
 def verdict_cells(results: Results) -> list[list[str]]:
     """Of each claim: its words, and of each column the verdict with the number that it hangs on."""
     table, rows = results["claims"], []
-    for claim in rows_of(results["verdicts"].fillna("")):
+    for claim in rows_of(results["verdicts"]):
         rows.append([f"{claim['id']}: {claim['claim']}"])
         for name in COLUMNS:
             verdict = claim[name] or NOTHING
@@ -96,7 +96,7 @@ def _p(value: float) -> str:
 
 def conditions_of(results: Results) -> Iterator[tuple[str, str, list[list[str]]]]:
     """Each claim, each column with its verdict in words, and the cells of its conditions."""
-    said = results["verdicts"].fillna("").set_index("id")
+    said = results["verdicts"].set_index("id")
     for (id, name), mine in results["claims"].groupby(["id", "column"], sort=False):
         yield f"{id}: {said.claim[id]}", f"{COLUMNS[name]}: {said[name][id]}", condition_cells(mine)
 
@@ -148,7 +148,7 @@ def changed_table(results: Results) -> tuple[str, dict[str, str]]:
     """Claims that the first version's tests left with other words, and why."""
     first = tomllib.loads((places.ROOT / "paper" / "first_verdicts.toml").read_text())
     rows, table = [], results["claims"]
-    for claim in rows_of(results["verdicts"].fillna("")):
+    for claim in rows_of(results["verdicts"]):
         before = first.get(claim["id"], {})
         now = [claim[name] for name in COLUMNS if claim[name]]
         words = [word.replace("_", " ") for word, n in before.items() if n]
