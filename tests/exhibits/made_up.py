@@ -229,7 +229,7 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
 
 
 def recommended(made: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The files of the recommendation, by the rule; elsewhere the same came out as on its last network."""
+    """The files of the recommendation, by the rule; elsewhere the same came out as on one network."""
     tables = recommendation.recommend(made)
     there = tables["recommendation"].query("model in ['deep_cnn', 'small_llama']")
     there = there.assign(model=there.model.map({"deep_cnn": "mlp"}).fillna(there.model))

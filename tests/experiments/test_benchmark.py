@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from t0qat.experiments import benchmark, tuning
 from t0qat.experiments.arms import KEYS, Arm
@@ -51,14 +52,27 @@ def test_where_less_is_better_everything_is_as_of_the_negated_values():
     test, losses, tried = rows_of(1, 4), losses_of(2, 3), pd.DataFrame({"x": [1.0]})
     more = benchmark.files("a", Run(tried, losses, test, {}), MORE)
     less = benchmark.files("a", Run(tried, losses, mirrored(test), {}), LESS)
-    assert set(more) == {f"a{end}" for end in ("", "_any", "_kept", "_paired", "_any_paired", "_tuning")}
-    for name in set(more) - {"a_tuning"}:
+    ends = ("", "_any", "_kept", "_paired", "_any_paired", "_tuning", "_tuned")
+    assert set(more) == {f"a{end}" for end in ends}
+    for name in set(more) - {"a_tuning", "a_tuned"}:
         number = "mean" if "mean" in more[name] else "estimate"
         values = {number: -less[name][number], "ci_low": -less[name].ci_high}
         turned = less[name].assign(**values, ci_high=-less[name].ci_low)
         other = less[name].get("metric", "loss") != "loss"
         turned = turned.where(~pd.Series(other, turned.index), less[name])
         pd.testing.assert_frame_equal(turned, more[name])
+
+
+def test_what_the_chosen_ones_lost_in_tuning_is_a_file_with_an_interval_from_two_seeds_on():
+    for n in (3, 1):
+        losses = losses_of(2, n)
+        table = benchmark.files("a", Run(pd.DataFrame(), losses, rows_of(1, 4), {}), LESS)["a_tuned"]
+        assert len(table) == len(losses) / n
+        (row,) = table.query("method == 'ste' and eval_bits == 4").to_dict("records")
+        mine = losses.query("method == 'ste' and eval_bits == 4").loss
+        ends = stats.t.interval(0.95, n - 1, mine.mean(), stats.sem(mine)) if n > 1 else (np.nan,) * 2
+        expected = [mine.mean(), *ends, n]
+        np.testing.assert_allclose([row[c] for c in ("mean", "ci_low", "ci_high", "n")], expected)
 
 
 def test_the_worst_is_the_most_where_less_is_better_and_rivals_lost_least_in_tuning():

@@ -8,12 +8,12 @@ from t0qat.exhibits.benchmark import DECIMALS
 from t0qat.exhibits.labels import at, listed, macros, name, on_models, together, width
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import model_label
-from t0qat.experiments.recommendation import CHEAPER, FAMILIES, ONE_FOR_ALL, RECOMMENDED
+from t0qat.experiments.recommendation import CHEAPER, LOSS, ONE_FOR_ALL, RECOMMENDED
 from t0qat.pipeline.latex import grouped
 from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, thousands, with_interval
 
 TASKS = {"images": "Image networks", "text": "Language models"}
-MINUS = ("minus_plain", "minus_unrounded")  # what is compared with plain training
+QUANTITIES = (LOSS, "minus_plain", "minus_unrounded")
 HEADER = ["Task", "Weights", "Use", "Gradients", "Loss", "Minus plain, rounded", "Or, cheaper"]
 # What a difference from plain training is, by its whole interval.
 HOLDS, HOLDS_NOT, UNDECIDED, ITSELF = "holds", "does not hold", "is undecided", "is plain training"
@@ -26,7 +26,7 @@ def recommendation(results: Results) -> tuple[str, dict[str, str]]:
         for some in (mine[mine.pick != ONE_FOR_ALL], mine[mine.pick == ONE_FOR_ALL]):
             by = some.groupby(["eval_bits", "pick", "model"], sort=False)
             groups.append([_line(rows_of(here)) for _, here in by])
-    header = ["Task", "Weights", "Pick", "Method", "Gradients", "Network", "Metric"]
+    header = ["Task", "Weights", "Pick", "Method", "Gradients", "Network", "Loss"]
     header += ["minus plain, rounded", "minus plain, float"]
     recommended, one = (table[table.pick == pick] for pick in (RECOMMENDED, ONE_FOR_ALL))
     whole = recommended[recommended.quantity == "minus_unrounded"]
@@ -46,7 +46,7 @@ def transfer(results: Results) -> tuple[str, dict[str, str]]:
     for _, mine in table.groupby("model", sort=False):
         by = mine[mine.pick == RECOMMENDED].groupby("eval_bits", sort=False)
         groups.append([_tried(rows_of(here)) for _, here in by])
-    header = ["Network", "Weights", "Method", "Metric", "minus plain, rounded", "minus plain, float"]
+    header = ["Network", "Weights", "Method", "Loss", "minus plain, rounded", "minus plain, float"]
     said = {
         key: _against_plain(table[table.pick == pick], outcome)
         for key, pick in {"Held": RECOMMENDED, "OneHeld": ONE_FOR_ALL}.items()
@@ -63,7 +63,7 @@ def answer(results: Results) -> list[list[str]]:
         for bits, here in mine.groupby("eval_bits", sort=False):
             best = here[here.pick == RECOMMENDED]
             first, *_ = rows_of(best)
-            shown = [_on_each(best, what) for what in (FAMILIES[family].metric.name, "minus_plain")]
+            shown = [_on_each(best, what) for what in QUANTITIES[:2]]
             cheaper = here[here.pick == CHEAPER].method.unique()
             use = [width(bits), name(first["method"]), _cost(first)]
             found.append([lead, *use, *shown, listed(map(name, cheaper))])
@@ -98,8 +98,7 @@ def _tried(rows: list[Row]) -> list[str]:
 def _shown(rows: list[Row]) -> list[str]:
     """The metric and the differences from plain training, with half-widths."""
     of = {row["quantity"]: row for row in rows}
-    wanted = (FAMILIES[rows[0]["family"]].metric.name, *MINUS)
-    return [plus_minus(of[what], DECIMALS) if what in of else NOTHING for what in wanted]
+    return [plus_minus(of[what], DECIMALS) if what in of else NOTHING for what in QUANTITIES]
 
 
 def _cost(row: Row) -> str:

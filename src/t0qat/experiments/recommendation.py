@@ -34,6 +34,7 @@ Results = Mapping[str, pd.DataFrame]
 ARM = ["method", "train_bits"]
 PLAIN = "no_noise"
 PICKS = RECOMMENDED, CHEAPER, ONE_FOR_ALL = "recommended", "cheaper", "one_for_all"
+LOSS = "loss"  # in the column quantity
 
 
 class Family(NamedTuple):
@@ -113,9 +114,10 @@ def recommend(results: Results) -> dict[str, pd.DataFrame]:
     """Results files from those of `read_by`, from whose test seeds nothing is chosen.
 
     recommendation_arms: family and the columns of `arms`. recommendation: family, pick, eval_bits,
-    dataset, model, ARM, cost, serves, quantity, estimate, ci_low, ci_high, n, margin, where quantity is
-    the family's metric, or a paired difference on test seeds from plain training, rounded the same way
-    (minus_plain, but of plain training itself) or not rounded (minus_unrounded): below zero is better.
+    dataset, model, ARM, cost, serves, quantity, estimate, ci_low, ci_high, n, margin. quantity: on test
+    seeds, the loss after rounding (nats, or bits per character), or its paired difference from plain
+    training, rounded the same way (minus_plain, but of plain training itself) or not rounded
+    (minus_unrounded): below zero is better.
     """
     found, said = [], []
     for name, family in FAMILIES.items():
@@ -134,7 +136,7 @@ def _tested(mine: Results, metric: Metric) -> pd.DataFrame:
     """What test seeds say of every arm at the widths it is meant for. mine: by ENDINGS."""
     score, pairs = mine[""], mine["_paired"]
     score = score[score.metric == metric.name].rename(columns={"mean": "estimate"})
-    said = {metric.name: score, "minus_unrounded": mine["_kept"]}
+    said = {LOSS: score, "minus_unrounded": mine["_kept"]}
     said["minus_plain"] = pairs[pairs.against == "plain"]
     rows = pd.concat(table.assign(quantity=quantity) for quantity, table in said.items())
     rows = rows[(rows.scale_rule == OWN) & (rows.layout == CHANNELS)]

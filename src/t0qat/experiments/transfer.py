@@ -16,7 +16,7 @@ from t0qat.experiments.benchmark import Jobs, measured
 from t0qat.experiments.compare import OWN, Metric
 from t0qat.experiments.on_text import pretraining_cell
 from t0qat.experiments.precision import READERS
-from t0qat.experiments.recommendation import ARM, FAMILIES, PLAIN, Results, networks
+from t0qat.experiments.recommendation import ARM, FAMILIES, LOSS, PLAIN, Results, networks
 from t0qat.experiments.settings import checked
 from t0qat.pipeline import grid, statistics
 from t0qat.training import corpora
@@ -103,14 +103,14 @@ def tried(tasks: list[Task], chosen: pd.DataFrame, results: Results) -> pd.DataF
             if arm.model == first and arm.layout == CHANNELS
         }
         wanted = dict.fromkeys([(PLAIN, NO_WIDTH), *mine[ARM].itertuples(index=False, name=None)])
-        values = task.tested({arm: settings[arm] for arm in wanted}, [*mine.eval_bits.unique()])
+        values = task.tested({arm: settings[arm] for arm in wanted}, mine.eval_bits.unique().tolist())
         where = {"family": task.family, "dataset": task.dataset, "model": task.model}
         found.append(held(mine, values, family.metric).assign(**where))
     return pd.concat(found, ignore_index=True)
 
 
 def held(chosen: pd.DataFrame, values: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """Of each pick of one network: the metric, minus_plain and minus_unrounded, as of `recommend`.
+    """Of each pick of one network: loss, minus_plain and minus_unrounded, as of `recommend`.
 
     chosen: pick, eval_bits, ARM; values: as in Run.test, with plain training among them.
     """
@@ -124,13 +124,13 @@ def held(chosen: pd.DataFrame, values: pd.DataFrame, metric: Metric) -> pd.DataF
     for pick in chosen.to_dict("records"):
         mine = by[pick["eval_bits"], pick["method"], pick["train_bits"]]
         plain = by[pick["eval_bits"], PLAIN, NO_WIDTH]
-        others = {metric.name: 0 * mine, "minus_plain": plain, "minus_unrounded": whole}
+        others = {LOSS: 0 * mine, "minus_plain": plain, "minus_unrounded": whole}
         if pick["method"] == PLAIN:
             del others["minus_plain"]
         for quantity, other in others.items():
             row = statistics.mean_interval(mine - other)
             row["estimate"] = row.pop("mean")
-            if quantity != metric.name:
+            if quantity != LOSS:
                 row["margin"] = margins[pick["eval_bits"]]
             found.append(pick | {"quantity": quantity} | row)
     return pd.DataFrame(found)
