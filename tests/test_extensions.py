@@ -136,6 +136,8 @@ SIZES = {
     "07_response": {"models": ["mlp"], "dataset": "stripes", "budgets": [1], "image_rates": [0.02]}
     | {"scalings": [100], "epochs": 1},
     "07_starts": {"replicates": 30},
+    "08_recommendation": {"models": ["small_cnn", "small_llama"], "dataset": "stripes"}
+    | {"pretraining_steps": 2},
     "99_claims": {},
 }
 RUN = """
@@ -249,7 +251,7 @@ def macros(project: Project, name: str) -> dict[str, str]:
 
 FILES = ["table1", "integer_grids", "integer_grids_conventions", "theory_training", "precision"]
 FILES += ["precision_knee", "vision", "vision_any", "vision_kept", "vision_tuning", "language"]
-FILES += ["language_any", "language_kept", "language_tuning"]
+FILES += ["language_any", "language_kept", "language_tuning", "recommendation_arms"]
 
 
 @pytest.mark.parametrize("file", FILES)
