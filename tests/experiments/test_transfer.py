@@ -53,6 +53,7 @@ PICKS = pd.DataFrame(
         ("recommended", 4, "ste", 4),
         ("one_for_all", 8, "random_bits", 0),
         ("one_for_all", 4, "random_bits", 0),
+        ("cheaper", 4, "gptq", 0),  # not tried elsewhere, and has no setting here
     )
 )
 

@@ -16,7 +16,15 @@ from t0qat.experiments.benchmark import Jobs, measured
 from t0qat.experiments.compare import OWN, Metric
 from t0qat.experiments.on_text import pretraining_cell
 from t0qat.experiments.precision import READERS
-from t0qat.experiments.recommendation import ARM, FAMILIES, LOSS, PLAIN, Results, networks
+from t0qat.experiments.recommendation import (
+    ARM,
+    CHEAPER,
+    FAMILIES,
+    LOSS,
+    PLAIN,
+    Results,
+    networks,
+)
 from t0qat.experiments.settings import checked
 from t0qat.pipeline import grid, statistics
 from t0qat.training import corpora
@@ -86,16 +94,17 @@ def plan(
 
 
 def tried(tasks: list[Task], chosen: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """The results file recommendation_transfer: what is recommended, on networks that chose nothing.
+    """The results file recommendation_transfer: what is recommended, and ONE_FOR_ALL, elsewhere.
 
     chosen: recommendation, as of `recommend`; results: as that takes them. Columns as there but for cost
-    and serves; every arm, and plain training, has the learning rate and the strength that tuning chose
+    and serves. Every arm, and plain training, has the learning rate and the strength that tuning chose
     on the first of the family's `networks`.
     """
     found = []
     for task in tasks:
         family = FAMILIES[task.family]
-        mine = chosen[chosen.family == task.family][["pick", "eval_bits", *ARM]].drop_duplicates()
+        mine = chosen[(chosen.family == task.family) & (chosen["pick"] != CHEAPER)]
+        mine = mine[["pick", "eval_bits", *ARM]].drop_duplicates()
         first = networks(results[family.file + "_tuned"])[0]
         settings = {
             (arm.method, arm.train_bits): setting
