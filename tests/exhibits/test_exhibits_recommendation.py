@@ -37,7 +37,7 @@ def said(*picks: list[dict]) -> dict[str, str]:
 def lines(body: str) -> list[list[str]]:
     """Cells of the rows below the header."""
     rows = [line for line in body.splitlines() if line.endswith(r"\\")][1:]
-    return [line.removesuffix(r"\\").strip().split(" & ") for line in rows]
+    return [[cell.strip() for cell in line.removesuffix(r"\\").split("&")] for line in rows]
 
 
 ONE = pick("random_bits", 4, "one_for_all")
