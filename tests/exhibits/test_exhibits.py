@@ -16,7 +16,7 @@ SHOWN = {
     "table1_paired": "estimate ci_low ci_high",
     "integer_grids_overall": "estimate ci_low ci_high",
     "precision_full": "mean ci_low ci_high",
-    "recommendation": "estimate ci_low ci_high cost",
+    "recommendation": "estimate ci_low ci_high",
     "claims": "estimate ci_low ci_high n",
 }
 
