@@ -129,7 +129,8 @@ def recommend(results: Results) -> dict[str, pd.DataFrame]:
         rows = chosen.merge(seen[seen.model.isin(models)], on=["eval_bits", *ARM])
         found.append(every.assign(family=name))
         said.append(rows.assign(family=name))
-    return {"recommendation": pd.concat(said), "recommendation_arms": pd.concat(found)}
+    tables = {"recommendation": said, "recommendation_arms": found}
+    return {name: pd.concat(rows, ignore_index=True) for name, rows in tables.items()}
 
 
 def _tested(mine: Results, metric: Metric) -> pd.DataFrame:
