@@ -233,7 +233,7 @@ def recommended(made: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     tables = recommendation.recommend(made)
     there = tables["recommendation"].query("model in ['deep_cnn', 'small_llama']")
     there = there.assign(model=there.model.map({"deep_cnn": "mlp"}).fillna(there.model))
-    return tables | {"recommendation_transfer": there}
+    return tables | {"recommendation_transfer": there.reset_index(drop=True)}
 
 
 def arms_of(models, few, bits) -> list[arms.Arm]:
