@@ -28,7 +28,7 @@ def test_every_changed_number_changes_what_is_typeset(name):
         for i, value in enumerate(before[name][column]):
             if pd.notna(value):
                 table = before[name].astype({column: float})
-                table.loc[i, column] = 2 * value + 1.03  # far from any value that is shown
+                table.loc[i, column] = 2 * value + 17.03  # far from any value that is shown
                 assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
 
 
