@@ -207,6 +207,7 @@ EXPERIMENTS = {
     "vision": Experiment(
         IMAGES,
         {
+            "methods": shown("methods:methods", "vision"),
             "vision": shown("vision:vision"),
             "vision_differences": shown("vision:differences", "vision vision_any_paired"),
             "vision_few": shown("vision:few", "vision"),
@@ -224,7 +225,6 @@ EXPERIMENTS = {
             "language_text": "dataset* model* bos? sha256 characters python",
         },
         {
-            "methods": shown("methods:methods", "vision language"),
             "language": shown("language:language"),
             "language_differences": shown("language:differences", "language language_any_paired"),
             "language_few": shown("language:few", "language"),

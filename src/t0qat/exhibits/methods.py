@@ -9,7 +9,7 @@ from t0qat.experiments.arms import preset
 from t0qat.pipeline import places
 from t0qat.pipeline.latex import Raw, grouped
 from t0qat.pipeline.words import NOTHING, number
-from t0qat.training.methods import REGISTRY
+from t0qat.training.methods import REGISTRY, named
 from t0qat.training.views import FAMILIES, Method
 
 ENTRY = re.compile(r"@\w+\{(\S+),.*?(?=^@|\Z)", re.DOTALL | re.MULTILINE)
@@ -32,20 +32,19 @@ def source(method: Method, known: dict[str, str]) -> Raw | str:
 
 
 def methods(results: Results) -> tuple[str, dict[str, int]]:
-    """Those of the benchmarks, by family."""
-    places_of = {"images": results["vision"], "text": results["language"]}
-    run = {where: {*table.method} for where, table in places_of.items()}
+    """All that are registered for the benchmarks, by family, whichever a run names."""
+    run = {"images": named(lambda m: m.images), "text": named(lambda m: m.text)}
     known, groups = bibliography(), []
+    shown = [name for name in REGISTRY if any(name in names for names in run.values())]
     for family in FAMILIES:
-        names = [n for n, m in REGISTRY.items() if m.family == family and n in set.union(*run.values())]
-        groups.append([_row(name, REGISTRY[name], run, known) for name in names])
+        mine = [name for name in shown if REGISTRY[name].family == family]
+        groups.append([_row(name, REGISTRY[name], run, known) for name in mine])
     header = ["Family", "Method", "Trains for", "Gradients", "Strengths tried", "On", "Source"]
     body = grouped([group for group in groups if group], header, "lllrlll", leads=1)
-    count = len(set.union(*run.values()))
-    return body, macros("Methods", {"Count": count})
+    return body, macros("Methods", {"Count": len(shown)})
 
 
-def _row(name: str, method: Method, run: dict[str, set[str]], known: dict[str, str]) -> list[str]:
+def _row(name: str, method: Method, run: dict[str, tuple[str, ...]], known: dict[str, str]) -> list[str]:
     widths = "all widths" if not method.for_bits else "each width"
     if method.for_bits and method.widths:
         widths = listed(f"INT{bits}" for bits in method.widths)
