@@ -207,7 +207,7 @@ EXPERIMENTS = {
     "vision": Experiment(
         IMAGES,
         {
-            "methods": shown("methods:methods", "vision"),
+            "vision_methods": shown("methods:methods", "vision"),
             "vision": shown("vision:vision"),
             "vision_differences": shown("vision:differences", "vision vision_any_paired"),
             "vision_few": shown("vision:few", "vision"),
