@@ -123,7 +123,7 @@ def condition_table(results: Results) -> tuple[str, dict[str, str]]:
     # Longer than a page; the star leaves numbering to the caption, which stands before it.
     (first,) = _wide(0.42)
     body = grouped(groups, HEADER, rf"@{{\quad}}{first}rrrrr@{{}}", kind="longtable*")
-    return body, {}
+    return body, {"ClaimsConditions": thousands(len(results["claims"]))}
 
 
 HEADER = ["Condition", "How much better [95 %]", Raw("$n$"), "Margin", Raw("$p$"), "Would see"]
@@ -141,7 +141,8 @@ def exploratory_table(results: Results) -> tuple[str, dict[str, str]]:
     ]
     header = ["", "Comparison", "How much better [95 %]", Raw("$n$"), Raw("$p$")]
     (wide,) = _wide(0.56)
-    return grouped(groups, header, f"@{{}}l{wide}rrr@{{}}", leads=1, kind="longtable*"), {}
+    body = grouped(groups, header, f"@{{}}l{wide}rrr@{{}}", leads=1, kind="longtable*")
+    return body, {"ClaimsExploratory": thousands(len(table))}
 
 
 def changed_table(results: Results) -> tuple[str, dict[str, str]]:
