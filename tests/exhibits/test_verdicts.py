@@ -78,7 +78,7 @@ def test_the_readme_says_what_to_use_and_shows_the_verdicts():
 
 def claimed(verdict: str, **conditions) -> dict[str, pd.DataFrame]:
     """One claim with this verdict, and p-values (better, worse, equal) by names of conditions."""
-    said = {"id": "C1", "claim": "It is so", "as_published": verdict, "scale_tuned": np.nan}
+    said = {"id": "C1", "claim": "It is so", "as_published": verdict, "scale_tuned": ""}
     rows = [
         {"id": "C1", "column": "as_published", "condition": name, "estimate": i, "ci_low": i - 0.1}
         | {"ci_high": i + 0.1, "n": 9, "margin": 0.5, "p_corrected": 0.2, "detectable": 1.0}

@@ -1,7 +1,7 @@
 """Sentences of the explorer turn with what they are of."""
 
 import numpy as np
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 
 from t0qat.experiments.published import Losses
 from t0qat.explorer import words
@@ -19,6 +19,7 @@ def linear_of(mine, other, before=1.0, **setting) -> Linear:
     return Linear(Setting(**setting), losses, {})
 
 
+@settings(deadline=None)
 @given(shift=strategies.floats(0.5, 50), n=strategies.integers(5, 60))
 def test_words_turn_with_the_values(shift, n):
     noise = np.random.Generator(np.random.SFC64(n)).normal(0, 0.05, (2, n))

@@ -214,7 +214,7 @@ def test_any_flipped_bit_is_refused_or_leaves_a_well_formed_file(home, name, con
 
 KEPT = (
     ",".join(PAPER.columns_of("vision_kept"))
-    + "\n{},{},4,own,{},{},unrounded,no_noise,0,0.1,0,0.2,9,1,0.1\n"
+    + "\n{},{},4,own,{},{},unrounded,no_noise,0,0.1,0,0.2,9,0.02,1,1,0.1\n"
 )
 
 
