@@ -60,5 +60,5 @@ def test_publishing_returns_the_answer_and_makes_every_exhibit_of_the_experiment
     answer = publish.publish(PAPER, "vision", {name: committed[name] for name in names}, {}).data
     assert answer == said("vision", committed)
     made = {path.stem for path in (tmp_path / "paper" / "macros").iterdir()}
-    parts = "differences few rules methods accuracy convergence".split()
+    parts = ["differences", "few", "rules", "methods", "accuracy", "convergence"]
     assert made == {"vision", *(f"vision_{part}" for part in parts)}
