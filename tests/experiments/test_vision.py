@@ -169,7 +169,7 @@ def accuracies(run):
 options = json.loads(sys.argv[2])
 found = []
 for SHARE in (1.0, 0.0):
-    methods.REGISTRY["mine"] = views.Method("Mine", mine, "none")
+    methods.REGISTRY["mine"] = views.Method("Mine", mine, "none", few=True)
     run = vision.benchmark(**options | {"methods": ["mine"]})
     found.append(accuracies(run))
 plain = run.test[(run.test.metric == "accuracy") & (run.test.method == "no_noise")]
@@ -270,6 +270,7 @@ def test_the_tables_have_one_row_a_key_and_follow_from_the_cells(run):
         "vision_kept": ["model", "eval_bits", "scale_rule", "method", "train_bits"],
         "vision_any_paired": ["model", "scale_rule", "quantity", "method", "train_bits", "against"],
         "vision_tuning": [*KEYS, "learning_rate", "strength"],
+        "vision_tuned": [*KEYS, "eval_bits"],
     }
     assert set(made) == set(keys)
     for name, table in made.items():

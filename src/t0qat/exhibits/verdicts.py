@@ -27,9 +27,13 @@ VERDICTS = {
     "Untestable": decision.UNTESTABLE,
     "Unmeasured": decision.UNMEASURED,
 }
-COLUMNS = claims.load().columns
 SCORES = {"loss": "test loss, nats", "bits_per_character": "bits per character"}
 SHOWN = {"T0-QAT as published": "t0_qat", "T0-QAT tuned": "t0_qat_tuned", "Plain training": "no_noise"}
+
+
+def columns() -> dict[str, str]:
+    """The columns that a claim may have, and their names."""
+    return claims.load().columns
 
 
 def kind_of(verdict: str) -> str:
@@ -40,7 +44,7 @@ def kind_of(verdict: str) -> str:
 def counts(results: Results) -> dict[str, int]:
     """How many columns have each of VERDICTS."""
     table = results["verdicts"]
-    every = [cell for name in COLUMNS for cell in table[name] if cell]
+    every = [cell for name in columns() for cell in table[name] if cell]
     return {name: [*map(kind_of, every)].count(word) for name, word in VERDICTS.items()}
 
 
@@ -61,7 +65,7 @@ def verdict_cells(results: Results) -> list[list[str]]:
     table, rows = results["claims"], []
     for claim in rows_of(results["verdicts"]):
         rows.append([f"{claim['id']}: {claim['claim']}"])
-        for name in COLUMNS:
+        for name in columns():
             verdict = claim[name] or NOTHING
             mine = table[(table.id == claim["id"]) & (table.column == name)]
             row = _deciding(mine, verdict) if claim[name] else None
@@ -98,7 +102,7 @@ def conditions_of(results: Results) -> Iterator[tuple[str, str, list[list[str]]]
     """Each claim, each column with its verdict in words, and the cells of its conditions."""
     said = results["verdicts"].set_index("id")
     for (id, name), mine in results["claims"].groupby(["id", "column"], sort=False):
-        yield f"{id}: {said.claim[id]}", f"{COLUMNS[name]}: {said[name][id]}", condition_cells(mine)
+        yield f"{id}: {said.claim[id]}", f"{columns()[name]}: {said[name][id]}", condition_cells(mine)
 
 
 def _wide(*shares: float) -> list[str]:
@@ -108,9 +112,9 @@ def _wide(*shares: float) -> list[str]:
 def verdict_table(results: Results) -> tuple[str, dict[str, str]]:
     """One row a claim, and how many verdicts there are of each kind."""
     found = counts(results)
-    claim, *columns = _wide(0.25, 0.33, 0.33)
-    header = ["Claim", *map(str.capitalize, COLUMNS.values())]
-    body = tabular(verdict_cells(results), header, f"@{{}}{claim}{''.join(columns)}@{{}}")
+    claim, *others = _wide(0.25, 0.33, 0.33)
+    header = ["Claim", *map(str.capitalize, columns().values())]
+    body = tabular(verdict_cells(results), header, f"@{{}}{claim}{''.join(others)}@{{}}")
     return body, macros("Claims", found | {"Columns": sum(found.values())})
 
 
@@ -151,15 +155,15 @@ def changed_table(results: Results) -> tuple[str, dict[str, str]]:
     rows, table = [], results["claims"]
     for claim in rows_of(results["verdicts"]):
         before = first.get(claim["id"], {})
-        now = [claim[name] for name in COLUMNS if claim[name]]
+        now = [claim[name] for name in columns() if claim[name]]
         words = [word.replace("_", " ") for word, n in before.items() if n]
         if set(map(kind_of, now)) != {decision.UNDECIDED if w == FIRST_OPEN else w for w in words}:
             said = ", ".join(f"{n} {word.replace('_', ' ')}" for word, n in before.items() if n)
             mine = table[table.id == claim["id"]].condition
             why = _why(before, now, mine.str.contains("test loss").any())
-            cells = [claim[name] or NOTHING for name in COLUMNS]
+            cells = [claim[name] or NOTHING for name in columns()]
             rows.append([claim["id"], said or NOTHING, *cells, why])
-    header = ["", "First version", *map(str.capitalize, COLUMNS.values()), "Why"]
+    header = ["", "First version", *map(str.capitalize, columns().values()), "Why"]
     body = tabular(rows, header, "@{}l" + "".join(_wide(0.16, 0.23, 0.2, 0.26)) + "@{}")
     return body, macros("Claims", {"Changed": len(rows)})
 
@@ -215,7 +219,7 @@ def readme(results: Results) -> str:
         " networks and language models were seen, with the number that it hangs on (positive is better);"
         " [99_claims](notebooks/99_claims.ipynb) shows the rule and every number:"
     )
-    header = ["Claim", *map(str.capitalize, COLUMNS.values())]
+    header = ["Claim", *map(str.capitalize, columns().values())]
     return "\n".join([result(results), "", said, "", *_markdown(header, verdict_cells(results)), ""])
 
 

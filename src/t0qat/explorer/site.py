@@ -120,7 +120,7 @@ class _Site:
             head=self._markdown(head, README),
             marks=typeset.marks({name: receipt for name, receipt in made.items() if receipt}),
             result=self._markdown(verdicts.result(results), README),
-            columns=[*verdicts.COLUMNS.values()],
+            columns=[*verdicts.columns().values()],
             claims=[
                 (claim, said, conditions.get(claim, []))
                 for claim, *said in verdicts.verdict_cells(results)
