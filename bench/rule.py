@@ -272,7 +272,7 @@ def powers(count: int, margin: float = 0.5) -> pd.DataFrame:
         (NON_INFERIORITY, 1, -2 * margin, CONTRADICTED),
         (EQUIVALENCE, 1, 0, SUPPORTED),
     ]:
-        n = planning.plan(1, margin, 10**6, size=SIZE, conditions=conditions, kind=kind).n
+        n = planning.pairs(1, margin, size=SIZE, conditions=conditions, kind=kind)
         unit = 1 / np.sqrt(n)
         family = [Kind(((Truth(true / unit, margin / unit, kind),) * conditions,))]
         found = simulated(

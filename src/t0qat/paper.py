@@ -60,6 +60,9 @@ COLUMNS: dict[str, Column] = {
         "p-value of the margin or more, to either side; likewise corrected, but for claims"
     ),
     "detectable": number("smallest difference that this n sees with 90 % power"),
+    "skewness": number("of the paired differences, bias corrected"),
+    "planned_deviation": number("of the paired differences in tuning, by which n is planned"),
+    "wanted": number("pairs that see the margin with 90 % power, by the deviation in tuning"),
     "xi_scaling": setting("the training noise is xi times this"),
     "scaling": name("a scaling with a name: published (80000) or xi_alone (1)"),
     "factor": setting("by which the scaling that it is compared with is larger"),
@@ -117,6 +120,7 @@ TEST = f"{ESTIMATE} p_holm detectable"
 ARM = "layout method train_bits"
 PICK = "family pick eval_bits dataset* model* method train_bits"
 AGAINST = f"method train_bits against other other_bits {ESTIMATE} margin p_bh p_equal detectable"
+AGAINST += " skewness? planned_deviation?"
 
 
 def shown(function: str, files: str = "") -> Exhibit:
@@ -257,7 +261,7 @@ EXPERIMENTS = {
     "claims": Experiment(
         {
             "claims": "id column condition estimate? ci_low? ci_high? n? margin p_better? p_worse?"
-            " p_equal? p_corrected? detectable?",
+            " p_equal? p_corrected? detectable? skewness? wanted?",
             "verdicts": "id claim as_published? scale_tuned?",
             "claims_exploratory": f"id condition {ESTIMATE} p_bh",
         },

@@ -54,7 +54,8 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
         """Lower, higher, within the margin and undecided: all four come."""
         row = difference(**keys)
         p_equal = draws.choice([0.01, 0.5], p=[0.3, 0.7])
-        return row | {"p_bh": row.pop("p_holm"), "p_equal": p_equal, "margin": 0.5}
+        row |= {"p_bh": row.pop("p_holm"), "p_equal": p_equal, "margin": 0.5}
+        return row | {"skewness": draws.normal(), "planned_deviation": draws.uniform(0.1, 1)}
 
     quantities = ("full_precision", "quantized", "drop")
     of_run = {"evaluation_noise": 0.4458}

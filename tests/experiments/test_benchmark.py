@@ -57,6 +57,7 @@ def test_where_less_is_better_everything_is_as_of_the_negated_values():
     for name in set(more) - {"a_tuning", "a_tuned"}:
         number = "mean" if "mean" in more[name] else "estimate"
         values = {number: -less[name][number], "ci_low": -less[name].ci_high}
+        values |= {"skewness": -less[name].skewness} if "skewness" in less[name] else {}
         turned = less[name].assign(**values, ci_high=-less[name].ci_low)
         other = less[name].get("metric", "loss") != "loss"
         turned = turned.where(~pd.Series(other, turned.index), less[name])

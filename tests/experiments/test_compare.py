@@ -47,8 +47,8 @@ def test_differences_are_paired_corrected_and_against_the_baseline_that_lost_lea
     test["t0_qat", 0, "own"] = test["t0_qat", 0, "own"][:5]  # fewer replicates, the first ones
     known = {(*arm, "own"): [v, v] for arm, v in zip(arms_, (0.5, 0.2, 0.3, 0.1), strict=True)}
     rows = synthetic_rows(test).sample(frac=1, random_state=1)
-    losses = synthetic_rows(known).rename(columns={"value": "loss"})
-    table = compare.differences(rows, losses, margin_of(0.1), MEASURE)
+    known["ste", 2, "own"] = [0.1, 0.5, 0.3]
+    table = compare.differences(rows, synthetic_rows(known), margin_of(0.1), MEASURE)
     best = table[table.against == "best_baseline"].set_index("method").other.to_dict()
     assert best == {m: "random_bits" for m in ("no_noise", "ste", "t0_qat")} | {"random_bits": "ste"}
     p, equal, pairs = [], [], []
@@ -58,6 +58,11 @@ def test_differences_are_paired_corrected_and_against_the_baseline_that_lost_lea
         pair = [test[key][:n] for key in keys]
         assert row.estimate == pytest.approx(np.mean(pair[0] - pair[1])) and row.n == n
         assert row.margin == 0.1
+        z = (pair[0] - pair[1] - row.estimate) / np.std(pair[0] - pair[1], ddof=1)
+        assert row.skewness == pytest.approx(n / (n - 1) / (n - 2) * (z**3).sum())
+        both = [known[key][:2] for key in keys]  # (0.1, 0.5) against two that are alike
+        apart = 0.4 / 2**0.5 if "ste" in (row.method, row.other) else 0.0
+        assert row.planned_deviation == pytest.approx(apart), both
         p.append(stats.ttest_rel(*pair).pvalue)
         equal.append(ttost_paired(*pair, -0.1, 0.1)[0])
         pairs.append(pair[0] - pair[1])
@@ -79,7 +84,11 @@ def test_what_is_kept_is_measured_from_plain_training_that_is_not_rounded():
     float_rows = synthetic_rows({("no_noise", 0, "none"): unrounded}).assign(eval_bits=32)
     worse = synthetic_rows({("t0_qat", 0, "none"): unrounded - 0.5}).assign(eval_bits=32)
     rows = pd.concat([synthetic_rows(values), worse, float_rows]).sample(frac=1, random_state=2)
-    table = compare.kept(rows, margin_of(0.07)).set_index("method")
+    known = synthetic_rows({("t0_qat", 0, "mse"): [2.0, 5.0, 9.0], ("no_noise", 0, "mse"): [0.0]})
+    before = synthetic_rows({("no_noise", 0, "none"): [1.0, 2.0]}).assign(eval_bits=32)
+    table = compare.kept(rows, pd.concat([known, before]), margin_of(0.07)).set_index("method")
+    assert table.planned_deviation["t0_qat"] == pytest.approx(2 / 2**0.5)  # of 1 and 3
+    assert np.isnan(table.planned_deviation["no_noise"])  # one difference has none
     for method in ("no_noise", "t0_qat"):
         difference = values[method, 0, "mse"] - unrounded
         low, high = stats.t.interval(0.95, 8, difference.mean(), stats.sem(difference))
@@ -88,14 +97,13 @@ def test_what_is_kept_is_measured_from_plain_training_that_is_not_rounded():
         assert (row.other, row.against, row.n, row.margin) == ("no_noise", "unrounded", 9, 0.07)
 
 
-@pytest.mark.parametrize("less_is_better", [True, False])
-def test_a_margin_is_the_fixed_one_or_a_tenth_of_what_rounding_costs_plain_training(less_is_better):
+def test_a_margin_is_the_fixed_one_or_a_tenth_of_what_rounding_costs_plain_training():
     """On the replicates that both have; nothing is lost where nothing is rounded, or where it helps."""
-    metric, sign = compare.Metric("loss", less_is_better), 1 if less_is_better else -1
+    metric = compare.Metric("loss", less_is_better=True)
     float_rows = synthetic_rows({("no_noise", 0, "none"): [1.0, 2.0, 4.0]}).assign(eval_bits=32)
     found = {}
     for width, lost in ((4, (0.1, 0.3)), (3, (-9.0, -9.0)), (2, (1.0, 2.0))):
-        plain = [1.0 + sign * lost[0], 2.0 + sign * lost[1]]
+        plain = [1.0 + lost[0], 2.0 + lost[1]]
         values = {("no_noise", 0, "own"): plain, ("t0_qat", 0, "own"): [70.0, 90.0]}
         found[width] = synthetic_rows(values).assign(eval_bits=width)
     rows = pd.concat([float_rows, *found.values()])

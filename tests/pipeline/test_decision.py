@@ -295,7 +295,7 @@ def test_tables_hold_one_row_a_condition_and_one_a_claim():
     family = [published, kept, absent]
     table = decision.condition_table(family, 20)
     order = "id column condition estimate ci_low ci_high n margin p_better p_worse p_equal p_corrected"
-    assert list(table) == [*order.split(), "detectable"]
+    assert list(table) == [*order.split(), "detectable", "skewness"]
     assert table.condition.tolist() == ["first", "second", "kept"]
     np.testing.assert_allclose(table.estimate, [0.5, -9, 1], atol=1e-12)
     np.testing.assert_allclose(table.ci_high - table.estimate, stats.t.ppf(0.975, 7))

@@ -6,7 +6,15 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from t0qat.pipeline import planning
-from t0qat.pipeline.decision import DIFFERENCE, EQUIVALENCE, NON_INFERIORITY
+from t0qat.pipeline.decision import (
+    DIFFERENCE,
+    EQUIVALENCE,
+    NON_INFERIORITY,
+    Column,
+    Condition,
+    Sample,
+    Step,
+)
 
 
 def test_the_margin_is_the_larger_of_the_fixed_one_and_a_tenth_of_the_cost():
@@ -51,5 +59,16 @@ def test_a_plan_is_the_first_n_of_a_plain_search(kind, conditions, direction, eq
 
     wanted = next(n for n in range(2, 1000) if enough(n))
     how = {"size": 20, "conditions": conditions, "kind": kind}
-    assert planning.plan(0.06, 0.05, 1000, **how) == (wanted, wanted)
-    assert planning.plan(0.06, 0.05, 10, **how) == (10, wanted)
+    assert planning.pairs(0.06, 0.05, **how) == wanted
+
+
+def test_a_column_wants_pairs_for_each_condition_whose_deviation_was_seen():
+    """The same margin and deviation; one condition without a deviation, one without a margin."""
+    none = Sample(0.0, 1.0, 8)
+    conditions = [
+        Condition("seen", none, 0.05, planned=0.06),
+        Condition("not seen", none, 0.05),
+        Condition("no margin", none, 0.0, planned=0.06),
+    ]
+    first, *others = planning.wanted(Column("C", "x", (Step((*conditions,)),)), 20)
+    assert first == planning.pairs(0.06, 0.05, size=20, conditions=3) and np.isnan(others).all()

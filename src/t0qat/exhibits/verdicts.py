@@ -80,12 +80,12 @@ def _numbers(row: Row) -> str:
 
 
 def condition_cells(mine: pd.DataFrame) -> list[list[str]]:
-    """Of each condition: its words, estimate, n, margin, corrected p-value and what would be seen."""
+    """Of each condition: its words, estimate, n, n wanted, margin, corrected p, what would be seen."""
     return [
         [
             row["condition"],
             NOTHING if math.isnan(row["estimate"]) else with_interval(row),
-            NOTHING if pd.isna(row["n"]) else thousands(row["n"]),
+            *(NOTHING if pd.isna(row[n]) else thousands(row[n]) for n in ("n", "wanted")),
             number(row["margin"], 2) if row["margin"] else NOTHING,
             _p(row["p_corrected"]),
             NOTHING if math.isnan(row["detectable"]) else number(row["detectable"], 2),
@@ -122,15 +122,29 @@ def condition_table(results: Results) -> tuple[str, dict[str, str]]:
     """Each condition below its claim and column."""
     groups = []
     for claim, said, cells in conditions_of(results):
-        groups.append([[Raw(rf"\multicolumn{{6}}{{@{{}}l}}{{{tex(f'{claim}')}}}")]])
-        groups[-1] += [[Raw(rf"\multicolumn{{6}}{{@{{}}l}}{{{tex(said)}}}")], *cells]
+        groups.append([[Raw(rf"\multicolumn{{7}}{{@{{}}l}}{{{tex(f'{claim}')}}}")]])
+        groups[-1] += [[Raw(rf"\multicolumn{{7}}{{@{{}}l}}{{{tex(said)}}}")], *cells]
     # Longer than a page; the star leaves numbering to the caption, which stands before it.
-    (first,) = _wide(0.42)
-    body = grouped(groups, HEADER, rf"@{{\quad}}{first}rrrrr@{{}}", kind="longtable*")
-    return body, {"ClaimsConditions": thousands(len(results["claims"]))}
+    (first,) = _wide(0.38)
+    body = grouped(groups, HEADER, rf"@{{\quad}}{first}rrrrrr@{{}}", kind="longtable*")
+    return body, macros("Claims", {"Conditions": thousands(len(results["claims"]))} | planned(results))
 
 
-HEADER = ["Condition", "How much better [95 %]", Raw("$n$"), "Margin", Raw("$p$"), "Would see"]
+def planned(results: Results) -> dict[str, str | int]:
+    """How many conditions have the pairs that planning wants, what the others lack, and skewness."""
+    table = results["claims"]
+    asked, skewed = table[table.wanted.notna()], table.skewness.dropna()
+    more = (asked.wanted / asked.n)[asked.wanted > asked.n]
+    return {
+        "Planned": len(asked),
+        "Reached": len(asked) - len(more),
+        "More": number(more.median(), 2) if len(more) else NOTHING,
+        "Skewness": span(skewed, lambda value: fixed(value, 1)),
+        "SkewnessMedian": fixed(skewed.abs().median(), 1) if len(skewed) else NOTHING,
+    }
+
+
+HEADER = ["Condition", "How much better [95 %]", Raw("$n$"), "Wanted", "Margin", Raw("$p$"), "Would see"]
 
 
 def exploratory_table(results: Results) -> tuple[str, dict[str, str]]:

@@ -124,25 +124,26 @@ def files(name: str, run: Run, metric: Metric) -> dict[str, pd.DataFrame]:
     name_any: KEYS, scale_rule, quantity (mean or worst over the bit-widths), mean, ci_low, ci_high, n.
     name_paired, name_kept: arms without a width and those trained for the width at hand;
     name_any_paired: all arms; each by its own rule, see compare.differences and compare.kept. What may
-    be lost over widths follows what rounding costs plain training over them. name_tuned: KEYS,
-    eval_bits, mean, ci_low, ci_high, n: what the chosen candidates lost in tuning.
+    be lost over widths follows what rounding costs plain training over them, in tuning. name_tuned:
+    KEYS, eval_bits, mean, ci_low, ci_high, n: what the chosen candidates lost in tuning.
     """
     everything = with_own_rule(run.test)
     test = everything[everything.metric == metric.name]
     anywhere = over_bits(test, metric.worst)
     judged = test[own_width(test) & test.scale_rule.isin([OWN, "none"])]
-    lost = run.losses.assign(scale_rule=np.where(run.losses.eval_bits == FLOAT, "none", OWN))
+    lost = run.losses.rename(columns={"loss": "value"})
+    lost["scale_rule"] = np.where(lost.eval_bits == FLOAT, "none", OWN)
     # A mean over widths compares with arms that train once for all of them.
-    free = over_bits(lost[lost.train_bits == NO_WIDTH], "max", "loss")
+    free = over_bits(lost[lost.train_bits == NO_WIDTH], "max")
     own = anywhere[anywhere.scale_rule == OWN]
     single, over = ["eval_bits", "scale_rule"], ["scale_rule", "quantity"]
-    whole = compare.unrounded(test)
-    at_width = compare.margins(judged, whole, metric, single)
-    over_widths = compare.margins(own, whole, metric, over)
+    whole = compare.unrounded(lost)
+    at_width = compare.margins(lost, whole, metric, single)
+    over_widths = compare.margins(free, whole, metric, over)
     return {
         name: statistics.means(everything, [*KEYS, "eval_bits", "scale_rule", "metric"]),
         f"{name}_any": statistics.means(anywhere, [*KEYS, "scale_rule", "quantity"]),
-        f"{name}_kept": compare.kept(judged, at_width),
+        f"{name}_kept": compare.kept(judged, lost, at_width),
         f"{name}_paired": compare.differences(judged, lost, at_width, single),
         f"{name}_any_paired": compare.differences(own, free, over_widths, over),
         f"{name}_tuning": run.tuning,

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 from scipy import stats
 
-from t0qat.pipeline import decision, places
+from t0qat.pipeline import decision, places, planning
 from t0qat.pipeline.decision import DIFFERENCE, KINDS, Column, Condition, Sample, Step
 from t0qat.pipeline.statistics import ERROR_RATE, LEVEL, benjamini_hochberg
 
 DECLARED = places.ROOT / "paper" / "claims.toml"
 NOT_MEASURED = "this run did not measure it"
 SIDES = "above", "below"  # of a bar
+SEEN = {"planned": "planned_deviation", "skewness": "skewness"}  # columns that a row may have
 Tables = Mapping[str, pd.DataFrame]  # results files by name
 Row = dict[str, Any]
 
@@ -216,17 +217,22 @@ def conditions(one: Declared, tables: Tables) -> Iterator[tuple[str, Condition, 
     for keys in each(one, tables[one.file]):
         name, found = _shown(one.statistic, keys), rows(tables[one.file], keys)
         bare, asked, why = Sample(math.nan, math.nan, 0), True, NOT_MEASURED
-        margin = 0.0
+        margin, seen = 0.0, {}
         if len(found) == 1:
             (row,) = found.to_dict("records")
             bare, why = sample(row, one), ""
+            seen = {name: row.get(key, math.nan) for name, key in SEEN.items()}
             margin = _margin(one.margin, row, keys, tables)
             if math.isnan(margin):
                 margin, why = 0.0, NOT_MEASURED
             elif one.learned:
                 why = _hindrance(one.learned, keys, tables)
                 asked = why in ("", NOT_MEASURED) or not one.learned.get("skip", False)
-        yield _shown(one.step, keys), Condition(name, bare, margin, one.kind, hindrance=why), asked
+        yield (
+            _shown(one.step, keys),
+            Condition(name, bare, margin, one.kind, hindrance=why, **seen),
+            asked,
+        )
 
 
 def column(id: str, name: str, asked: tuple[Declared, ...], tables: Tables) -> Column:
@@ -274,11 +280,14 @@ def exploratory(tables: Tables) -> pd.DataFrame:
 def decide(tables: Tables, error_rate: float = ERROR_RATE) -> dict[str, pd.DataFrame]:
     """The results files claims, verdicts and claims_exploratory, see decision and `exploratory`.
 
+    claims has one column more, wanted: the pairs that planning.wanted asks for, by what tuning saw.
     error_rate: the chance of one wrong decided verdict or more.
     """
     columns, size = family(tables), load().family
     statements = {claim.id: claim.statement for claim in declared()}
     table = decision.condition_table(columns, size, error_rate)
     table["n"] = table["n"].where(table["n"] > 0).astype("Int64")
+    table["wanted"] = [n for column in columns for n in planning.wanted(column, size, error_rate)]
+    table["wanted"] = table["wanted"].astype("Int64")
     verdicts = decision.verdict_table(statements, columns, size, error_rate)
     return {"claims": table, "verdicts": verdicts, "claims_exploratory": exploratory(tables)}

@@ -20,14 +20,14 @@ as that of each is at most l. With m the margin, d the true differences and p ex
   2019, Statistica Sinica 29:1047).
 
 Where "no effect" and a direction both pass, the verdict is "no effect". A condition that needs no test,
-an identity, has p of 0 or 1 and is never wrong. Margins are taken as known, although a share of what
-rounding costs is measured on the same replicates.
+an identity, has p of 0 or 1 and is never wrong. Margins are taken as known.
 
 Holm's method does not hold this. It takes a decided column out of N, as nothing false can be said of it
 any more. Here something false can be said of every column, decided or not: where d = 0, "no effect" is
 right and both directions are wrong. So right verdicts lower N while as much as before can go wrong;
 bench/rule.py shows it. (Steps with directions alone: Finner 1999, Annals of Statistics 27:274.) And p is
-exact for normal differences: heavy tails cost power, skewed ones at small n cost the error rate.
+exact for normal differences: heavy tails cost power, skewed ones at small n cost the error rate, so
+the skewness of each condition's differences stands beside its p-values where n is small.
 """
 
 import functools
@@ -49,7 +49,7 @@ IDENTITY = "identity"
 KINDS = (DIFFERENCE, NON_INFERIORITY, EQUIVALENCE, IDENTITY)
 ROUNDING = 1e-9  # relative; differences this close are the same
 WORDS = "id column condition"
-NUMBERS = "estimate ci_low ci_high n margin p_better p_worse p_equal p_corrected detectable"
+NUMBERS = "estimate ci_low ci_high n margin p_better p_worse p_equal p_corrected detectable skewness"
 
 
 class Sample(NamedTuple):
@@ -79,6 +79,8 @@ class Condition(NamedTuple):
     kind: str = DIFFERENCE  # one of KINDS
     value: float = 0.0  # what the differences are held against
     hindrance: str = ""  # why it cannot be tested, with the number; empty where it can
+    planned: float = math.nan  # the deviation that n is planned by, of differences seen before
+    skewness: float = math.nan  # of the differences, where it was measured
 
     @property
     def untestable(self) -> str:
@@ -227,7 +229,7 @@ def condition_table(
     Columns: id, column, condition, estimate, ci_low, ci_high (95 %, of this condition alone), n, margin,
     p_better, p_worse, p_equal (of this condition alone, not corrected), p_corrected (of its step of the
     column, times size: decided where at most error_rate), detectable (the true distance from what it is
-    held against that p_better sees at power POWER, after correction). What is not there is nan.
+    held against that p_better sees at power POWER, after correction), skewness. nan: not there.
     """
     rows = []
     for column in columns:
@@ -245,7 +247,7 @@ def condition_table(
 def _estimate(c: Condition, level: float) -> dict[str, float]:
     """What one condition shows by itself; level: of a direction of its column."""
     mean, deviation, n = c.sample
-    row = {"n": n, "margin": c.margin}
+    row = {"n": n, "margin": c.margin, "skewness": c.skewness}
     if n > 1:
         half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * c.sample.error
         row |= {"estimate": mean, "ci_low": mean - half, "ci_high": mean + half}

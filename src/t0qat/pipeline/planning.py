@@ -1,23 +1,15 @@
 """Before a test: which difference counts as nothing, and how many pairs decide the rest."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from t0qat.pipeline.decision import DIFFERENCE, EQUIVALENCE, NON_INFERIORITY, factors
+from t0qat.pipeline.decision import DIFFERENCE, EQUIVALENCE, NON_INFERIORITY, Column, factors
 from t0qat.pipeline.statistics import ERROR_RATE, POWER
 
 SHARE_OF_COST = 0.1  # of what rounding costs plain training, which may be lost and counts as nothing
-
-
-class Plan(NamedTuple):
-    """How many pairs to measure, and how many it would take."""
-
-    n: int
-    wanted: int
 
 
 def margin(fixed: float, cost: float) -> float:
@@ -40,18 +32,17 @@ def equivalence_power(n: int, margin: float, level: float, nodes: int = 2000) ->
     return np.clip(2 * stats.norm.cdf(room) - 1, 0, None).mean()
 
 
-def plan(
+def pairs(
     deviation: float,
     margin: float,
-    budget: int,
     *,
     size: int,
     conditions: int = 1,
     kind: str = DIFFERENCE,
     error_rate: float = ERROR_RATE,
     power: float = POWER,
-) -> Plan:
-    """Pairs to measure for one condition of a column, of the paired deviation that tuning saw.
+) -> int:
+    """How many one condition of a column takes, of the paired deviation that tuning saw.
 
     With the power asked the column sees true differences as large as the margin, and equality where
     there are none; non-inferiority and equivalence have one of the two. conditions: of the column; each
@@ -74,4 +65,17 @@ def plan(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
-    return Plan(min(high, budget), high)
+    return high
+
+
+def wanted(column: Column, size: int, error_rate: float = ERROR_RATE) -> list[float]:
+    """The `pairs` of each of its conditions; nan where no deviation was seen, or there is no margin."""
+    return [
+        pairs(
+            c.planned, c.margin, size=size, conditions=len(column.conditions), kind=c.kind,
+            error_rate=error_rate,
+        )
+        if c.planned > 0 and c.margin
+        else math.nan
+        for c in column.conditions
+    ]  # fmt: skip
