@@ -27,7 +27,6 @@ from t0qat.exhibits.labels import at, listed, name, on_models, the_models, toget
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import is_rival, own_width
-from t0qat.pipeline.claims import standard_error
 from t0qat.pipeline.statistics import ERROR_RATE, discovery_level
 from t0qat.pipeline.words import NOTHING, number, percent, span, thousands
 from t0qat.training.constants import XI
@@ -218,19 +217,15 @@ def converging(b: Benchmark, results: Results) -> Said:
 
 
 def noise(b: Benchmark, results: Results) -> Said:
-    """The tuned scale, what the placebo shows of chance, and one training for every width."""
+    """The tuned scale, and one training for every width."""
     table, pairs, scores = (b.table(results, ending) for ending in ("", "_paired", "_any"))
     models, scores = has_all_methods(table), scores[scores.scale_rule == "own"]
     pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(models)]
     tried = b.table(results, "_tuning")
     tried = tried[tried.method == "t0_qat_tuned"]
     chosen = [(row["model"], row["strength"]) for row in rows_of(tried, chosen=1)]
-    placebo = rows_of(pairs, eval_bits=min(widths_of(table)), method=PLACEBO, against="plain")
     tuned = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain")
     tuned = decided(pairs[tuned]).sort_values("eval_bits", ascending=False, kind="stable")
-
-    def spread(row):
-        return number(standard_error(row) * row["n"] ** 0.5, 2)
 
     def where(word):
         found = tuned[tuned.shown == word]
@@ -256,9 +251,6 @@ def noise(b: Benchmark, results: Results) -> Said:
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
         "Scalings": together((model, f"{scaling:g}") for model, scaling in chosen),
         "Sigmas": together((model, number(XI * scaling, 2)) for model, scaling in chosen),
-        "PlaceboSpread": on_models((row["model"], spread(row)) for row in placebo)
-        if placebo
-        else NOT_ASKED,
         "Lower": where(LOWER),
         "Higher": where(HIGHER),
         "Within": where(WITHIN),
