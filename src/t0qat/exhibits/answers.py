@@ -107,10 +107,8 @@ ANSWERS = {
         {RecommendationTransferHeld}.
     """,
     "claims": """
-        Of {ClaimsColumns} verdicts on the paper's claims, {ClaimsSupported} came out as supported,
-        {ClaimsInPart} as supported to a width, {ClaimsContradicted} as contradicted, {ClaimsNoEffect} as
-        no effect, {ClaimsUndecided} as undecided, {ClaimsUntestable} as not testable here, and
-        {ClaimsUnmeasured} as not measured yet. They rest on {Count:claims} conditions.
+        Of {ClaimsColumns} verdicts on the paper's claims, {ClaimsTally}. They rest on {Count:claims}
+        conditions.
     """,
 }
 
