@@ -51,8 +51,6 @@ GENERAL = {
     r"\emph{supported} or \emph{contradicted} where one-sided": "the rule itself",
     "fails most clearly, or holds least clearly": "the rule itself",
     "Positive numbers are better": "a sign, by definition",
-    r"\ClaimsSupported{} are supported": "a name of a counted verdict",
-    r"\ClaimsContradicted{} contradicted": "a name of a counted verdict",
 }
 
 

@@ -119,6 +119,30 @@ def test_verdicts_are_counted_by_kind_and_each_column_once():
     assert kinds == {"supported", "supported to", "contradicted"}
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["supported"], "1 is supported"),
+        (["undecided", "undecided", "no effect"], "1 shows no effect and 2 are undecided"),
+        (
+            ["contradicted", "contradicted at INT2", "supported to INT4", "not measured yet"],
+            "1 is supported to a bit-width, 2 are contradicted and 1 is not measured yet",
+        ),
+        (["supported to INT4; contradicted at INT2"] * 2, "2 are supported to a bit-width"),
+        (["no effect"] * 11 + ["supported"] * 12, "12 are supported and 11 show no effect"),
+        (
+            ["not testable here (a has learned nothing)"] * 2 + ["not measured yet"] * 3,
+            "2 are not testable here and 3 are not measured yet",
+        ),
+    ],
+)
+def test_counts_of_verdicts_make_a_sentence_without_those_of_none(cells, said):
+    table = pd.DataFrame({"id": "C1", "claim": "words", "as_published": cells, "scale_tuned": ""})
+    conditions = claimed("supported", a=(0.1, 0.9, 0.5))["claims"]
+    _, macros = verdicts.verdict_table({"verdicts": table, "claims": conditions})
+    assert macros == {"ClaimsTally": said, "ClaimsColumns": str(len(cells))}
+
+
 def test_what_changed_is_what_has_other_words_than_the_first_tests():
     """C6 was contradicted by every test, C11 supported by none; C13 was not there."""
     said = pd.DataFrame(

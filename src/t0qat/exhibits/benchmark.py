@@ -218,9 +218,8 @@ def _paired_cell(row: Row) -> Raw:
 
 
 def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
-    """T0-QAT as published, tuned and at scaling 1, against three others, over the bit-widths."""
-    pairs, models = b.table(results, "_any_paired"), b.models(results)
-    pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(models)]
+    """T0-QAT as published, tuned and, where run, at scaling 1, against three others, over the widths."""
+    pairs, models = over_widths(b, results), b.models(results)
 
     def against(rival: str, **which) -> list[str]:
         """The difference, what would be seen, and which arm a best other is."""
@@ -234,20 +233,30 @@ def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
         plain, random, best = (against(rival, **which) for rival in AGAINST.values())
         return [model_label(model), name(method), quantity, *plain[:2], *random[:2], *best]
 
-    def word(method, rival):
-        rows = rows_of(pairs, method=method, against=rival, quantity="mean")
-        return together((row["model"], said(row)) for row in rows) if rows else NOT_ASKED
-
     methods = [method for method in (*UNDER_TEST.values(), PLACEBO) if method in {*pairs.method}]
     arms = [*itertools.product(methods, ("mean", "worst"))]
     groups = [[row(model, *arm) for arm in arms] for model in models]
     header = ["Network", "Method", "", "Minus plain", "seen", "Minus random bits", "seen"]
     header += ["Minus best other", "seen", "which is"]
     prefix = f"{b.file.capitalize()}Differences"
-    words = [word(PLACEBO, rival) for rival in AGAINST.values()]
-    placebo = listed(words, "; ", "; and ") if PLACEBO in methods else NOT_ASKED
-    return grouped(groups, header, "lllrrrrrrl", leads=2), {f"{prefix}Placebo": placebo} | {
-        f"{prefix}{arm}{other}": word(method, rival)
+    return grouped(groups, header, "lllrrrrrrl", leads=2), {
+        f"{prefix}{arm}{other}": word
         for arm, method in UNDER_TEST.items()
-        for other, rival in AGAINST.items()
+        for other, word in against_each(pairs, method).items()
     }
+
+
+def over_widths(b: Benchmark, results: Results) -> pd.DataFrame:
+    """Paired differences over the bit-widths, on the models with all methods."""
+    pairs = b.table(results, "_any_paired")
+    return pairs[(pairs.scale_rule == "own") & pairs.model.isin(b.models(results))]
+
+
+def against_each(pairs: pd.DataFrame, method: str) -> dict[str, str]:
+    """What is shown of a method's mean against each of AGAINST. pairs: as of over_widths."""
+
+    def word(rival: str) -> str:
+        rows = rows_of(pairs, method=method, against=rival, quantity="mean")
+        return together((row["model"], said(row)) for row in rows) if rows else NOT_ASKED
+
+    return {other: word(rival) for other, rival in AGAINST.items()}

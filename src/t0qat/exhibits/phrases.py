@@ -27,7 +27,6 @@ from t0qat.exhibits.labels import at, listed, name, on_models, the_models, toget
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import is_rival, own_width
-from t0qat.pipeline.claims import standard_error
 from t0qat.pipeline.statistics import ERROR_RATE, discovery_level
 from t0qat.pipeline.words import NOTHING, number, percent, span, thousands
 from t0qat.training.constants import XI
@@ -67,6 +66,7 @@ def size(b: Benchmark, results: Results) -> Said:
         "Rates": listed(map(number, sorted({*tried.learning_rate}))),
         "TuningNetworks": tried.n.sum(),
         "EdgeRate": at_an_edge(tried, "learning_rate"),
+        "OpenEdge": at_an_open_edge(tried, "learning_rate", b.metric.margin),
         "EdgeStrength": at_an_edge(tried, "strength"),
         "Full": the_models(has_all_methods(table)),
         "Methods": table.method.nunique(),
@@ -85,18 +85,51 @@ def at_an_edge(tried: pd.DataFrame, setting: str) -> str:
 
     tried: as of tuning.tune. Counted are arms that had more than one value to choose from.
     """
-    ends = tried.groupby(KEYS)[setting].agg(["min", "max", "nunique"]).reset_index()
-    chosen = tried[tried.chosen == 1].merge(ends[ends["nunique"] > 1])
-    found = chosen[(chosen[setting] == chosen["min"]) | (chosen[setting] == chosen["max"])]
+    chosen = choices(tried, setting)
+    chosen = chosen[chosen.least < chosen.most]
     if chosen.empty:
         return "no arm, since none had a choice"
-    share = f"{len(found)} of {len(chosen)} arms, {percent(len(found) / len(chosen), 1)} %"
+    return _which(chosen[chosen.end != ""], len(chosen))
+
+
+def at_an_open_edge(tried: pd.DataFrame, setting: str, margin: float) -> str:
+    """The same, of arms that chose an end although every value inside costs more than the margin.
+
+    Counted are arms with a value inside: three or more.
+    """
+    chosen = choices(tried, setting).dropna(subset="inside")
+    if chosen.empty:
+        return "no arm, since none had a value inside"
+    return _which(chosen[(chosen.end != "") & (chosen.inside - chosen["mean"] > margin)], len(chosen))
+
+
+def choices(tried: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """The candidate that each arm chose, beside the values of a setting that it chose from.
+
+    least, most: these values' ends; end: at which of them the choice lies, "lowest", "highest" or "";
+    inside: the least mean at a value between them, whatever else is set; nan where there is none.
+    """
+    values = tried.groupby(KEYS)[setting]
+    tried = tried.assign(least=values.transform("min"), most=values.transform("max"), end="")
+    between = (tried.least < tried[setting]) & (tried[setting] < tried.most)
+    tried["inside"] = tried["mean"].where(between)
+    tried["inside"] = tried.groupby(KEYS).inside.transform("min")
+    tried.loc[tried[setting] == tried.most, "end"] = "highest"
+    tried.loc[tried[setting] == tried.least, "end"] = "lowest"
+    return tried[tried.chosen == 1]
+
+
+def _which(found: pd.DataFrame, every: int) -> str:
+    """How many of so many arms these choices are, and at which end each lies if they are few."""
+    if found.empty:
+        return f"none of {every} arms"
+    share = f"{len(found)} of {every} arms, {percent(len(found) / every, 1)} %"
     which = [
         f"{name(row['method'])}{for_width(row['train_bits'])} on {the_models([row['model']])}"
-        f" ({'lowest' if row[setting] == row['min'] else 'highest'})"
+        f" ({row['end']})"
         for row in rows_of(found)
     ]
-    return f"{share}: {listed(which)}" if 0 < len(which) <= FEW else share
+    return f"{share}: {listed(which)}" if len(which) <= FEW else share
 
 
 def ranking(b: Benchmark, results: Results) -> Said:
@@ -184,19 +217,15 @@ def converging(b: Benchmark, results: Results) -> Said:
 
 
 def noise(b: Benchmark, results: Results) -> Said:
-    """The tuned scale, what the placebo shows of chance, and one training for every width."""
+    """The tuned scale, and one training for every width."""
     table, pairs, scores = (b.table(results, ending) for ending in ("", "_paired", "_any"))
     models, scores = has_all_methods(table), scores[scores.scale_rule == "own"]
     pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(models)]
     tried = b.table(results, "_tuning")
     tried = tried[tried.method == "t0_qat_tuned"]
     chosen = [(row["model"], row["strength"]) for row in rows_of(tried, chosen=1)]
-    placebo = rows_of(pairs, eval_bits=min(widths_of(table)), method=PLACEBO, against="plain")
     tuned = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain")
     tuned = decided(pairs[tuned]).sort_values("eval_bits", ascending=False, kind="stable")
-
-    def spread(row):
-        return number(standard_error(row) * row["n"] ** 0.5, 2)
 
     def where(word):
         found = tuned[tuned.shown == word]
@@ -222,9 +251,6 @@ def noise(b: Benchmark, results: Results) -> Said:
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
         "Scalings": together((model, f"{scaling:g}") for model, scaling in chosen),
         "Sigmas": together((model, number(XI * scaling, 2)) for model, scaling in chosen),
-        "PlaceboSpread": on_models((row["model"], spread(row)) for row in placebo)
-        if placebo
-        else NOT_ASKED,
         "Lower": where(LOWER),
         "Higher": where(HIGHER),
         "Within": where(WITHIN),

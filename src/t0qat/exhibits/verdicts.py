@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from t0qat.exhibits import answers, benchmark, language, vision
-from t0qat.exhibits.labels import QUANTITY_LABELS, macros, network_label
+from t0qat.exhibits.labels import QUANTITY_LABELS, listed, macros, network_label
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.exhibits.table1 import reported, table1
 from t0qat.experiments.arms import method_label, model_label
@@ -18,14 +18,14 @@ from t0qat.pipeline.latex import Raw, grouped, tabular, tex
 from t0qat.pipeline.words import NOTHING, Row, fixed, number, span, thousands, with_interval
 
 IN_PART = "supported to"  # a width, of a sequence
-VERDICTS = {
-    "Supported": decision.SUPPORTED,
-    "InPart": IN_PART,
-    "Contradicted": decision.CONTRADICTED,
-    "NoEffect": decision.NO_EFFECT,
-    "Undecided": decision.UNDECIDED,
-    "Untestable": decision.UNTESTABLE,
-    "Unmeasured": decision.UNMEASURED,
+VERDICTS = {  # and what is said where there is one, or more
+    decision.SUPPORTED: ("is supported", "are supported"),
+    IN_PART: ("is supported to a bit-width", "are supported to a bit-width"),
+    decision.CONTRADICTED: ("is contradicted", "are contradicted"),
+    decision.NO_EFFECT: ("shows no effect", "show no effect"),
+    decision.UNDECIDED: ("is undecided", "are undecided"),
+    decision.UNTESTABLE: ("is not testable here", "are not testable here"),
+    decision.UNMEASURED: ("is not measured yet", "are not measured yet"),
 }
 SCORES = {"loss": "test loss, nats", "bits_per_character": "bits per character"}
 SHOWN = {"T0-QAT as published": "t0_qat", "T0-QAT tuned": "t0_qat_tuned", "Plain training": "no_noise"}
@@ -38,14 +38,19 @@ def columns() -> dict[str, str]:
 
 def kind_of(verdict: str) -> str:
     """Which of VERDICTS it is, or itself where it is none."""
-    return next((word for word in reversed(VERDICTS.values()) if verdict.startswith(word)), verdict)
+    return next((word for word in reversed(VERDICTS) if verdict.startswith(word)), verdict)
 
 
 def counts(results: Results) -> dict[str, int]:
     """How many columns have each of VERDICTS."""
     table = results["verdicts"]
-    every = [cell for name in columns() for cell in table[name] if cell]
-    return {name: [*map(kind_of, every)].count(word) for name, word in VERDICTS.items()}
+    every = [kind_of(cell) for name in columns() for cell in table[name] if cell]
+    return {word: every.count(word) for word in VERDICTS}
+
+
+def tally(found: dict[str, int]) -> str:
+    """Counts of VERDICTS in words, without those of none: `1 is supported and 3 show no effect`."""
+    return listed(f"{thousands(n)} {VERDICTS[word][n > 1]}" for word, n in found.items() if n)
 
 
 def _deciding(mine: pd.DataFrame, verdict: str) -> Row | None:
@@ -110,12 +115,12 @@ def _wide(*shares: float) -> list[str]:
 
 
 def verdict_table(results: Results) -> tuple[str, dict[str, str]]:
-    """One row a claim, and how many verdicts there are of each kind."""
+    """One row a claim, and how many verdicts there are, of each kind and in all."""
     found = counts(results)
     claim, *others = _wide(0.25, 0.33, 0.33)
     header = ["Claim", *map(str.capitalize, columns().values())]
     body = tabular(verdict_cells(results), header, f"@{{}}{claim}{''.join(others)}@{{}}")
-    return body, macros("Claims", found | {"Columns": sum(found.values())})
+    return body, macros("Claims", {"Tally": tally(found), "Columns": sum(found.values())})
 
 
 def condition_table(results: Results) -> tuple[str, dict[str, str]]:

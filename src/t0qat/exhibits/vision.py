@@ -1,32 +1,58 @@
 """Tables and macros of the image networks: test loss in nats, less is better."""
 
-import functools
 import itertools
 
 import pandas as pd
 
 from t0qat.exhibits import benchmark
-from t0qat.exhibits.benchmark import Benchmark, has_all_methods
+from t0qat.exhibits.benchmark import (
+    NOT_ASKED,
+    PLACEBO,
+    Benchmark,
+    against_each,
+    has_all_methods,
+    over_widths,
+)
 from t0qat.exhibits.labels import listed, macros, name, on_models, the_models, width, widths_of
 from t0qat.exhibits.phrases import converging, phrases
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES, model_label
 from t0qat.experiments.compare import Metric, own_width
+from t0qat.pipeline.claims import standard_error
 from t0qat.pipeline.latex import grouped, spanning
-from t0qat.pipeline.words import NOTHING, plus_minus, span, times, with_interval
+from t0qat.pipeline.words import NOTHING, number, plus_minus, span, times, with_interval
 from t0qat.quantization.quantizers import SCALES
 from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.methods import named
 
 LOSS = Metric("loss", less_is_better=True)
 IMAGES = Benchmark("vision", LOSS, learned=Metric("accuracy", less_is_better=False))
-differences = functools.partial(benchmark.differences, IMAGES)
 
 
 def vision(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, on the networks with all methods."""
-    said = phrases(IMAGES, results) | _of_networks(results)
+    said = phrases(IMAGES, results) | _of_networks(results) | {"PlaceboSpread": _spread(results)}
     return benchmark.main_table(IMAGES, results), macros("Vision", said)
+
+
+def differences(results: Results) -> tuple[str, dict[str, str]]:
+    """As of benchmark.differences, and what the placebo shows."""
+    table, said = benchmark.differences(IMAGES, results)
+    placebo = against_each(over_widths(IMAGES, results), PLACEBO).values()
+    asked = {*placebo} != {NOT_ASKED}
+    return table, said | {
+        "VisionDifferencesPlacebo": listed(placebo, "; ", "; and ") if asked else NOT_ASKED
+    }
+
+
+def _spread(results: Results) -> str:
+    """The size of chance: the standard deviation of single pairs of the placebo and plain training."""
+    pairs = IMAGES.table(results, "_paired")
+    pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(IMAGES.models(results))]
+    lowest = min(widths_of(IMAGES.table(results)))
+    rows = rows_of(pairs, eval_bits=lowest, method=PLACEBO, against="plain")
+    spreads = ((row["model"], standard_error(row) * row["n"] ** 0.5) for row in rows)
+    return on_models((model, number(spread, 2)) for model, spread in spreads) if rows else NOT_ASKED
 
 
 def _of_networks(results: Results) -> dict[str, str | int]:

@@ -125,7 +125,8 @@ class _Site:
                 (claim, said, conditions.get(claim, []))
                 for claim, *said in verdicts.verdict_cells(results)
             ],
-            counts={verdicts.VERDICTS[k]: n for k, n in verdicts.counts(results).items() if n},
+            every=sum(verdicts.counts(results).values()),
+            tally=verdicts.tally(verdicts.counts(results)),
             pdf=PDF in self.names,
             notebooks=[
                 (self.names[path], question, _first_figure(path, self.run_by_pipeline.get(path)))

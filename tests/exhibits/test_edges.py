@@ -1,0 +1,76 @@
+"""Which arms of a benchmark chose an end of what they could choose from, and where that matters."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t0qat.exhibits import phrases
+
+
+def tried(*losses: float, method: str = "ste", strengths=(float("nan"),)) -> pd.DataFrame:
+    """The candidates of one arm, a rate for each row of losses; the least of them is chosen."""
+    keys = {"dataset": "digits", "model": "mlp", "method": method, "train_bits": 2, "layout": "channels"}
+    table = pd.DataFrame(
+        keys | {"learning_rate": 0.01 * 2 ** (i // len(strengths)), "mean": loss, "strength": strength}
+        for i, (loss, strength) in enumerate(zip(losses, [*strengths] * len(losses), strict=False))
+    )
+    return table.assign(chosen=(table.index == table["mean"].idxmin()).astype(int))
+
+
+def open_edges(*arms: pd.DataFrame) -> str:
+    return phrases.at_an_open_edge(pd.concat(arms, ignore_index=True), "learning_rate", 0.25)
+
+
+INSIDE = (3.0, 1.0, 2.0)
+AS_GOOD = (1.0, 1.25, 4.0)  # the margin more, and no more
+OPEN = (4.0, 1.5, 1.0)
+
+
+def test_an_end_matters_where_going_inside_costs_more_than_the_margin():
+    inside, close, far = (tried(*losses, method="lsq") for losses in (INSIDE, AS_GOOD, OPEN))
+    other = tried(*INSIDE)
+    assert open_edges(inside, other) == "none of 2 arms"
+    assert open_edges(close, other) == "none of 2 arms"
+    assert open_edges(far, other) == "1 of 2 arms, 50.0 %: LSQ trained for INT2 on the MLP (highest)"
+    falling = tried(*OPEN[::-1])
+    assert open_edges(far, falling).startswith(
+        "2 of 2 arms, 100.0 %: LSQ trained for INT2 on the MLP (h"
+    )
+    assert open_edges(far, falling).endswith(" and STE trained for INT2 on the MLP (lowest)")
+    many = [tried(*OPEN).assign(model=f"mlp_{i}") for i in range(phrases.FEW + 1)]
+    assert open_edges(other, *many) == "7 of 8 arms, 87.5 %"  # too many to name
+
+
+def test_a_rate_inside_does_as_well_with_any_strength():
+    """At the chosen strength 0.1 every rate inside costs 3 more, at 0.2 one costs nothing."""
+    losses = [1, 9, 4, 9, 4, 9, 4, 9]
+    assert open_edges(tried(*losses, strengths=(0.1, 0.2))).startswith("1 of 1 arms")
+    losses[5] = 1.1
+    assert open_edges(tried(*losses, strengths=(0.1, 0.2))) == "none of 1 arms"
+
+
+@pytest.mark.parametrize("losses", [(1.0,), (1.0, 9.0), (9.0, 1.0)])
+def test_arms_without_a_rate_inside_are_left_out(losses):
+    alone = tried(*losses)
+    assert open_edges(alone) == "no arm, since none had a value inside"
+    assert open_edges(alone, tried(*OPEN, method="lsq")).startswith("1 of 1 arms, 100.0 %: LSQ")
+
+
+@given(
+    st.lists(
+        st.lists(st.integers(0, 6), min_size=1, max_size=5).map(lambda values: [n / 8 for n in values]),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_what_matters_is_counted_as_by_hand(arms):
+    counted = matter = 0
+    for losses in arms:
+        best = losses.index(min(losses))
+        counted += len(losses) > 2
+        at_an_end = len(losses) > 2 and best in (0, len(losses) - 1)
+        matter += at_an_end and all(loss > losses[best] + 0.25 for loss in losses[1:-1])
+    said = open_edges(*(tried(*losses).assign(model=f"mlp_{i}") for i, losses in enumerate(arms)))
+    expected = f"{matter or 'none'} of {counted} arms" if counted else "no arm, "
+    assert said.startswith(expected)
