@@ -466,7 +466,7 @@ def test_a_changed_number_changes_the_table_of_arms_and_the_words(small):
         column = "mean" if name == "scale_arms" else "estimate"
         rows = table.index
         if name == "scale_arms":
-            rows = rows[table.quantity != "log_scaling"]
+            rows = rows[table.quantity == "unexplained"]
         else:
             shown = table[["arm", "other_arm"]].isin(["plain", "tuned"]).any(axis=1)
             rows = rows[shown & (table.quantity == "unexplained")]

@@ -18,7 +18,7 @@ ARM_LABELS = {
 
 
 def scale(results: Results) -> tuple[str, dict[str, str]]:
-    """What each way to set the noise leaves unexplained, its drop, and what the sweep says."""
+    """What each way to set the noise leaves unexplained, and what the sweep says."""
     arms, pairs = results["scale_arms"], results["scale_tuning"]
     pairs = pairs[pairs.quantity == "unexplained"]
 
@@ -40,12 +40,10 @@ def scale(results: Results) -> tuple[str, dict[str, str]]:
             plus_minus(one(arms, dataset=dataset, arm=arm, quantity="unexplained")),
             minus(arm, "plain", dataset),
             minus(arm, "tuned", dataset),
-            plus_minus(one(arms, dataset=dataset, arm=arm, quantity="drop")),
         ]
 
     groups = [[row(dataset, arm) for arm in ARM_LABELS] for dataset in arms.dataset.unique()]
     header = ["Data", "Training noise", "Its SD", "Left unexplained", "Minus no noise", "Minus tuned"]
-    header += ["Drop"]
     said = {}
     for quantity, name in (("quantized", "Best"), ("full_precision", "BestFull")):
         found = one(results["scale_best"], quantity=quantity)
