@@ -53,7 +53,10 @@ COLUMNS: dict[str, Column] = {
     "schedule": name("of the learning rate, a name in training.SCHEDULES"),
     "epoch": setting("after how many"),
     "estimate": number("mean paired difference, chance, scaling of least loss, or Monte Carlo mean"),
-    "p_holm": number("two-sided p-value after Holm's correction over the file"),
+    "p_holm": number(
+        "two-sided p-value after Holm's correction over the file; drop in scale_tuning and"
+        " unexplained_from_xi in constants are families of their own"
+    ),
     "margin": number("what may be lost and counts as nothing"),
     "p_bh": number("two-sided p-value after Benjamini and Hochberg's correction over the file"),
     "p_equal": number(
@@ -66,8 +69,8 @@ COLUMNS: dict[str, Column] = {
     "xi_scaling": setting("the training noise is xi times this"),
     "scaling": name("a scaling with a name: published (80000) or xi_alone (1)"),
     "factor": setting("by which the scaling that it is compared with is larger"),
-    "arm": name("how the training noise is set: published, xi_alone, tuned, matched or plain"),
-    "other_arm": name("the arm it is compared with"),
+    "arm": name("how the training noise is set", "t0qat.experiments.noise_choice:ARMS"),
+    "other_arm": name("the arm it is compared with", "t0qat.experiments.noise_choice:ARMS"),
     "constant": name("a name in constants.CONSTANTS", "t0qat.training.constants:CONSTANTS"),
     "magnitude": number("of the constant, dimensionless"),
     "multiplier": number("that makes it the published noise scale"),

@@ -9,6 +9,7 @@ import pandas as pd
 from t0qat.exhibits import verdicts
 from t0qat.experiments import arms, recommendation
 from t0qat.experiments.arms import FLOAT
+from t0qat.experiments.noise_choice import ARMS, MEASURED
 from t0qat.paper import IMAGES, PAPER
 from t0qat.pipeline import claims, decision, latex, lookups, places
 from t0qat.quantization.rounding import OWN_GRIDS
@@ -131,7 +132,6 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
         ],
     }
     losses = ("full_precision", "quantized")
-    arms = ("published", "xi_alone", "tuned", "matched", "plain")
     settings = [
         {"target": target, "target_noise": 0.1, "baseline_noise": 0.4, "evaluation_noise": noise}
         for target in ("sum", "normal")
@@ -157,19 +157,21 @@ def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
         "scale_arms": [
             loss(dataset=dataset, arm=arm, quantity=quantity) | points
             for dataset in DATASETS
-            for arm in arms
-            for quantity in ("log_scaling", "unexplained")
+            for arm in ARMS
+            for quantity in ("log_scaling", *MEASURED)
         ],
         "scale_tuning": [
-            difference(dataset=dataset, quantity="unexplained", arm=arm, other_arm=other)
+            difference(dataset=dataset, quantity=quantity, arm=arm, other_arm=other)
+            for quantity in MEASURED
             for dataset in DATASETS
-            for arm, other in itertools.combinations(arms, 2)
+            for arm, other in itertools.combinations(ARMS, 2)
         ],
         "constants": [
             difference(dataset=dataset, constant=constant, quantity=quantity)
             for dataset in DATASETS
             for constant in CONSTANTS
-            for quantity in ("unexplained_added", "unexplained_added_published")
+            for quantity in ("unexplained_added", "unexplained_added_published", "unexplained_from_xi")
+            if (constant, quantity) != ("xi", "unexplained_from_xi")
         ],
         "constants_product": [
             {"dataset": dataset, "constant": constant, "magnitude": magnitude}

@@ -142,11 +142,12 @@ def test_neighbours_are_the_named_scaling_minus_half_and_twice_of_it():
             assert row.p_holm >= test.pvalue * (1 - 1e-9)
 
 
-def left_unexplained(w: np.ndarray, inputs: np.ndarray, target: np.ndarray) -> float:
-    """By hand, at 4 bits: mean over both ranges with the absmax step."""
+def left_unexplained(w: np.ndarray, inputs: np.ndarray, target: np.ndarray) -> tuple[float, float]:
+    """By hand, after rounding and before: at 4 bits, mean over both ranges with the absmax step."""
     z = np.column_stack([inputs.astype(float), np.ones(len(inputs))])
-    losses = [np.mean((z @ rounded(w, 4, narrow) - target) ** 2) for narrow in (False, True)]
-    return np.mean(losses) / np.var(target.astype(float))
+    used = rounded(w, 4, False), rounded(w, 4, True), w
+    losses = [np.mean((z @ v - target) ** 2) for v in used] / np.var(target.astype(float))
+    return losses[:2].mean(), losses[2]
 
 
 def test_tuning_against_choosing_by_hand(monkeypatch):
@@ -163,7 +164,7 @@ def test_tuning_against_choosing_by_hand(monkeypatch):
         scores = []
         for scaling in tried:
             w, _ = plain_run(part, i, "", additive(XI * scaling), 0, 40, 0.02)
-            scores.append(left_unexplained(w, data.inputs[held], data.target[held]))
+            scores.append(left_unexplained(w, data.inputs[held], data.target[held])[0])
         found = arms[dataset]
         chosen = np.argmin(np.abs(XI * tried - found["tuned"].noise[i]))
         assert scores[chosen] == pytest.approx(min(scores), rel=1e-5)
@@ -171,13 +172,33 @@ def test_tuning_against_choosing_by_hand(monkeypatch):
         plain, _ = plain_run(data, i, "", additive(0), 0, 40, 0.02)
         matched = 2 * np.abs(plain[:-1]).max() / 15 / np.sqrt(12)
         noises = {"plain": 0, "xi_alone": XI, "published": 32 / 3, "matched": matched}
-        noises["tuned"] = XI * tried[chosen]
+        noises |= {"tuned": XI * tried[chosen], "standard_qat": 0.4}
+        assert noises.keys() == found.keys()
         for arm, noise in noises.items():
             assert found[arm].noise[i] == pytest.approx(noise, rel=1e-4)
             w, _ = plain_run(data, i, "", additive(noise), 0, 40, 0.02)
-            expected = left_unexplained(w, data.test_inputs, data.test_target)
-            assert found[arm].unexplained[i] == pytest.approx(expected, rel=1e-3)
+            after, before = left_unexplained(w, data.test_inputs, data.test_target)
+            assert found[arm].unexplained[i] == pytest.approx(after, rel=1e-3)
+            assert found[arm].drop[i] == pytest.approx(after - before, abs=1e-3 * after)
     assert len(set(picked)) > 1
+
+
+def test_arms_of_the_papers_methods_are_those_of_the_integer_grids():
+    cells = published.integer_grids(replicates=6, bits=[4, 2], **SMALL)
+    arms = noise_choice.tuning(replicates=6, tuning_points=2, bits=[4, 2], **SMALL)
+    named = {"published": "t0_qat", "plain": "no_noise", "standard_qat": "standard_qat"}
+    for (dataset, task), (arm, method) in itertools.product(TASKS.items(), named.items()):
+        variance = [np.var(task(i).test_target.astype(float)) for i in range(6)]
+        there = [
+            losses
+            for cell, losses in cells.items()
+            if cell[:2] == (dataset, method) and cell.grid.scale in ("absmax", "mse")
+        ]
+        assert len(there) == 8
+        found = arms[dataset][arm]
+        for mine, theirs in ((found.unexplained, "quantized"), (found.drop, "drop")):
+            expected = np.mean([getattr(losses, theirs) for losses in there], axis=0) / variance
+            np.testing.assert_allclose(mine, expected, rtol=1e-7, atol=1e-9)
 
 
 def test_a_validation_split_leaves_the_test_part_out_and_parts_the_rest():
@@ -194,21 +215,30 @@ def test_every_pair_of_arms_that_a_claim_reads_is_there_with_its_sign():
     draws = np.random.default_rng(5)
     arms = {
         dataset: {
-            arm: noise_choice.Arm(np.ones(40), draws.normal(i, 1, 40))
+            arm: noise_choice.Arm(np.ones(40), *draws.normal([[i], [-i]], [[1], [5]], (2, 40)))
             for i, arm in enumerate(noise_choice.ARMS)
         }
         for dataset in TASKS
     }
     table = noise_choice.arm_differences(arms)
-    assert len(table) == 20
+    assert len(table) == 2 * 2 * 15
     asked = [one for c in claims.declared() for one in c.every if one.file == "scale_tuning"]
-    assert len(asked) == 5
+    assert len(asked) == 6
     for keys in (keys for one in asked for keys in claims.each(one, table)):
         (row,) = rows_of(table, **keys)
-        first, second = (arms[row["dataset"]][row[key]].unexplained for key in ("arm", "other_arm"))
-        assert row["estimate"] == pytest.approx(first.mean() - second.mean())
+        pair = (arms[row["dataset"]][row[key]] for key in ("arm", "other_arm"))
+        first, second = (getattr(arm, row["quantity"]).mean() for arm in pair)
+        assert row["estimate"] == pytest.approx(first - second)
+    for quantity, rows in table.groupby("quantity"):  # the least of a family's p-values times its size
+        raw = [
+            stats.ttest_rel(getattr(one, quantity), getattr(other, quantity)).pvalue
+            for each in arms.values()
+            for one, other in itertools.combinations(each.values(), 2)
+        ]
+        assert rows.p_holm.min() == pytest.approx(30 * min(raw))
     means = noise_choice.arm_means(arms).set_index(["dataset", "arm", "quantity"])
-    assert len(means) == 2 * 5 * 2
+    assert len(means) == 2 * 6 * 3
+    assert means.loc["diabetes", "tuned", "drop"]["mean"] == arms["diabetes"]["tuned"].drop.mean()
     scaling = means.loc["diabetes", "tuned", "log_scaling"]
     assert scaling["mean"] == pytest.approx(np.log10(7501))  # noise 1, and 1 / xi is 7500
     assert scaling["std"] == pytest.approx(0, abs=1e-12)
@@ -230,6 +260,12 @@ def test_constants_are_noises_and_only_the_product_counts(monkeypatch):
         ):
             expected = each[arm].unexplained.mean() - plain
             assert table[dataset, constant, quantity] == pytest.approx(expected, rel=1e-9)
+    alone = table.xs("unexplained_added", level="quantity")
+    apart = table.xs("unexplained_from_xi", level="quantity")
+    assert len(apart) == len(alone) - len(arms)  # xi from itself is no row
+    for (dataset, constant), estimate in apart.items():
+        expected = alone[dataset, constant] - alone[dataset, "xi"]
+        assert estimate == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert set(table.index.get_level_values("constant")) == set(constants.CONSTANTS)
     body = scales.constants_table({"constants": added, "constants_product": product})[0]
     assert "forty thousand xi" in body
@@ -432,7 +468,8 @@ def test_a_changed_number_changes_the_table_of_arms_and_the_words(small):
         if name == "scale_arms":
             rows = rows[table.quantity == "unexplained"]
         else:
-            rows = rows[table.other_arm.isin(["plain", "tuned"]) | table.arm.eq("tuned")]
+            shown = table[["arm", "other_arm"]].isin(["plain", "tuned"]).any(axis=1)
+            rows = rows[shown & (table.quantity == "unexplained")]
         for i in rows:
             changed = table.copy()
             changed.loc[i, column] += 0.37

@@ -13,12 +13,14 @@ ARM_LABELS = {
     "published": "ξ as published",
     "tuned": "Tuned",
     "matched": "Grid's own",
+    "standard_qat": "Standard QAT",
 }
 
 
 def scale(results: Results) -> tuple[str, dict[str, str]]:
     """What each way to set the noise leaves unexplained, and what the sweep says."""
     arms, pairs = results["scale_arms"], results["scale_tuning"]
+    pairs = pairs[pairs.quantity == "unexplained"]
 
     def minus(arm: str, other: str, dataset: str) -> str:
         """One arm minus another, in whichever order the file has the pair."""
