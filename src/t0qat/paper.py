@@ -53,9 +53,7 @@ COLUMNS: dict[str, Column] = {
     "schedule": name("of the learning rate, a name in training.SCHEDULES"),
     "epoch": setting("after how many"),
     "estimate": number("mean paired difference, chance, scaling of least loss, or Monte Carlo mean"),
-    "p_holm": number(
-        "two-sided p-value after Holm's correction over the family that its room says"
-    ),
+    "p_holm": number("two-sided p-value after Holm's correction over the family that its room says"),
     "margin": number("what may be lost and counts as nothing"),
     "p_bh": number("two-sided p-value after Benjamini and Hochberg's correction over the file"),
     "p_equal": number(
