@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup latex paper run smoke test test-portable test-chain test-faults test-browser lab site outputs bench verify status keep lock clean
+.PHONY: help setup latex paper run smoke test test-portable test-chain test-faults test-browser lab site outputs bench verify agree status keep lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ bench: setup ## Speed and cost as ratios, both sides of each in one run; the rul
 
 verify: setup ## Re-run everything from zero, away from paper/, and compare every number [PROFILE=smoke]
 	@$(VENV_PYTHON) -m t0qat verify $(if $(PROFILE),--profile "$(PROFILE)")
+
+agree: setup ## Whether another run of the paper, as on other seeds, decides and recommends alike: OTHER=folder
+	@$(VENV_PYTHON) -m t0qat agree "$(OTHER)"
 
 status: setup ## Which notebooks are fresh, and why the others are not
 	@$(VENV_PYTHON) -m t0qat status

@@ -1,4 +1,4 @@
-"""What `make` calls: python -m t0qat run | one | status | verify | keep | site | lock | pin."""
+"""What `make` calls: python -m t0qat run | one | status | verify | agree | keep | site | lock | pin."""
 
 import argparse
 import logging
@@ -15,6 +15,7 @@ OPTIONS = {
     "notebook": {},
     "--profile": {"choices": places.PROFILES, "default": "paper"},
     "--params": {"type": Path, "help": "a file of changed parameters"},
+    "other": {"type": Path, "help": "a checkout in which the paper was run, as on other seeds"},
 }
 # What is called, and imported only then, with which options, and what it does.
 COMMANDS = {
@@ -22,6 +23,7 @@ COMMANDS = {
     "one": ("pipeline.runner:make_one", "notebook --params", "run one notebook, into build/run"),
     "status": ("pipeline.runner:status", "--profile", "say what is fresh"),
     "verify": ("pipeline.verify:verify", "--profile", "re-run elsewhere and compare every number"),
+    "agree": ("experiments.other_seeds:compared", "other", "say whether another run decides alike"),
     "keep": ("pipeline.runner:keep", "--profile", "accept generated files that were edited by hand"),
     "site": ("explorer.site:build", "", "a static site in build/site"),
     "lock": ("pipeline.lock:main", "", "renew requirements.lock"),

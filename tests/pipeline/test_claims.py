@@ -123,6 +123,17 @@ def test_what_a_run_did_not_measure(declare):
     assert none["verdicts"].now[0] == UNMEASURED and none["claims_exploratory"].empty
 
 
+def test_a_condition_of_all_others_is_not_dropped_where_there_is_none(declare):
+    """Else a column would be decided by what is left of it."""
+    here, more = DECLARED.index("[[claims.now]]"), DECLARED.index("[[claims.expl")
+    others = DECLARED[here:more].replace('["a", "b"]', '{ all_but = ["a"] }')
+    declare(DECLARED.replace('["a", "b"]', '"a"') + others)
+    tables = made([-2, -2, -2, -2])
+    assert claims.decide(tables)["verdicts"].now[0] == "supported"
+    found = claims.decide(tables | {"f": tables["f"][tables["f"].method == "a"]})
+    assert found["verdicts"].now[0] == "not testable here (this run did not measure it)"
+
+
 def test_a_margin_of_the_row_and_a_sequence(declare):
     margin = DECLARED[DECLARED.index("margin = { fixed") : DECLARED.index("[[claims.expl")]
     own = 'margin = { column = "m" }\nkind = "non_inferiority"\nstep = "INT{bits}"\n'

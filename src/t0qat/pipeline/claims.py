@@ -22,6 +22,7 @@ from t0qat.pipeline.statistics import ERROR_RATE, LEVEL, benjamini_hochberg
 
 DECLARED = places.ROOT / "paper" / "claims.toml"
 NOT_MEASURED = "this run did not measure it"
+UNKNOWN = "others"  # of a file that has none: a condition that is not measured, not none
 SIDES = "above", "below"  # of a bar
 SEEN = {"planned": "planned_deviation", "skewness": "skewness"}  # columns that a row may have
 Tables = Mapping[str, pd.DataFrame]  # results files by name
@@ -159,7 +160,7 @@ def each(one: Declared, table: pd.DataFrame) -> Iterator[Row]:
     for column, value in one.row.items():
         if isinstance(value, dict):
             there = table[column].unique().tolist()
-            value = [name for name in there if name not in value["all_but"]]
+            value = [name for name in there if name not in value["all_but"]] or [UNKNOWN]
         choices.append(value if isinstance(value, list) else [value])
     for values in itertools.product(*choices):
         yield dict(zip(one.row, values, strict=True))
