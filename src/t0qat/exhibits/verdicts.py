@@ -234,9 +234,9 @@ def _use(results: Results) -> Iterator[list[str]]:
 def readme(results: Results) -> str:
     """The README's result block, in Markdown: what `result` shows, and the verdict on each claim."""
     said = (
-        "What the paper claims, and the verdict of one rule that was fixed before the numbers of image"
-        " networks and language models were seen, with the number that it hangs on (positive is better);"
-        " [99_claims](notebooks/99_claims.ipynb) shows the rule and every number:"
+        "What the paper claims, and the verdict of one rule, with the number that it hangs on (positive is"
+        " better); [99_claims](notebooks/99_claims.ipynb) shows the rule and every number, and the PDF says"
+        " what had been seen before the rule was fixed:"
     )
     header = ["Claim", *map(str.capitalize, columns().values())]
     return "\n".join([result(results), "", said, "", *_markdown(header, verdict_cells(results)), ""])
