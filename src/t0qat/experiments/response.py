@@ -68,7 +68,7 @@ def surface(
     budgets: Sequence[float] = (0.333, 1, 3),
     scalings: Sequence[float] = (30, 100, 300),
     shares: Sequence[float] = (0.03, 0.1, 0.3),
-    image_rates: Sequence[float] = (0.002, 0.0063, 0.02),
+    image_rates: Sequence[float] = (0.0063, 0.02, 0.063),
     text_rates: Sequence[float] = (0.00013, 0.0006, 0.0027),
     bits: Sequence[int] = (4, 3, 2),
     dataset: str = "digits",
