@@ -69,7 +69,7 @@ def surface(
     scalings: Sequence[float] = (30, 100, 300),
     shares: Sequence[float] = (0.03, 0.1, 0.3),
     image_rates: Sequence[float] = (0.0063, 0.02, 0.063),
-    text_rates: Sequence[float] = (0.00013, 0.0006, 0.0027),
+    text_rates: Sequence[float] = (0.000063, 0.0004, 0.0025),
     bits: Sequence[int] = (4, 3, 2),
     dataset: str = "digits",
     corpus: str = corpora.DEFAULT,
