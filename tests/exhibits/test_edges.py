@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t0qat.exhibits import phrases
+from t0qat.exhibits import edges
 
 
 def tried(*losses: float, method: str = "ste", strengths=(float("nan"),)) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def tried(*losses: float, method: str = "ste", strengths=(float("nan"),)) -> pd.
 
 
 def open_edges(*arms: pd.DataFrame) -> str:
-    return phrases.at_an_open_edge(pd.concat(arms, ignore_index=True), "learning_rate", 0.25)
+    return edges.at_an_open_edge(pd.concat(arms, ignore_index=True), "learning_rate", 0.25)
 
 
 INSIDE = (3.0, 1.0, 2.0)
@@ -38,7 +38,7 @@ def test_an_end_matters_where_going_inside_costs_more_than_the_margin():
         "2 of 2 arms, 100.0 %: LSQ trained for INT2 on the MLP (h"
     )
     assert open_edges(far, falling).endswith(" and STE trained for INT2 on the MLP (lowest)")
-    many = [tried(*OPEN).assign(model=f"mlp_{i}") for i in range(phrases.FEW + 1)]
+    many = [tried(*OPEN).assign(model=f"mlp_{i}") for i in range(edges.FEW + 1)]
     assert open_edges(other, *many) == "7 of 8 arms, 87.5 %"  # too many to name
 
 
