@@ -127,10 +127,10 @@ def test_convergence_is_what_twice_the_budget_changes_at_every_width(tables):
     body, macros = vision.convergence(tables)
     said = macros["VisionConverged"]
     assert "within the margin at float, INT4 and INT2 on the small CNN" in said
-    assert (
-        "within the margin at float and INT4, lower at INT2 (−0.310 [−0.400, −0.220], margin 0.05)"
-        in said
-    )
+    lower = "lower at INT2 (−0.310 [−0.400, −0.220], margin 0.05) on the deep CNN"
+    assert f"within the margin at float and INT4, and {lower}" in said
+    assert "too short at INT2, and long enough at float and INT4 on the deep CNN" in macros["VisionBudget"]
+    assert macros["VisionBudget"].startswith("long enough at float, INT4 and INT2 on the small CNN; ")
     rows = rows_of(body)
     (first,) = [i for i, row in enumerate(rows) if row[0] == "deep CNN"]
     assert [r"\circ" in cell for cell in rows[first][2:]] == [True, True, False]
@@ -138,7 +138,30 @@ def test_convergence_is_what_twice_the_budget_changes_at_every_width(tables):
     assert rows[first + 1][1:] == ["margin", "0.02", "0.02", "0.05"]
     left = pairs[pairs.method != "longer"]
     macros = vision.convergence(tables | {"vision_paired": left})[1]
-    assert macros["VisionConverged"] == "not asked in this run"
+    assert macros["VisionConverged"] == macros["VisionBudget"] == "not asked in this run"
+
+
+@pytest.mark.parametrize(
+    ("estimate", "p", "equal", "budget", "said"),
+    [
+        (0.001, 0.5, 0.01, "long enough", "within the margin at float, INT4 and INT2 on"),
+        (-0.001, 0.01, 0.01, "long enough", "within the margin at float, INT4 and INT2 on"),
+        (0.3, 0.01, 0.9, "long enough", "higher at float (0.300 [0.200, 0.400], margin 0.02), INT4 ("),
+        (-0.3, 0.01, 0.9, "too short", "lower at float (−0.300 [−0.400, −0.200], margin 0.02), INT4 ("),
+        (-0.01, 0.01, 0.9, "open", "lower at float (−0.010 [−0.110, 0.090], margin 0.02), INT4 ("),
+        (-0.3, 0.2, 0.9, "open", "undecided at float (−0.300 [−0.400, −0.200], margin 0.02), INT4 ("),
+    ],
+)
+def test_a_budget_is_judged_by_direction_and_margin_together(tables, estimate, p, equal, budget, said):
+    pairs = tables["vision_paired"]
+    mine = (pairs.method == "longer") & (pairs.against == "plain")
+    shown = ["estimate", "ci_low", "ci_high", "p_bh", "p_equal", "margin"]
+    pairs.loc[mine, shown] = estimate, estimate - 0.1, estimate + 0.1, p, equal, 0.02
+    macros = vision.convergence(tables)[1]
+    words = f"{budget} at float, INT4 and INT2"
+    assert macros["VisionBudget"] == f"{words} on the small CNN; and {words} on the deep CNN"
+    assert macros["VisionConverged"].startswith(said)
+    assert "–" not in macros["VisionConverged"]
 
 
 def test_an_arm_that_was_not_compared_has_no_mark(tables):

@@ -29,10 +29,11 @@ from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import is_rival, own_width
 from t0qat.pipeline.statistics import ERROR_RATE, discovery_level
-from t0qat.pipeline.words import NOTHING, number, span, thousands
+from t0qat.pipeline.words import NOTHING, Row, number, span, thousands
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
 
+SHORT, LONG, OPEN = "too short", "long enough", "open"  # a budget of training
 Said = dict[str, str | int]
 
 
@@ -139,25 +140,37 @@ def keeping(b: Benchmark, results: Results) -> Said:
 
 
 def converging(b: Benchmark, results: Results) -> Said:
-    """Whether plain training with twice the budget ends elsewhere."""
+    """What twice the budget changes in plain training, and whether the budget is long enough by that."""
     rows = decided(longer(b, results))
+    if rows.empty:
+        return dict.fromkeys(("Converged", "Budget"), NOT_ASKED)
+    rows = rows.assign(budget=[enough(row) for row in rows_of(rows)])
 
-    def at_widths(model, word):
-        mine = rows[(rows.model == model) & (rows.shown == word)]
-        return listed(width(bits) for bits in mine.eval_bits)
+    def difference(row):
+        shown = f" ({b.interval(row)}, margin {number(row['margin'], 2)})" * (row["shown"] != WITHIN)
+        return width(row["eval_bits"]) + shown
 
-    def sentence(model):
-        equal = f"within the margin at {at_widths(model, WITHIN)}"
-        mine = rows[(rows.model == model) & (rows.shown != WITHIN)]
-        others = [
-            f"{row['shown']} at {width(row['eval_bits'])} ({b.interval(row)}, margin"
-            f" {number(row['margin'], 2)})"
-            for row in rows_of(mine)
-        ]
-        return f"{equal}, {listed(others)}" if others else equal
+    def on_each(column, words, show):
+        """The widths of each word, by network, without words of none."""
 
-    models = rows.model.unique()
-    return {"Converged": together((m, sentence(m)) for m in models) if len(models) else NOT_ASKED}
+        def of(mine):
+            found = ((word, rows_of(mine, **{column: word})) for word in words)
+            parts = (f"{word} at {listed(map(show, here))}" for word, here in found if here)
+            return listed(parts, last=", and ")
+
+        return on_models((model, of(mine)) for model, mine in rows.groupby("model", sort=False))
+
+    return {
+        "Converged": on_each("shown", (WITHIN, LOWER, HIGHER, UNDECIDED), difference),
+        "Budget": on_each("budget", (SHORT, LONG, OPEN), lambda row: width(row["eval_bits"])),
+    }
+
+
+def enough(row: Row) -> str:
+    """Whether a budget is long enough, by what is shown of twice the budget minus it."""
+    if row["shown"] in (WITHIN, HIGHER):
+        return LONG
+    return SHORT if row["shown"] == LOWER and row["estimate"] < -row["margin"] else OPEN
 
 
 def noise(b: Benchmark, results: Results) -> Said:
