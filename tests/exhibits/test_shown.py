@@ -116,6 +116,35 @@ def test_where_tuned_noise_is_lower_higher_equal_or_undecided_is_what_the_tests_
     assert macros["VisionUndecided"] == f"at INT2 on the {SMALL} and at no width on the {DEEP}"
 
 
+def test_a_direction_that_is_shown_within_the_margin_is_named_beside_it(tables):
+    pairs = tables["vision_paired"]
+    mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain") & (pairs.scale_rule == "own")
+    pairs.loc[mine, ["estimate", "p_bh", "p_equal"]] = -0.01, 0.9, 0.01
+    widths = "at INT4 and INT2"
+    within = vision.vision(tables)[1]["VisionWithin"]
+    assert within == f"{widths} on the {SMALL} and the {DEEP}"
+    pairs.loc[mine, "p_bh"] = 0.01
+    pairs.loc[mine & (pairs.model == "deep_cnn") & (pairs.eval_bits == 2), "estimate"] = 0.01
+    macros = vision.vision(tables)[1]
+    first, second = macros["VisionWithin"].split(f" on the {SMALL} and ")
+    assert first == f"{widths} (of these lower {widths})"
+    assert second == f"{widths} (of these lower at INT4 and higher at INT2) on the {DEEP}"
+    assert macros["VisionLower"] == macros["VisionHigher"] == f"at no width on the {SMALL} and the {DEEP}"
+
+
+def test_over_the_widths_a_direction_within_the_margin_is_named_too(tables):
+    pairs = tables["vision_any_paired"]
+    mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain") & (pairs.quantity == "mean")
+    pairs.loc[mine, ["p_bh", "p_equal"]] = 0.01, 0.01
+    pairs.loc[mine, "estimate"] = -0.01
+    pairs.loc[mine & (pairs.model == "deep_cnn"), "estimate"] = 0.01
+    said = vision.differences(tables)[1]["VisionDifferencesTunedPlain"]
+    assert said == f"within the margin (lower) on the {SMALL} and within the margin (higher) on the {DEEP}"
+    pairs.loc[mine, "p_bh"] = 0.9
+    said = vision.differences(tables)[1]["VisionDifferencesTunedPlain"]
+    assert said == f"within the margin on the {SMALL} and the {DEEP}"
+
+
 def test_convergence_is_what_twice_the_budget_changes_at_every_width(tables):
     pairs = tables["vision_paired"]
     mine = (pairs.method == "longer") & (pairs.against == "plain")

@@ -74,18 +74,21 @@ class Benchmark(NamedTuple):
 
 def decision(row: Row) -> str:
     """What is shown of a paired difference, at 5 % after correction; small and certain is WITHIN."""
-    if row["p_equal"] < ERROR_RATE:
-        return WITHIN
-    if row["p_bh"] < ERROR_RATE:
-        return HIGHER if row["estimate"] > 0 else LOWER
-    return UNDECIDED
+    return WITHIN if row["p_equal"] < ERROR_RATE else direction(row) or UNDECIDED
+
+
+def direction(row: Row) -> str:
+    """LOWER or HIGHER where that is shown, within the margin or not; else nothing."""
+    found = HIGHER if row["estimate"] > 0 else LOWER
+    return found if row["p_bh"] < ERROR_RATE else ""
 
 
 def said(row: Row) -> str:
-    """The same in words: `undecided (0.03 would be seen)`."""
+    """The same in words: `undecided (0.03 would be seen)`, `within the margin (lower)`."""
     found = decision(row)
-    seen = f" ({number(row['detectable'], 2)} would be seen)" * (found == UNDECIDED)
-    return found + seen
+    seen = f"{number(row['detectable'], 2)} would be seen"
+    more = {UNDECIDED: seen, WITHIN: direction(row)}.get(found)
+    return f"{found} ({more})" if more else found
 
 
 def decided(pairs: pd.DataFrame) -> pd.DataFrame:

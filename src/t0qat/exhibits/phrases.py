@@ -18,6 +18,7 @@ from t0qat.exhibits.benchmark import (
     Benchmark,
     cells,
     decided,
+    direction,
     has_all_methods,
     longer,
     tally,
@@ -183,10 +184,18 @@ def noise(b: Benchmark, results: Results) -> Said:
     chosen = [(row["model"], row["strength"]) for row in rows_of(tried, chosen=1)]
     tuned = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain")
     tuned = decided(pairs[tuned]).sort_values("eval_bits", ascending=False, kind="stable")
+    tuned = tuned.assign(way=[direction(row) for row in rows_of(tuned)])
 
     def where(word):
         found = tuned[tuned.shown == word]
-        return together((model, at(found[found.model == model].eval_bits)) for model in models)
+        return together((model, widths(found[found.model == model])) for model in models)
+
+    def widths(mine):
+        """Where, and of what is within the margin which is lower or higher all the same."""
+        inside = mine[mine.shown == WITHIN]
+        ways = [(way, inside[inside.way == way].eval_bits) for way in (LOWER, HIGHER)]
+        beside = [f"{way} {at(bits)}" for way, bits in ways if len(bits)]
+        return at(mine.eval_bits) + f" (of these {listed(beside)})" * bool(beside)
 
     def foremost(rows, model):
         here = rows_of(rows, model=model, quantity="mean")
