@@ -50,6 +50,28 @@ def test_a_rate_inside_does_as_well_with_any_strength():
     assert open_edges(tried(*losses, strengths=(0.1, 0.2))) == "none of 1 arms"
 
 
+@pytest.mark.parametrize(
+    ("strengths", "least", "said"),
+    [
+        ((30,), 30, "the only one"),
+        ((30, 100), 100, "the highest"),
+        ((30, 100, 300), 30, "the lowest"),
+        ((30, 100, 300), 100, "one inside"),
+    ],
+)
+def test_a_chosen_strength_lies_at_an_end_or_inside(strengths, least, said):
+    losses = [abs(strength - least) for strength in strengths]
+    chosen = edges.choices(tried(*losses, strengths=strengths), "strength")
+    assert [edges.chosen_end(row) for row in chosen.to_dict("records")] == [said]
+
+
+def test_an_end_of_the_strengths_matters_by_the_same_measure():
+    """At three strengths, in turn: the lowest is chosen, and the one inside costs 0.2 or 0.3 more."""
+    for cost, said in ((0.2, "none of 1 arms"), (0.3, "1 of 1 arms, 100.0 %: STE trained for INT2 on")):
+        arm = tried(1.0, 1.0 + cost, 5.0, strengths=(30, 100, 300))
+        assert edges.at_an_open_edge(arm, "strength", 0.25).startswith(said)
+
+
 @pytest.mark.parametrize("losses", [(1.0,), (1.0, 9.0), (9.0, 1.0)])
 def test_arms_without_a_rate_inside_are_left_out(losses):
     alone = tried(*losses)

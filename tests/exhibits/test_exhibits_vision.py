@@ -210,6 +210,8 @@ def test_the_chosen_scaling_is_named_as_a_scaling_and_as_a_noise(tables):
     macros = vision.vision(tables)[1]
     on = f"30 on the {SMALL}, the {DEEP} and the residual CNN and {most:g} on the MLP"
     assert macros["VisionScalings"] == on
+    ends = f"the lowest on the {SMALL}, the {DEEP} and the residual CNN and the highest on the MLP"
+    assert macros["VisionScalingsEnd"] == ends
     assert macros["VisionSigmas"].startswith("0.004 on")
     assert macros["VisionSigmas"].endswith(f"{most / 7500:.2g} on the MLP")
     assert macros["VisionScalingsTried"].endswith(f" and {most:g}")

@@ -5,7 +5,7 @@ import pandas as pd
 from t0qat.exhibits.labels import listed, name, the_models, width
 from t0qat.exhibits.rows import rows_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
-from t0qat.pipeline.words import percent
+from t0qat.pipeline.words import Row, percent
 
 FEW = 6  # arms that a sentence names, at most
 
@@ -35,6 +35,13 @@ def at_an_open_edge(tried: pd.DataFrame, setting: str, margin: float) -> str:
     if chosen.empty:
         return "no arm, since none had a value inside"
     return _which(chosen[(chosen.end != "") & (chosen.inside - chosen["mean"] > margin)], len(chosen))
+
+
+def chosen_end(row: Row) -> str:
+    """Where a choice lies among the values that it was made from. row: of `choices`."""
+    if row["least"] == row["most"]:
+        return "the only one"
+    return f"the {row['end']}" if row["end"] else "one inside"
 
 
 def choices(tried: pd.DataFrame, setting: str) -> pd.DataFrame:

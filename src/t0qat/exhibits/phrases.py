@@ -24,7 +24,7 @@ from t0qat.exhibits.benchmark import (
     tally,
 )
 from t0qat.exhibits.deviations import left_out
-from t0qat.exhibits.edges import at_an_edge, at_an_open_edge, for_width
+from t0qat.exhibits.edges import at_an_edge, at_an_open_edge, choices, chosen_end, for_width
 from t0qat.exhibits.labels import at, listed, name, on_models, the_models, together, width, widths_of
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
@@ -66,6 +66,7 @@ def size(b: Benchmark, results: Results) -> Said:
         "EdgeRate": at_an_edge(tried, "learning_rate"),
         "OpenEdge": at_an_open_edge(tried, "learning_rate", b.metric.margin),
         "EdgeStrength": at_an_edge(tried, "strength"),
+        "OpenStrength": at_an_open_edge(tried, "strength", b.metric.margin),
         "Full": the_models(has_all_methods(table)),
         "Methods": table.method.nunique(),
         "Widths": listed(map(width, widths_of(table))),
@@ -181,6 +182,7 @@ def noise(b: Benchmark, results: Results) -> Said:
     pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(models)]
     tried = b.table(results, "_tuning")
     tried = tried[tried.method == "t0_qat_tuned"]
+    ends = [(row["model"], chosen_end(row)) for row in rows_of(choices(tried, "strength"))]
     chosen = [(row["model"], row["strength"]) for row in rows_of(tried, chosen=1)]
     tuned = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain")
     tuned = decided(pairs[tuned]).sort_values("eval_bits", ascending=False, kind="stable")
@@ -216,6 +218,7 @@ def noise(b: Benchmark, results: Results) -> Said:
     return {
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
         "Scalings": together((model, f"{scaling:g}") for model, scaling in chosen),
+        "ScalingsEnd": together(ends),
         "Sigmas": together((model, number(XI * scaling, 2)) for model, scaling in chosen),
         "Lower": where(LOWER),
         "Higher": where(HIGHER),
