@@ -16,14 +16,14 @@ from t0qat.exhibits.benchmark import (
 from t0qat.exhibits.labels import listed, macros, name, on_models, the_models, width, widths_of
 from t0qat.exhibits.phrases import converging, phrases
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES, model_label
+from t0qat.experiments.arms import FLOAT, LOUD_REPLICATES, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.claims import standard_error
 from t0qat.pipeline.latex import grouped, spanning
 from t0qat.pipeline.words import NOTHING, number, plus_minus, span, times, with_interval
 from t0qat.quantization.quantizers import SCALES
 from t0qat.quantization.rounding import OWN_GRIDS
-from t0qat.training.methods import named
+from t0qat.training.methods import REGISTRY, named
 
 LOSS = Metric("loss", less_is_better=True)
 IMAGES = Benchmark("vision", LOSS, learned=Metric("accuracy", less_is_better=False))
@@ -58,7 +58,8 @@ def _spread(results: Results) -> str:
 def _of_networks(results: Results) -> dict[str, str | int]:
     """Which have few methods, how many intervals are wide, and what was exported at which cost."""
     table = results["vision"]
-    full = has_all_methods(table)
+    full, tried = has_all_methods(table), results["vision_tuning"]
+    loud = tried.method.map(lambda method: REGISTRY[method].loud)
     own = IMAGES.values(table[table.model.isin(full)])
     at_width = results["vision_kept"].set_index(["model", "eval_bits"]).margin.to_dict()
     places = zip(own.model, own.eval_bits, strict=True)
@@ -76,7 +77,7 @@ def _of_networks(results: Results) -> dict[str, str | int]:
 
     return {
         "FewReplicates": table.n.min(),
-        "LoudRates": LOUD_RATES,
+        "LoudRates": listed(map(number, sorted({*tried[loud].learning_rate}))),
         "LoudReplicates": LOUD_REPLICATES,
         "Few": the_models(model for model in table.model.unique() if model not in full),
         "Wide": f"{wide.sum()} of {len(wide)}",
