@@ -50,14 +50,16 @@ def size(b: Benchmark, results: Results) -> Said:
     arms = table.drop_duplicates(KEYS)
     pairs = results[b.file + "_paired"]
     level = discovery_level(pairs.p_bh)
-    each = tried.groupby(KEYS, sort=False)["n"].agg(["size", "max", "sum"])
+    each = tried.groupby(KEYS, sort=False)["n"].agg(["size", "min", "max", "sum"])
     full = each[each["sum"] == each["sum"].max()]
+    first = span(full[full["size"] == full["size"].max()]["min"])
     own = b.table(results, "_paired")
     seen = own[(own.scale_rule == "own") & (own.detectable > 0)].detectable
     return {
         "Replicates": table.n.max(),
         "Arms": len(arms),
         "Networks": arms.n.sum(),
+        "TuningFirst": f"{first} seed{'s' * (first != '1')}",
         "TuningSeeds": span(full["max"]),
         "TuningEach": full["sum"].max(),
         "Candidates": listed(map(thousands, sorted({*full["size"]})), last=" or "),
