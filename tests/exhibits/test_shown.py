@@ -132,6 +132,34 @@ def test_a_direction_that_is_shown_within_the_margin_is_named_beside_it(tables):
     assert macros["VisionLower"] == macros["VisionHigher"] == f"at no width on the {SMALL} and the {DEEP}"
 
 
+def test_marks_that_the_placebo_carries_are_counted_and_named(tables):
+    for name in ("vision_paired", "vision_any_paired"):
+        pairs = tables[name]
+        pairs.loc[pairs.method == "xi_alone", ["estimate", "p_bh", "p_equal"]] = -0.1, 0.9, 0.9
+        pairs.loc[(pairs.method == "xi_alone") & (pairs.against != "plain"), "p_bh"] = 0.01
+    every = 2 * (2 + 2)  # networks; single widths, mean and worst
+
+    def said(part=tables):
+        return vision.differences(part)[1]["VisionPlaceboShown"]
+
+    assert said() == f"none of {every} is shown to be lower or higher"
+    over = tables["vision_any_paired"]
+    mine = (over.method == "xi_alone") & (over.against == "plain") & (over.model == "deep_cnn")
+    over.loc[mine & (over.quantity == "worst"), "p_bh"] = 0.01
+    end = "; marks of this size are to be read with that in mind"
+    assert said() == f"1 of {every} is shown to differ (lower at the worst width on the {DEEP}){end}"
+    single = tables["vision_paired"]
+    at_two = (single.method == "xi_alone") & (single.against == "plain") & (single.eval_bits == 2)
+    at_two &= single.model == "small_cnn"
+    single.loc[at_two, ["estimate", "p_bh"]] = 0.1, 0.01
+    both = f"higher at INT2 on the {SMALL} and lower at the worst width on the {DEEP}"
+    assert said() == f"2 of {every} are shown to differ ({both}){end}"
+    single.loc[at_two, "p_equal"] = 0.01  # a circle, no mark of a direction
+    assert said().startswith(f"1 of {every} is")
+    left = {name: tables[name].query("method != 'xi_alone'") for name in tables if "vision" in name}
+    assert said(tables | left) == "not asked in this run"
+
+
 def test_over_the_widths_a_direction_within_the_margin_is_named_too(tables):
     pairs = tables["vision_any_paired"]
     mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain") & (pairs.quantity == "mean")

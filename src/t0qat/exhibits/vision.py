@@ -6,14 +6,17 @@ import pandas as pd
 
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import (
+    HIGHER,
+    LOWER,
     NOT_ASKED,
     PLACEBO,
     Benchmark,
     against_each,
+    decided,
     has_all_methods,
     over_widths,
 )
-from t0qat.exhibits.labels import listed, macros, name, on_models, the_models, width, widths_of
+from t0qat.exhibits.labels import at, listed, macros, name, on_models, the_models, width, widths_of
 from t0qat.exhibits.phrases import converging, phrases
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import FLOAT, LOUD_REPLICATES, model_label
@@ -41,8 +44,31 @@ def differences(results: Results) -> tuple[str, dict[str, str]]:
     placebo = against_each(over_widths(IMAGES, results), PLACEBO).values()
     asked = {*placebo} != {NOT_ASKED}
     return table, said | {
-        "VisionDifferencesPlacebo": listed(placebo, "; ", "; and ") if asked else NOT_ASKED
+        "VisionDifferencesPlacebo": listed(placebo, "; ", "; and ") if asked else NOT_ASKED,
+        "VisionPlaceboShown": _marked_by_chance(results),
     }
+
+
+def _marked_by_chance(results: Results) -> str:
+    """Which differences between the placebo and plain training carry the mark of a direction."""
+    single = IMAGES.table(results, "_paired")
+    single = single[(single.scale_rule == "own") & single.model.isin(IMAGES.models(results))]
+    rows = pd.concat([single, over_widths(IMAGES, results)])
+    rows = decided(rows[(rows.method == PLACEBO) & (rows.against == "plain")])
+    marked = rows_of(rows[rows.shown.isin([LOWER, HIGHER])])
+    if rows.empty:
+        return NOT_ASKED
+    if not marked:
+        return f"none of {len(rows)} is shown to be lower or higher"
+    over = {"mean": "in the mean over the widths", "worst": "at the worst width"}
+    which = listed(
+        f"{row['shown']} {over.get(row['quantity']) or at([row['eval_bits']])} on"
+        f" {the_models([row['model']])}"
+        for row in marked
+    )
+    are = "are" if len(marked) > 1 else "is"
+    count = f"{len(marked)} of {len(rows)} {are} shown to differ ({which})"
+    return f"{count}; marks of this size are to be read with that in mind"
 
 
 def _spread(results: Results) -> str:
