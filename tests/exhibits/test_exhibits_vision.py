@@ -191,6 +191,7 @@ def test_counts_are_sums_over_the_rows(tables):
     assert macros["VisionLoudRates"] == "0.003, 0.00634 and 0.0134"
     assert macros["VisionRates"].startswith("0.003, ") and macros["VisionRates"].endswith(" and 0.06")
     assert macros["VisionMethods"] == str(len(EVERY))
+    assert macros["VisionFewMethods"] == str(sum(REGISTRY[method].few for method in EVERY))
     assert macros["VisionRounded"] == f"{4 * networks:,}"  # two widths by two rules
     n = table.n[table.index[table.metric == "differing"][:3]]
     assert macros["VisionDiffering"] == f"{0.15 * n.sum():.0f}"

@@ -53,7 +53,7 @@ def size(b: Benchmark, results: Results) -> Said:
     each = tried.groupby(KEYS, sort=False)["n"].agg(["size", "min", "max", "sum"])
     full = each[each["sum"] == each["sum"].max()]
     first = span(full[full["size"] == full["size"].max()]["min"])
-    own = b.table(results, "_paired")
+    models, own = has_all_methods(table), b.table(results, "_paired")
     seen = own[(own.scale_rule == "own") & (own.detectable > 0)].detectable
     return {
         "Replicates": table.n.max(),
@@ -69,8 +69,9 @@ def size(b: Benchmark, results: Results) -> Said:
         "OpenEdge": at_an_open_edge(tried, "learning_rate", b.metric.margin),
         "EdgeStrength": at_an_edge(tried, "strength"),
         "OpenStrength": at_an_open_edge(tried, "strength", b.metric.margin),
-        "Full": the_models(has_all_methods(table)),
+        "Full": the_models(models),
         "Methods": table.method.nunique(),
+        "FewMethods": table[~table.model.isin(models)].method.nunique(),
         "Widths": listed(map(width, widths_of(table))),
         "Trained": listed(map(width, sorted({*table.train_bits} - {NO_WIDTH}, reverse=True))),
         "Lowest": width(min(widths_of(table))),
