@@ -215,9 +215,12 @@ def convergence(b: Benchmark, results: Results) -> str:
 
 
 def _paired_cell(row: Row) -> Raw:
-    """A difference; a circle marks one that is shown to be within the margin, an asterisk any other."""
-    mark = {WITHIN: r"\circ", UNDECIDED: ""}.get(decision(row), r"\ast")
-    return Raw(tex(plus_minus(row, DECIMALS)) + rf"\rlap{{$^{{{mark}}}$}}" * bool(mark))
+    """A difference; a circle marks one that is shown to be within the margin, an asterisk any other.
+
+    Every cell has the place of a mark, so that none stands in the next column.
+    """
+    mark = {WITHIN: r"$^\circ$", UNDECIDED: ""}.get(decision(row), r"$^\ast$")
+    return Raw(tex(plus_minus(row, DECIMALS)) + rf"\makebox[0.7em][l]{{{mark}}}")
 
 
 def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
