@@ -65,7 +65,7 @@ def test_noise_that_helps_somewhere_is_shown_where_it_helps_most():
 
 
 def test_intervals_below_zero_stand_beside_what_chance_alone_gives():
-    """By the tail of a 95 % interval; STE is no noise, and an interval that touches zero is not below."""
+    """By the tail of a 95 % interval; STE is no noise, and touching zero is not below it."""
     noises = {30: -0.2, 100: -0.1, 300: 0.5}
     cases = [case(noises, -0.9, bits=bits, budget=budget) for bits in (3, 2) for budget in (1, 3)]
     texts = said(*cases, case({30: 0.0}, -0.9, model="small_gpt2"))

@@ -129,7 +129,9 @@ def test_a_direction_that_is_shown_within_the_margin_is_named_beside_it(tables):
     first, second = macros["VisionWithin"].split(f" on the {SMALL} and ")
     assert first == f"{widths} (of these lower {widths})"
     assert second == f"{widths} (of these lower at INT4 and higher at INT2) on the {DEEP}"
-    assert macros["VisionLower"] == macros["VisionHigher"] == f"at no width on the {SMALL} and the {DEEP}"
+    assert (
+        macros["VisionLower"] == macros["VisionHigher"] == f"at no width on the {SMALL} and the {DEEP}"
+    )
 
 
 def test_marks_that_the_placebo_carries_are_counted_and_named(tables):
@@ -167,7 +169,9 @@ def test_over_the_widths_a_direction_within_the_margin_is_named_too(tables):
     pairs.loc[mine, "estimate"] = -0.01
     pairs.loc[mine & (pairs.model == "deep_cnn"), "estimate"] = 0.01
     said = vision.differences(tables)[1]["VisionDifferencesTunedPlain"]
-    assert said == f"within the margin (lower) on the {SMALL} and within the margin (higher) on the {DEEP}"
+    assert (
+        said == f"within the margin (lower) on the {SMALL} and within the margin (higher) on the {DEEP}"
+    )
     pairs.loc[mine, "p_bh"] = 0.9
     said = vision.differences(tables)[1]["VisionDifferencesTunedPlain"]
     assert said == f"within the margin on the {SMALL} and the {DEEP}"
@@ -186,7 +190,9 @@ def test_convergence_is_what_twice_the_budget_changes_at_every_width(tables):
     assert "within the margin at float, INT4 and INT2 on the small CNN" in said
     lower = "lower at INT2 (−0.310 [−0.400, −0.220], margin 0.05) on the deep CNN"
     assert f"within the margin at float and INT4, and {lower}" in said
-    assert "too short at INT2, and long enough at float and INT4 on the deep CNN" in macros["VisionBudget"]
+    assert (
+        "too short at INT2, and long enough at float and INT4 on the deep CNN" in macros["VisionBudget"]
+    )
     assert macros["VisionBudget"].startswith("long enough at float, INT4 and INT2 on the small CNN; ")
     rows = rows_of(body)
     (first,) = [i for i, row in enumerate(rows) if row[0] == "deep CNN"]

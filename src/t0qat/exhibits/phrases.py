@@ -4,7 +4,6 @@ Values are at the scale rule that each method fixes ("own"). Every phrase lists 
 whichever they are.
 """
 
-import pandas as pd
 from scipy import stats
 
 from t0qat.exhibits.benchmark import (

@@ -100,7 +100,8 @@ def by_chance(cases: list[pd.DataFrame]) -> str:
     """How many intervals of noise lie below plain training, and how many would if none had an effect."""
     every = pd.concat([case[case.method.isin(NOISES)] for case in cases])
     found, alone = (every.ci_high < 0).sum(), ERROR_RATE / 2 * len(every)
-    return f"{found or 'none'} of {len(every)} lie below zero (about {number(alone, 2)} would by chance alone)"
+    lead = f"{found or 'none'} of {len(every)} lie below zero"
+    return f"{lead} (about {number(alone, 2)} would by chance alone)"
 
 
 def _of(found: int, every: int) -> str:
