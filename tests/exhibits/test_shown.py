@@ -142,7 +142,7 @@ def test_marks_that_the_placebo_carries_are_counted_and_named(tables):
     every = 2 * (2 + 2)  # networks; single widths, mean and worst
 
     def said(part=tables):
-        return vision.differences(part)[1]["VisionPlaceboShown"]
+        return vision.vision(part)[1]["VisionPlaceboShown"]
 
     assert said() == f"none of {every} is shown to be lower or higher"
     over = tables["vision_any_paired"]
