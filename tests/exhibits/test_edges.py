@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t0qat.exhibits import phrases
+from t0qat.exhibits import edges
 
 
 def tried(*losses: float, method: str = "ste", strengths=(float("nan"),)) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def tried(*losses: float, method: str = "ste", strengths=(float("nan"),)) -> pd.
 
 
 def open_edges(*arms: pd.DataFrame) -> str:
-    return phrases.at_an_open_edge(pd.concat(arms, ignore_index=True), "learning_rate", 0.25)
+    return edges.at_an_open_edge(pd.concat(arms, ignore_index=True), "learning_rate", 0.25)
 
 
 INSIDE = (3.0, 1.0, 2.0)
@@ -38,7 +38,7 @@ def test_an_end_matters_where_going_inside_costs_more_than_the_margin():
         "2 of 2 arms, 100.0 %: LSQ trained for INT2 on the MLP (h"
     )
     assert open_edges(far, falling).endswith(" and STE trained for INT2 on the MLP (lowest)")
-    many = [tried(*OPEN).assign(model=f"mlp_{i}") for i in range(phrases.FEW + 1)]
+    many = [tried(*OPEN).assign(model=f"mlp_{i}") for i in range(edges.FEW + 1)]
     assert open_edges(other, *many) == "7 of 8 arms, 87.5 %"  # too many to name
 
 
@@ -48,6 +48,28 @@ def test_a_rate_inside_does_as_well_with_any_strength():
     assert open_edges(tried(*losses, strengths=(0.1, 0.2))).startswith("1 of 1 arms")
     losses[5] = 1.1
     assert open_edges(tried(*losses, strengths=(0.1, 0.2))) == "none of 1 arms"
+
+
+@pytest.mark.parametrize(
+    ("strengths", "least", "said"),
+    [
+        ((30,), 30, "the only one"),
+        ((30, 100), 100, "the highest"),
+        ((30, 100, 300), 30, "the lowest"),
+        ((30, 100, 300), 100, "one inside"),
+    ],
+)
+def test_a_chosen_strength_lies_at_an_end_or_inside(strengths, least, said):
+    losses = [abs(strength - least) for strength in strengths]
+    chosen = edges.choices(tried(*losses, strengths=strengths), "strength")
+    assert [edges.chosen_end(row) for row in chosen.to_dict("records")] == [said]
+
+
+def test_an_end_of_the_strengths_matters_by_the_same_measure():
+    """At three strengths, in turn: the lowest is chosen, and the one inside costs 0.2 or 0.3 more."""
+    for cost, said in ((0.2, "none of 1 arms"), (0.3, "1 of 1 arms, 100.0 %: STE trained for INT2 on")):
+        arm = tried(1.0, 1.0 + cost, 5.0, strengths=(30, 100, 300))
+        assert edges.at_an_open_edge(arm, "strength", 0.25).startswith(said)
 
 
 @pytest.mark.parametrize("losses", [(1.0,), (1.0, 9.0), (9.0, 1.0)])

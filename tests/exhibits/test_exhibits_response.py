@@ -64,6 +64,16 @@ def test_noise_that_helps_somewhere_is_shown_where_it_helps_most():
     assert texts["Budgets"] == "1/3, 1 and 3"
 
 
+def test_intervals_below_zero_stand_beside_what_chance_alone_gives():
+    """By the tail of a 95 % interval; STE is no noise, and touching zero is not below it."""
+    noises = {30: -0.2, 100: -0.1, 300: 0.5}
+    cases = [case(noises, -0.9, bits=bits, budget=budget) for bits in (3, 2) for budget in (1, 3)]
+    texts = said(*cases, case({30: 0.0}, -0.9, model="small_gpt2"))
+    deep, gpt = texts["Chance"].split("; and ")
+    assert deep == "4 of 12 lie below zero (about 0.3 would by chance alone) on the deep CNN"
+    assert gpt == "none of 1 lie below zero (about 0.025 would by chance alone) on the small GPT-2"
+
+
 def test_noise_that_helps_everywhere_and_equal_means_that_both_lead():
     texts = said(
         case({30: -0.2, 300: -0.3}, -0.3, budget=1),

@@ -174,6 +174,8 @@ def test_counts_are_sums_over_the_rows(tables):
     table.loc[table.index[table.metric == "differing"][:3], "mean"] = 0.15  # three images in 20 seeds
     table.loc[table.metric == "bytes", "mean"] = 39720.0
     table.loc[table.metric == "gradients", "mean"] = 168.0
+    loud = tried.method.isin(["t0_qat", "standard_qat"])
+    tables["vision_tuning"] = tried = tried[~(loud & (tried.learning_rate > 0.02))]
     macros = vision.vision(tables)[1]
     every = arms_of(("small_cnn", "deep_cnn"), ("mlp", "residual_cnn"), WIDTHS)
     arms, loud = len(every), sum(arm.method == "t0_qat" for arm in every)
@@ -186,8 +188,10 @@ def test_counts_are_sums_over_the_rows(tables):
     assert macros["VisionCandidates"].endswith(f" or {max(candidates)}")
     assert macros["VisionFewReplicates"] == "5"
     assert macros["VisionTrained"] == "INT4 and INT2"
+    assert macros["VisionLoudRates"] == "0.003, 0.00634 and 0.0134"
     assert macros["VisionRates"].startswith("0.003, ") and macros["VisionRates"].endswith(" and 0.06")
     assert macros["VisionMethods"] == str(len(EVERY))
+    assert macros["VisionFewMethods"] == str(sum(REGISTRY[method].few for method in EVERY))
     assert macros["VisionRounded"] == f"{4 * networks:,}"  # two widths by two rules
     n = table.n[table.index[table.metric == "differing"][:3]]
     assert macros["VisionDiffering"] == f"{0.15 * n.sum():.0f}"
@@ -210,6 +214,8 @@ def test_the_chosen_scaling_is_named_as_a_scaling_and_as_a_noise(tables):
     macros = vision.vision(tables)[1]
     on = f"30 on the {SMALL}, the {DEEP} and the residual CNN and {most:g} on the MLP"
     assert macros["VisionScalings"] == on
+    ends = f"the lowest on the {SMALL}, the {DEEP} and the residual CNN and the highest on the MLP"
+    assert macros["VisionScalingsEnd"] == ends
     assert macros["VisionSigmas"].startswith("0.004 on")
     assert macros["VisionSigmas"].endswith(f"{most / 7500:.2g} on the MLP")
     assert macros["VisionScalingsTried"].endswith(f" and {most:g}")
@@ -238,6 +244,20 @@ def test_choices_at_an_end_of_what_was_tried_are_counted_and_named_where_few(tab
     one = tried[tried.learning_rate == tried.learning_rate.min()]
     said = vision.vision(tables | {"vision_tuning": one})[1]["VisionEdgeRate"]
     assert said == "no arm, since none had a choice"
+
+
+@pytest.mark.parametrize(
+    ("most", "said"), [([1, 1], "1 seed"), ([2, 2], "2 seeds"), ([1, 3], "1 to 3 seeds")]
+)
+def test_the_seeds_of_the_first_cut_are_the_fewest_of_arms_with_most_candidates(tables, most, said):
+    tried = tables["vision_tuning"]
+    keys = ["model", "method", "train_bits"]
+    sizes = tried.groupby(keys).learning_rate.transform("size")
+    tried["n"] = 8
+    for i, (_, rows) in enumerate(tried[sizes == sizes.max()].groupby(keys, sort=False)):
+        least = most[i > 0]
+        tried.loc[rows.index[:2], "n"] = least, 16 - least  # as many trainings in all
+    assert vision.vision(tables)[1]["VisionTuningFirst"] == said
 
 
 def test_intervals_wider_than_the_margin_are_counted(tables):

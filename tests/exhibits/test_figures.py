@@ -109,6 +109,23 @@ def drawn_differences(figure) -> dict:
     return found
 
 
+def arrows(figure) -> dict:
+    """(model, width, row's name) -> at which end of the axis, whether it points there, whether open."""
+    names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    found, model = {}, ""
+    for panel in figure.axes:
+        model = MODELS.get(panel.get_title(loc="left"), model)
+        low, high = panel.get_xlim()
+        for line in panel.lines:
+            way = {"<": -1, ">": 1}.get(line.get_marker())
+            for x, y in zip(*line.get_data(), strict=True) if way else ():
+                at_end = 0.02 < (high - x if way > 0 else x - low) / (high - low) < 0.06
+                key = model, BITS[panel.get_title(loc="right")], names[round(y)]
+                assert at_end and key not in found
+                found[key] = way, line.get_markerfacecolor() == "white"
+    return found
+
+
 def test_every_difference_from_plain_training_is_drawn_or_named(full):
     table = full.copy()
     lost = (table.method == "ste") & (table.train_bits == 3) & (table.model == "deep_cnn")
@@ -116,7 +133,8 @@ def test_every_difference_from_plain_training_is_drawn_or_named(full):
     table.loc[at_float, "mean"] = 0.9
     table.loc[at_float & (lost | (table.method == "t0_qat")), "mean"] = 0.5  # no better than the bar
     results = compared(table)
-    found = drawn_differences(figures.vision(results))
+    figure = figures.vision(results)
+    found, pointed = drawn_differences(figure), arrows(figure)
     said = deviations.left_out(IMAGES, results)
     pairs = results["vision_paired"]
     pairs = pairs[(pairs.against == "plain") & pairs.model.isin(FULL[0]) & (pairs.eval_bits != 32)]
@@ -125,7 +143,7 @@ def test_every_difference_from_plain_training_is_drawn_or_named(full):
         key = row.model, row.eval_bits, network(row.method)
         if row.method == "t0_qat" or (row.method, row.train_bits, row.model) == ("ste", 3, "deep_cnn"):
             chance += 1
-            assert key not in found
+            assert key not in found and key not in pointed
         elif abs(row.estimate) > 12 * row.margin:
             beyond += 1
             name = network(row.method).replace(",", "")
@@ -134,11 +152,12 @@ def test_every_difference_from_plain_training_is_drawn_or_named(full):
                 if part.endswith(row.model.replace("_cnn", " CNN"))
             ]  # fmt: skip
             assert name in on and f"INT{row.eval_bits}" in on and key not in found
+            assert pointed.pop(key) == (np.sign(row.estimate), row.train_bits != 0)
         else:
             value, low, high, hollow = found.pop(key)
             assert (value, low, high) == pytest.approx((row.estimate, row.ci_low, row.ci_high))
             assert hollow == (row.train_bits != 0)
-    assert not found and beyond > 3 and chance == 2 * 4 + 1
+    assert not found and not pointed and beyond > 3 and chance == 2 * 4 + 1
     assert said["AtChance"] == "T0-QAT on the small CNN and T0-QAT and STE on the deep CNN"
 
 
@@ -150,10 +169,29 @@ def test_an_axis_holds_the_margin_and_what_is_drawn_and_no_more_than_twelve_marg
         low, high = panel.get_xlim()
         (band,) = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
         assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((-margin, margin))
-        assert -12 * margin <= low <= -1.5 * margin and 1.5 * margin <= high <= 12 * margin
+        assert -13 * margin <= low <= -1.5 * margin and 1.5 * margin <= high <= 13 * margin
         for bar in panel.containers:
             x, _ = points(bar)
             assert ((low <= x) & (x <= high)).all()
+
+
+def test_no_mark_is_cut_by_the_frame_of_its_panel(full):
+    """Half a mark is 1.5 points and its edge, also where a mean lies just within twelve margins."""
+    results = compared(full)
+    pairs = results["vision_paired"]
+    near = (pairs.against == "plain") & pairs.method.isin(["ste", "quest", "lsq"])
+    pairs.loc[near, ["estimate", "ci_low", "ci_high"]] = -0.2399, -0.3, -0.18  # the margin is 0.02
+    pairs.loc[near & (pairs.method == "lsq"), "estimate"] = -0.2401
+    figure = figures.vision(results)
+    figure.draw_without_rendering()
+    for panel in figure.axes:
+        left, right = panel.bbox.x0, panel.bbox.x1
+        marks = [line for line in panel.lines if line.get_marker() in ("<", ">")]
+        for line in [*(bar.lines[0] for bar in panel.containers), *marks]:
+            x = panel.transData.transform(line.get_xydata())[:, 0]
+            half = 1.9 / 72 * figure.dpi
+            assert (left <= x - half).all() and (x + half <= right).all()
+    assert {way for (_, _, name), (way, _) in arrows(figure).items() if name == "LSQ"} == {-1}
 
 
 def test_nothing_to_draw_leaves_the_margin_alone():

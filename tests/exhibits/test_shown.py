@@ -116,6 +116,67 @@ def test_where_tuned_noise_is_lower_higher_equal_or_undecided_is_what_the_tests_
     assert macros["VisionUndecided"] == f"at INT2 on the {SMALL} and at no width on the {DEEP}"
 
 
+def test_a_direction_that_is_shown_within_the_margin_is_named_beside_it(tables):
+    pairs = tables["vision_paired"]
+    mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain") & (pairs.scale_rule == "own")
+    pairs.loc[mine, ["estimate", "p_bh", "p_equal"]] = -0.01, 0.9, 0.01
+    widths = "at INT4 and INT2"
+    within = vision.vision(tables)[1]["VisionWithin"]
+    assert within == f"{widths} on the {SMALL} and the {DEEP}"
+    pairs.loc[mine, "p_bh"] = 0.01
+    pairs.loc[mine & (pairs.model == "deep_cnn") & (pairs.eval_bits == 2), "estimate"] = 0.01
+    macros = vision.vision(tables)[1]
+    first, second = macros["VisionWithin"].split(f" on the {SMALL} and ")
+    assert first == f"{widths} (of these lower {widths})"
+    assert second == f"{widths} (of these lower at INT4 and higher at INT2) on the {DEEP}"
+    assert (
+        macros["VisionLower"] == macros["VisionHigher"] == f"at no width on the {SMALL} and the {DEEP}"
+    )
+
+
+def test_marks_that_the_placebo_carries_are_counted_and_named(tables):
+    for name in ("vision_paired", "vision_any_paired"):
+        pairs = tables[name]
+        pairs.loc[pairs.method == "xi_alone", ["estimate", "p_bh", "p_equal"]] = -0.1, 0.9, 0.9
+        pairs.loc[(pairs.method == "xi_alone") & (pairs.against != "plain"), "p_bh"] = 0.01
+    every = 2 * (2 + 2)  # networks; single widths, mean and worst
+
+    def said(part=tables):
+        return vision.vision(part)[1]["VisionPlaceboShown"]
+
+    assert said() == f"none of {every} is shown to be lower or higher"
+    over = tables["vision_any_paired"]
+    mine = (over.method == "xi_alone") & (over.against == "plain") & (over.model == "deep_cnn")
+    over.loc[mine & (over.quantity == "worst"), "p_bh"] = 0.01
+    end = "; marks of this size are to be read with that in mind"
+    assert said() == f"1 of {every} is shown to differ (lower at the worst width on the {DEEP}){end}"
+    single = tables["vision_paired"]
+    at_two = (single.method == "xi_alone") & (single.against == "plain") & (single.eval_bits == 2)
+    at_two &= single.model == "small_cnn"
+    single.loc[at_two, ["estimate", "p_bh"]] = 0.1, 0.01
+    both = f"higher at INT2 on the {SMALL} and lower at the worst width on the {DEEP}"
+    assert said() == f"2 of {every} are shown to differ ({both}){end}"
+    single.loc[at_two, "p_equal"] = 0.01  # a circle, no mark of a direction
+    assert said().startswith(f"1 of {every} is")
+    left = {name: tables[name].query("method != 'xi_alone'") for name in tables if "vision" in name}
+    assert said(tables | left) == "not asked in this run"
+
+
+def test_over_the_widths_a_direction_within_the_margin_is_named_too(tables):
+    pairs = tables["vision_any_paired"]
+    mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain") & (pairs.quantity == "mean")
+    pairs.loc[mine, ["p_bh", "p_equal"]] = 0.01, 0.01
+    pairs.loc[mine, "estimate"] = -0.01
+    pairs.loc[mine & (pairs.model == "deep_cnn"), "estimate"] = 0.01
+    said = vision.differences(tables)[1]["VisionDifferencesTunedPlain"]
+    assert (
+        said == f"within the margin (lower) on the {SMALL} and within the margin (higher) on the {DEEP}"
+    )
+    pairs.loc[mine, "p_bh"] = 0.9
+    said = vision.differences(tables)[1]["VisionDifferencesTunedPlain"]
+    assert said == f"within the margin on the {SMALL} and the {DEEP}"
+
+
 def test_convergence_is_what_twice_the_budget_changes_at_every_width(tables):
     pairs = tables["vision_paired"]
     mine = (pairs.method == "longer") & (pairs.against == "plain")
@@ -127,10 +188,12 @@ def test_convergence_is_what_twice_the_budget_changes_at_every_width(tables):
     body, macros = vision.convergence(tables)
     said = macros["VisionConverged"]
     assert "within the margin at float, INT4 and INT2 on the small CNN" in said
+    lower = "lower at INT2 (−0.310 [−0.400, −0.220], margin 0.05) on the deep CNN"
+    assert f"within the margin at float and INT4, and {lower}" in said
     assert (
-        "within the margin at float and INT4, lower at INT2 (−0.310 [−0.400, −0.220], margin 0.05)"
-        in said
+        "too short at INT2, and long enough at float and INT4 on the deep CNN" in macros["VisionBudget"]
     )
+    assert macros["VisionBudget"].startswith("long enough at float, INT4 and INT2 on the small CNN; ")
     rows = rows_of(body)
     (first,) = [i for i, row in enumerate(rows) if row[0] == "deep CNN"]
     assert [r"\circ" in cell for cell in rows[first][2:]] == [True, True, False]
@@ -138,7 +201,30 @@ def test_convergence_is_what_twice_the_budget_changes_at_every_width(tables):
     assert rows[first + 1][1:] == ["margin", "0.02", "0.02", "0.05"]
     left = pairs[pairs.method != "longer"]
     macros = vision.convergence(tables | {"vision_paired": left})[1]
-    assert macros["VisionConverged"] == "not asked in this run"
+    assert macros["VisionConverged"] == macros["VisionBudget"] == "not asked in this run"
+
+
+@pytest.mark.parametrize(
+    ("estimate", "p", "equal", "budget", "said"),
+    [
+        (0.001, 0.5, 0.01, "long enough", "within the margin at float, INT4 and INT2 on"),
+        (-0.001, 0.01, 0.01, "long enough", "within the margin at float, INT4 and INT2 on"),
+        (0.3, 0.01, 0.9, "long enough", "higher at float (0.300 [0.200, 0.400], margin 0.02), INT4 ("),
+        (-0.3, 0.01, 0.9, "too short", "lower at float (−0.300 [−0.400, −0.200], margin 0.02), INT4 ("),
+        (-0.01, 0.01, 0.9, "open", "lower at float (−0.010 [−0.110, 0.090], margin 0.02), INT4 ("),
+        (-0.3, 0.2, 0.9, "open", "undecided at float (−0.300 [−0.400, −0.200], margin 0.02), INT4 ("),
+    ],
+)
+def test_a_budget_is_judged_by_direction_and_margin_together(tables, estimate, p, equal, budget, said):
+    pairs = tables["vision_paired"]
+    mine = (pairs.method == "longer") & (pairs.against == "plain")
+    shown = ["estimate", "ci_low", "ci_high", "p_bh", "p_equal", "margin"]
+    pairs.loc[mine, shown] = estimate, estimate - 0.1, estimate + 0.1, p, equal, 0.02
+    macros = vision.convergence(tables)[1]
+    words = f"{budget} at float, INT4 and INT2"
+    assert macros["VisionBudget"] == f"{words} on the small CNN; and {words} on the deep CNN"
+    assert macros["VisionConverged"].startswith(said)
+    assert "–" not in macros["VisionConverged"]
 
 
 def test_an_arm_that_was_not_compared_has_no_mark(tables):

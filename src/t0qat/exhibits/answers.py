@@ -94,9 +94,10 @@ ANSWERS = {
     "response": """
         Explored on validation parts, to decide nothing. With the same budget, and each at its best of
         {ResponseRates} learning rates, the loss of some noise is below that of plain training, by
-        uncorrected intervals, {ResponseHelps}. The mean loss is lowest for {ResponseLeads}. With
-        {ResponseBudgets} times the benchmark's budget, in this order, the best noise is below STE at
-        {ResponseAhead}. The order of the two hangs on the budget {ResponseMoves}.
+        uncorrected intervals, {ResponseHelps}. Of the intervals of single curves with noise,
+        {ResponseChance}. By means alone, the loss is lowest for {ResponseLeads}; with {ResponseBudgets}
+        times the benchmark's budget, in this order, the best noise is below STE at {ResponseAhead}; and
+        the order of the two hangs on the budget {ResponseMoves}.
     """,
     "recommendation": """
         By what tuning lost, use {RecommendationUse}. What costs less and lost at most the margin more:

@@ -74,18 +74,21 @@ class Benchmark(NamedTuple):
 
 def decision(row: Row) -> str:
     """What is shown of a paired difference, at 5 % after correction; small and certain is WITHIN."""
-    if row["p_equal"] < ERROR_RATE:
-        return WITHIN
-    if row["p_bh"] < ERROR_RATE:
-        return HIGHER if row["estimate"] > 0 else LOWER
-    return UNDECIDED
+    return WITHIN if row["p_equal"] < ERROR_RATE else direction(row) or UNDECIDED
+
+
+def direction(row: Row) -> str:
+    """LOWER or HIGHER where that is shown, within the margin or not; else nothing."""
+    found = HIGHER if row["estimate"] > 0 else LOWER
+    return found if row["p_bh"] < ERROR_RATE else ""
 
 
 def said(row: Row) -> str:
-    """The same in words: `undecided (0.03 would be seen)`."""
+    """The same in words: `undecided (0.03 would be seen)`, `within the margin (lower)`."""
     found = decision(row)
-    seen = f" ({number(row['detectable'], 2)} would be seen)" * (found == UNDECIDED)
-    return found + seen
+    seen = f"{number(row['detectable'], 2)} would be seen"
+    more = {UNDECIDED: seen, WITHIN: direction(row)}.get(found)
+    return f"{found} ({more})" if more else found
 
 
 def decided(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -212,9 +215,12 @@ def convergence(b: Benchmark, results: Results) -> str:
 
 
 def _paired_cell(row: Row) -> Raw:
-    """A difference; a circle marks one that is shown to be within the margin, an asterisk any other."""
-    mark = {WITHIN: r"\circ", UNDECIDED: ""}.get(decision(row), r"\ast")
-    return Raw(tex(plus_minus(row, DECIMALS)) + rf"\rlap{{$^{{{mark}}}$}}" * bool(mark))
+    """A difference; a circle marks one that is shown to be within the margin, an asterisk any other.
+
+    Every cell has the place of a mark, so that none stands in the next column.
+    """
+    mark = {WITHIN: r"$^\circ$", UNDECIDED: ""}.get(decision(row), r"$^\ast$")
+    return Raw(tex(plus_minus(row, DECIMALS)) + rf"\makebox[0.7em][l]{{{mark}}}")
 
 
 def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:

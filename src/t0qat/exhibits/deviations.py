@@ -1,4 +1,4 @@
-"""How far arms lie from plain training that is rounded the same way, and which can be drawn so."""
+"""How far arms lie from plain training that is rounded the same way, and where that is drawn."""
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,7 @@ def deviations(b: Benchmark, results: Results) -> pd.DataFrame:
 
 
 def left_out(b: Benchmark, results: Results) -> dict[str, str]:
-    """Which arms the figure does not draw, and why."""
+    """Which arms the figure does not draw, and which it draws as arrows."""
     rows = deviations(b, results)
 
     def of(place):

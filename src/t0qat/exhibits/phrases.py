@@ -4,7 +4,6 @@ Values are at the scale rule that each method fixes ("own"). Every phrase lists 
 whichever they are.
 """
 
-import pandas as pd
 from scipy import stats
 
 from t0qat.exhibits.benchmark import (
@@ -18,21 +17,23 @@ from t0qat.exhibits.benchmark import (
     Benchmark,
     cells,
     decided,
+    direction,
     has_all_methods,
     longer,
     tally,
 )
 from t0qat.exhibits.deviations import left_out
+from t0qat.exhibits.edges import at_an_edge, at_an_open_edge, choices, chosen_end, for_width
 from t0qat.exhibits.labels import at, listed, name, on_models, the_models, together, width, widths_of
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import is_rival, own_width
 from t0qat.pipeline.statistics import ERROR_RATE, discovery_level
-from t0qat.pipeline.words import NOTHING, number, percent, span, thousands
+from t0qat.pipeline.words import NOTHING, Row, number, span, thousands
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
 
-FEW = 6  # arms that a sentence names, at most
+SHORT, LONG, OPEN = "too short", "long enough", "open"  # a budget of training
 Said = dict[str, str | int]
 
 
@@ -42,24 +43,22 @@ def phrases(b: Benchmark, results: Results) -> Said:
     return {key: v for said in every for key, v in said(b, results).items()}
 
 
-def for_width(train_bits: int) -> str:
-    return f" trained for {width(train_bits)}" * (train_bits != NO_WIDTH)
-
-
 def size(b: Benchmark, results: Results) -> Said:
     """How much was run, and how finely the pairs see."""
     table, tried = b.table(results), b.table(results, "_tuning")
     arms = table.drop_duplicates(KEYS)
     pairs = results[b.file + "_paired"]
     level = discovery_level(pairs.p_bh)
-    each = tried.groupby(KEYS, sort=False)["n"].agg(["size", "max", "sum"])
+    each = tried.groupby(KEYS, sort=False)["n"].agg(["size", "min", "max", "sum"])
     full = each[each["sum"] == each["sum"].max()]
-    own = b.table(results, "_paired")
+    first = span(full[full["size"] == full["size"].max()]["min"])
+    models, own = has_all_methods(table), b.table(results, "_paired")
     seen = own[(own.scale_rule == "own") & (own.detectable > 0)].detectable
     return {
         "Replicates": table.n.max(),
         "Arms": len(arms),
         "Networks": arms.n.sum(),
+        "TuningFirst": f"{first} seed{'s' * (first != '1')}",
         "TuningSeeds": span(full["max"]),
         "TuningEach": full["sum"].max(),
         "Candidates": listed(map(thousands, sorted({*full["size"]})), last=" or "),
@@ -68,8 +67,10 @@ def size(b: Benchmark, results: Results) -> Said:
         "EdgeRate": at_an_edge(tried, "learning_rate"),
         "OpenEdge": at_an_open_edge(tried, "learning_rate", b.metric.margin),
         "EdgeStrength": at_an_edge(tried, "strength"),
-        "Full": the_models(has_all_methods(table)),
+        "OpenStrength": at_an_open_edge(tried, "strength", b.metric.margin),
+        "Full": the_models(models),
         "Methods": table.method.nunique(),
+        "FewMethods": table[~table.model.isin(models)].method.nunique(),
         "Widths": listed(map(width, widths_of(table))),
         "Trained": listed(map(width, sorted({*table.train_bits} - {NO_WIDTH}, reverse=True))),
         "Lowest": width(min(widths_of(table))),
@@ -78,58 +79,6 @@ def size(b: Benchmark, results: Results) -> Said:
         "ErrorRate": f"{100 * ERROR_RATE:g}",
         "Detectable": span(seen, lambda difference: number(difference, 2)),
     }
-
-
-def at_an_edge(tried: pd.DataFrame, setting: str) -> str:
-    """How many arms chose the least or the greatest of the values of a setting, and which if few.
-
-    tried: as of tuning.tune. Counted are arms that had more than one value to choose from.
-    """
-    chosen = choices(tried, setting)
-    chosen = chosen[chosen.least < chosen.most]
-    if chosen.empty:
-        return "no arm, since none had a choice"
-    return _which(chosen[chosen.end != ""], len(chosen))
-
-
-def at_an_open_edge(tried: pd.DataFrame, setting: str, margin: float) -> str:
-    """The same, of arms that chose an end although every value inside costs more than the margin.
-
-    Counted are arms with a value inside: three or more.
-    """
-    chosen = choices(tried, setting).dropna(subset="inside")
-    if chosen.empty:
-        return "no arm, since none had a value inside"
-    return _which(chosen[(chosen.end != "") & (chosen.inside - chosen["mean"] > margin)], len(chosen))
-
-
-def choices(tried: pd.DataFrame, setting: str) -> pd.DataFrame:
-    """The candidate that each arm chose, beside the values of a setting that it chose from.
-
-    least, most: these values' ends; end: at which of them the choice lies, "lowest", "highest" or "";
-    inside: the least mean at a value between them, whatever else is set; nan where there is none.
-    """
-    values = tried.groupby(KEYS)[setting]
-    tried = tried.assign(least=values.transform("min"), most=values.transform("max"), end="")
-    between = (tried.least < tried[setting]) & (tried[setting] < tried.most)
-    tried["inside"] = tried["mean"].where(between)
-    tried["inside"] = tried.groupby(KEYS).inside.transform("min")
-    tried.loc[tried[setting] == tried.most, "end"] = "highest"
-    tried.loc[tried[setting] == tried.least, "end"] = "lowest"
-    return tried[tried.chosen == 1]
-
-
-def _which(found: pd.DataFrame, every: int) -> str:
-    """How many of so many arms these choices are, and at which end each lies if they are few."""
-    if found.empty:
-        return f"none of {every} arms"
-    share = f"{len(found)} of {every} arms, {percent(len(found) / every, 1)} %"
-    which = [
-        f"{name(row['method'])}{for_width(row['train_bits'])} on {the_models([row['model']])}"
-        f" ({row['end']})"
-        for row in rows_of(found)
-    ]
-    return f"{share}: {listed(which)}" if len(which) <= FEW else share
 
 
 def ranking(b: Benchmark, results: Results) -> Said:
@@ -195,25 +144,37 @@ def keeping(b: Benchmark, results: Results) -> Said:
 
 
 def converging(b: Benchmark, results: Results) -> Said:
-    """Whether plain training with twice the budget ends elsewhere."""
+    """What twice the budget changes in plain training, and whether the budget is long enough by that."""
     rows = decided(longer(b, results))
+    if rows.empty:
+        return dict.fromkeys(("Converged", "Budget"), NOT_ASKED)
+    rows = rows.assign(budget=[enough(row) for row in rows_of(rows)])
 
-    def at_widths(model, word):
-        mine = rows[(rows.model == model) & (rows.shown == word)]
-        return listed(width(bits) for bits in mine.eval_bits)
+    def difference(row):
+        shown = f" ({b.interval(row)}, margin {number(row['margin'], 2)})" * (row["shown"] != WITHIN)
+        return width(row["eval_bits"]) + shown
 
-    def sentence(model):
-        equal = f"within the margin at {at_widths(model, WITHIN)}"
-        mine = rows[(rows.model == model) & (rows.shown != WITHIN)]
-        others = [
-            f"{row['shown']} at {width(row['eval_bits'])} ({b.interval(row)}, margin"
-            f" {number(row['margin'], 2)})"
-            for row in rows_of(mine)
-        ]
-        return f"{equal}, {listed(others)}" if others else equal
+    def on_each(column, words, show):
+        """The widths of each word, by network, without words of none."""
 
-    models = rows.model.unique()
-    return {"Converged": together((m, sentence(m)) for m in models) if len(models) else NOT_ASKED}
+        def of(mine):
+            found = ((word, rows_of(mine, **{column: word})) for word in words)
+            parts = (f"{word} at {listed(map(show, here))}" for word, here in found if here)
+            return listed(parts, last=", and ")
+
+        return on_models((model, of(mine)) for model, mine in rows.groupby("model", sort=False))
+
+    return {
+        "Converged": on_each("shown", (WITHIN, LOWER, HIGHER, UNDECIDED), difference),
+        "Budget": on_each("budget", (SHORT, LONG, OPEN), lambda row: width(row["eval_bits"])),
+    }
+
+
+def enough(row: Row) -> str:
+    """Whether a budget is long enough, by what is shown of twice the budget minus it."""
+    if row["shown"] in (WITHIN, HIGHER):
+        return LONG
+    return SHORT if row["shown"] == LOWER and row["estimate"] < -row["margin"] else OPEN
 
 
 def noise(b: Benchmark, results: Results) -> Said:
@@ -223,13 +184,22 @@ def noise(b: Benchmark, results: Results) -> Said:
     pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(models)]
     tried = b.table(results, "_tuning")
     tried = tried[tried.method == "t0_qat_tuned"]
+    ends = [(row["model"], chosen_end(row)) for row in rows_of(choices(tried, "strength"))]
     chosen = [(row["model"], row["strength"]) for row in rows_of(tried, chosen=1)]
     tuned = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain")
     tuned = decided(pairs[tuned]).sort_values("eval_bits", ascending=False, kind="stable")
+    tuned = tuned.assign(way=[direction(row) for row in rows_of(tuned)])
 
     def where(word):
         found = tuned[tuned.shown == word]
-        return together((model, at(found[found.model == model].eval_bits)) for model in models)
+        return together((model, widths(found[found.model == model])) for model in models)
+
+    def widths(mine):
+        """Where, and of what is within the margin which is lower or higher all the same."""
+        inside = mine[mine.shown == WITHIN]
+        ways = [(way, inside[inside.way == way].eval_bits) for way in (LOWER, HIGHER)]
+        beside = [f"{way} {at(bits)}" for way, bits in ways if len(bits)]
+        return at(mine.eval_bits) + f" (of these {listed(beside)})" * bool(beside)
 
     def foremost(rows, model):
         here = rows_of(rows, model=model, quantity="mean")
@@ -250,6 +220,7 @@ def noise(b: Benchmark, results: Results) -> Said:
     return {
         "ScalingsTried": listed(f"{value:g}" for value in sorted({*tried.strength})),
         "Scalings": together((model, f"{scaling:g}") for model, scaling in chosen),
+        "ScalingsEnd": together(ends),
         "Sigmas": together((model, number(XI * scaling, 2)) for model, scaling in chosen),
         "Lower": where(LOWER),
         "Higher": where(HIGHER),

@@ -9,6 +9,7 @@ from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import method_label, model_label
 from t0qat.experiments.response import ABSOLUTE, PLAIN, RELATIVE, STE
 from t0qat.pipeline.latex import grouped
+from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.pipeline.words import Row, number, plus_minus, span, thousands, with_interval
 
 NOISES = {ABSOLUTE: "ξ × {:g}", RELATIVE: "relative {:g}"}  # a method that adds noise -> its strength
@@ -53,6 +54,7 @@ def response(results: Results) -> tuple[str, dict[str, str]]:
             "Budgets": listed(map(budget_label, sorted({*table.budget}))),
             "Edges": at_an_end(every, table),
             "Helps": on_each_model(helps, cases),
+            "Chance": on_each_model(by_chance, cases),
             "Leads": on_each_model(leads, cases),
             "Ahead": on_each_model(ahead, of),
             "Moves": on_each_model(moves, of),
@@ -92,6 +94,14 @@ def helps(cases: list[pd.DataFrame]) -> str:
     shown = f"{curve_label(most['method'], most['strength'])} at {where}: {with_interval(most)}"
     lead = "most with" if found else "the lowest estimate with"
     return f"in {_of(found, len(cases))} cases ({lead} {shown})"
+
+
+def by_chance(cases: list[pd.DataFrame]) -> str:
+    """How many intervals of noise lie below plain training, and how many would if none had an effect."""
+    every = pd.concat([case[case.method.isin(NOISES)] for case in cases])
+    found, alone = (every.ci_high < 0).sum(), ERROR_RATE / 2 * len(every)
+    lead = f"{found or 'none'} of {len(every)} lie below zero"
+    return f"{lead} (about {number(alone, 2)} would by chance alone)"
 
 
 def _of(found: int, every: int) -> str:

@@ -6,24 +6,27 @@ import pandas as pd
 
 from t0qat.exhibits import benchmark
 from t0qat.exhibits.benchmark import (
+    HIGHER,
+    LOWER,
     NOT_ASKED,
     PLACEBO,
     Benchmark,
     against_each,
+    decided,
     has_all_methods,
     over_widths,
 )
-from t0qat.exhibits.labels import listed, macros, name, on_models, the_models, width, widths_of
+from t0qat.exhibits.labels import at, listed, macros, name, on_models, the_models, width, widths_of
 from t0qat.exhibits.phrases import converging, phrases
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.experiments.arms import FLOAT, LOUD_RATES, LOUD_REPLICATES, model_label
+from t0qat.experiments.arms import FLOAT, LOUD_REPLICATES, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.claims import standard_error
 from t0qat.pipeline.latex import grouped, spanning
 from t0qat.pipeline.words import NOTHING, number, plus_minus, span, times, with_interval
 from t0qat.quantization.quantizers import SCALES
 from t0qat.quantization.rounding import OWN_GRIDS
-from t0qat.training.methods import named
+from t0qat.training.methods import REGISTRY, named
 
 LOSS = Metric("loss", less_is_better=True)
 IMAGES = Benchmark("vision", LOSS, learned=Metric("accuracy", less_is_better=False))
@@ -31,7 +34,8 @@ IMAGES = Benchmark("vision", LOSS, learned=Metric("accuracy", less_is_better=Fal
 
 def vision(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, on the networks with all methods."""
-    said = phrases(IMAGES, results) | _of_networks(results) | {"PlaceboSpread": _spread(results)}
+    said = phrases(IMAGES, results) | _of_networks(results)
+    said |= {"PlaceboSpread": _spread(results), "PlaceboShown": _marked_by_chance(results)}
     return benchmark.main_table(IMAGES, results), macros("Vision", said)
 
 
@@ -43,6 +47,28 @@ def differences(results: Results) -> tuple[str, dict[str, str]]:
     return table, said | {
         "VisionDifferencesPlacebo": listed(placebo, "; ", "; and ") if asked else NOT_ASKED
     }
+
+
+def _marked_by_chance(results: Results) -> str:
+    """Which differences between the placebo and plain training carry the mark of a direction."""
+    single = IMAGES.table(results, "_paired")
+    single = single[(single.scale_rule == "own") & single.model.isin(IMAGES.models(results))]
+    rows = pd.concat([single, over_widths(IMAGES, results)])
+    rows = decided(rows[(rows.method == PLACEBO) & (rows.against == "plain")])
+    marked = rows_of(rows[rows.shown.isin([LOWER, HIGHER])])
+    if rows.empty:
+        return NOT_ASKED
+    if not marked:
+        return f"none of {len(rows)} is shown to be lower or higher"
+    over = {"mean": "in the mean over the widths", "worst": "at the worst width"}
+    which = listed(
+        f"{row['shown']} {over.get(row['quantity']) or at([row['eval_bits']])} on"
+        f" {the_models([row['model']])}"
+        for row in marked
+    )
+    are = "are" if len(marked) > 1 else "is"
+    count = f"{len(marked)} of {len(rows)} {are} shown to differ ({which})"
+    return f"{count}; marks of this size are to be read with that in mind"
 
 
 def _spread(results: Results) -> str:
@@ -58,7 +84,8 @@ def _spread(results: Results) -> str:
 def _of_networks(results: Results) -> dict[str, str | int]:
     """Which have few methods, how many intervals are wide, and what was exported at which cost."""
     table = results["vision"]
-    full = has_all_methods(table)
+    full, tried = has_all_methods(table), results["vision_tuning"]
+    loud = tried.method.map(lambda method: REGISTRY[method].loud)
     own = IMAGES.values(table[table.model.isin(full)])
     at_width = results["vision_kept"].set_index(["model", "eval_bits"]).margin.to_dict()
     places = zip(own.model, own.eval_bits, strict=True)
@@ -76,7 +103,7 @@ def _of_networks(results: Results) -> dict[str, str | int]:
 
     return {
         "FewReplicates": table.n.min(),
-        "LoudRates": LOUD_RATES,
+        "LoudRates": listed(map(number, sorted({*tried[loud].learning_rate}))),
         "LoudReplicates": LOUD_REPLICATES,
         "Few": the_models(model for model in table.model.unique() if model not in full),
         "Wide": f"{wide.sum()} of {len(wide)}",

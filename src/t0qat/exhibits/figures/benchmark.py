@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from t0qat.exhibits.benchmark import Benchmark
-from t0qat.exhibits.deviations import DRAWN, deviations
+from t0qat.exhibits.deviations import CHANCE, DRAWN, deviations
 from t0qat.exhibits.figures.style import FONT, TEXT, panels, points
 from t0qat.exhibits.labels import network_label, width
 from t0qat.exhibits.language import MODELS
@@ -28,6 +28,7 @@ FAMILY_STYLES = {  # hues, and marks that differ without them
     "coupled": {"color": "#CC79A7", "marker": "v"},
 }
 OPEN = {"color": "0.4", "marker": "o", "markerfacecolor": "white"}
+ROOM = 0.04  # of an axis, at each end, for marks and arrows there
 FAMILY_LABELS = {family: family for family in FAMILIES} | {"none": "none of these"}
 # How percentages of accuracy are spaced: by the logarithm of the percentage of wrong images, so that
 # chance and the last percent are both seen. 0.1 is added to it, which gives 100 a place.
@@ -39,8 +40,8 @@ def vision(results: Results) -> Figure:
 
     results: as of vision.tables. One row a method, one column of panels a bit-width, one row of panels a
     network with all methods, or with any where none has; 95 % intervals by each method's own scale rule;
-    the band: the margin. Methods that train for a width (open) are at theirs. Of arms at chance and
-    beyond the axes there is nothing, see deviations.
+    the band: the margin. Methods that train for a width (open) are at theirs. An arrow at an end of the
+    axis stands for an arm beyond it; of arms at chance there is nothing, see deviations.
     """
     return _deviations(IMAGES, results, "Test loss minus plain training's, rounded the same way (nats)")
 
@@ -81,7 +82,7 @@ def language_matrix(table: pd.DataFrame, model: str) -> Figure:
 @mpl.rc_context(FONT | {"xtick.labelsize": 6, "ytick.labelsize": 6.5})
 def _deviations(b: Benchmark, results: Results, label: str) -> Figure:
     rows = deviations(b, results)
-    drawn = rows[rows.place == DRAWN]
+    drawn = rows[rows.place != CHANCE]
     order = sorted(named(), key=lambda method: FAMILIES.index(family_of(method)))
     order = [method for method in order if method in {*drawn.method}]
     models, widths = [*rows.model.unique()], _widths(rows)
@@ -94,18 +95,23 @@ def _deviations(b: Benchmark, results: Results, label: str) -> Figure:
             margin, low, high = at[["margin", "low", "high"]].iloc[0]
             panel.axvspan(-margin, margin, color="0.9", linewidth=0)
             panel.axvline(0, color="0.4", linewidth=0.6)
-            panel.set(xlim=(low, high))
+            room = ROOM * (high - low)
+            panel.set(xlim=(low - room, high + room))
             panel.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
             panel.set_title(width(bits), loc="right")
-            for family, mine in at[at.place == DRAWN].groupby(at.method.map(family_of), sort=False):
-                for trained, part in mine.groupby(mine.train_bits != NO_WIDTH):
-                    look = FAMILY_STYLES[family]
-                    inside = "white" if trained else look["color"]
-                    y = [order.index(method) for method in part.method]
-                    points(
-                        panel, part, y=y, linestyle="", markersize=3, elinewidth=0.8,
-                        markerfacecolor=inside, markeredgewidth=0.7, **look,
-                    )  # fmt: skip
+            shown = at[at.place != CHANCE]
+            trained = shown.train_bits != NO_WIDTH
+            for (family, fixed, place), part in shown.groupby(
+                [shown.method.map(family_of), trained, shown.place], sort=False
+            ):
+                look = dict(FAMILY_STYLES[family], linestyle="", markersize=3, markeredgewidth=0.7)
+                look["markerfacecolor"] = "white" if fixed else look["color"]
+                y = np.array([order.index(method) for method in part.method])
+                if place == DRAWN:
+                    points(panel, part, y=y, elinewidth=0.8, **look)
+                    continue
+                for arrow, end, out in (("<", low, part.estimate < 0), (">", high, part.estimate > 0)):
+                    panel.plot(np.full(out.sum(), end), y[out], **look | {"marker": arrow})
             for y in range(1, len(order)):
                 if family_of(order[y]) != family_of(order[y - 1]):
                     panel.axhline(y - 0.5, color="0.8", linewidth=0.5)
