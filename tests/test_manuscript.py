@@ -1,5 +1,6 @@
 """No number and no word of a result is typed: not in the prose, not in a caption, not in a table."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -116,9 +117,14 @@ def test_everything_looked_up_is_there_and_what_is_not_stops_with_one_line():
         assert str(error.value).count("\n") == 0
 
 
+@functools.cache
+def committed(file: str) -> pd.DataFrame:
+    return results.read(PAPER, file)
+
+
 @pytest.mark.parametrize(("kind", "place"), sorted(lookups.used(MAIN)))
 def test_a_changed_number_changes_what_is_looked_up(kind, place):
-    table = results.read(PAPER, place.split("/")[0])
+    table = committed(place.split("/")[0])
     numbers = [column for column in table if PAPER.columns[column].kind == "number"]
     larger = table.assign(**2 * table[numbers] + 7)  # far from any value that is shown
     smaller = table.assign(**-larger[numbers])

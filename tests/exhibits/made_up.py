@@ -1,7 +1,9 @@
 """Results files with made-up numbers, and what is typeset of them."""
 
+import functools
 import itertools
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.training.methods import REGISTRY, named, on_layer
 
-MAIN = (places.ROOT / "paper/main.tex").read_text()
+LOOKED_UP = sorted(lookups.used((places.ROOT / "paper/main.tex").read_text()))
 HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
 
 
@@ -34,9 +36,14 @@ SUBJECTS = [  # of precision
 ]  # fmt: skip
 
 
-def frames(seed: int = 1) -> dict[str, pd.DataFrame]:
-    """Every results file of the exhibits, with random but orderly numbers."""
-    draws = np.random.default_rng(seed)
+def frames() -> dict[str, pd.DataFrame]:
+    """Every results file of the exhibits, with random but orderly numbers; a copy, to be changed."""
+    return {name: table.copy() for name, table in _frames().items()}
+
+
+@functools.cache
+def _frames() -> dict[str, pd.DataFrame]:
+    draws = np.random.default_rng(1)
 
     def interval(center: float) -> dict:
         half = draws.uniform(0.01, 0.2)
@@ -370,14 +377,19 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
     return tables
 
 
-def typeset(tables: dict[str, pd.DataFrame], changed: str) -> str:
+def typeset(tables: dict[str, pd.DataFrame], changed: str) -> Iterator[str]:
     """All that is made from one results file: tables, macros, what is looked up, the README's block."""
-    made = [make(tables) for make in PAPER.exhibits.values() if changed in make.files]
-    shown = [body + latex.macro_lines(macros) for body, macros in made]
-    shown += [
-        lookups.look_up(*lookup, tables.__getitem__)
-        for lookup in sorted(lookups.used(MAIN))
-        if lookup[1].startswith(f"{changed}/")
-    ]
-    shown += [verdicts.readme(tables)] * changed.startswith("table1")
-    return "\n".join(shown)
+    for make in PAPER.exhibits.values():
+        if changed in make.files:
+            body, macros = make(tables)
+            yield body + latex.macro_lines(macros)
+    for kind, place in LOOKED_UP:
+        if place.startswith(f"{changed}/"):
+            yield lookups.look_up(kind, place, tables.__getitem__)
+    if changed.startswith("table1"):
+        yield verdicts.readme(tables)
+
+
+def differs(tables: dict[str, pd.DataFrame], changed: str, original: list[str]) -> bool:
+    """Whether any of this is not as it was; what comes after the first that is not is not made."""
+    return any(new != old for new, old in zip(typeset(tables, changed), original, strict=True))

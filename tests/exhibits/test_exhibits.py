@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 import pytest
-from made_up import HOSTILE, HOSTILE_ESCAPED, frames, typeset
+from made_up import HOSTILE, HOSTILE_ESCAPED, differs, frames, typeset
 
 from t0qat.exhibits import verdicts
 from t0qat.paper import PAPER
@@ -25,7 +25,7 @@ ROWS = 20  # of each file, evenly
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_changed_number_changes_what_is_typeset(name):
     before = frames()
-    original = typeset(before, name)
+    original = [*typeset(before, name)]
     for column in SHOWN[name].split():
         values = before[name][column]
         for i in range(0, len(values), -(-len(values) // ROWS)):
@@ -33,12 +33,12 @@ def test_every_changed_number_changes_what_is_typeset(name):
                 value = values[i]
                 table = before[name].astype({column: float})
                 table.loc[i, column] = 2 * value + 11.3  # far from any value that is shown
-                assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
+                assert differs(before | {name: table}, name, original), f"{column} of row {i}"
 
 
 def test_hostile_labels_are_escaped_and_leave_the_tables_whole(monkeypatch):
-    monkeypatch.setitem(REGISTRY, "t0_qat", REGISTRY["t0_qat"]._replace(label=HOSTILE))
     tables = frames()
+    monkeypatch.setitem(REGISTRY, "t0_qat", REGISTRY["t0_qat"]._replace(label=HOSTILE))
     for name in ("table1", "integer_grids"):
         body, macros = PAPER.exhibits[name](tables)
         assert HOSTILE_ESCAPED in body and HOSTILE not in body

@@ -2,7 +2,7 @@
 
 import itertools
 
-from made_up import SUBJECTS, frames, typeset
+from made_up import SUBJECTS, differs, frames, typeset
 
 from t0qat.exhibits import precision
 
@@ -13,12 +13,12 @@ def test_every_changed_knee_and_flip_changes_what_is_typeset():
         ("precision_knee", lambda rows: rows.quantity.isin(["knee", "xi_bits"])),
         ("precision_flips", lambda rows: (rows.flipped == 2) & (rows.other == "standard_qat")),
     ):
-        original = typeset(before, name)
+        original = [*typeset(before, name)]
         rows = before[name].index[mine(before[name])]
         for i, column in zip(rows, itertools.cycle(("estimate", "ci_low", "ci_high")), strict=False):
             table = before[name].copy()
             table.loc[i, column] += 0.5
-            assert typeset(before | {name: table}, name) != original, f"{column} of row {i}"
+            assert differs(before | {name: table}, name, original), f"{column} of row {i}"
 
 
 def test_precision_macros_count_what_the_intervals_and_the_corrected_tests_say():

@@ -1,7 +1,7 @@
 """What is typeset of the theory: every number, and words that follow its rules."""
 
 import pytest
-from made_up import frames, typeset
+from made_up import differs, frames, typeset
 
 from t0qat.exhibits import theory
 
@@ -18,12 +18,12 @@ def test_every_shown_number_of_the_theory_changes_what_is_typeset():
         ),
     }
     for name, which in shown.items():
-        original = typeset(before, name)
+        original = [*typeset(before, name)]
         for i in before[name].index[which(before[name])]:
             for column in ("mean", "ci_low") if name == "theory_training" else ("mean",):
                 table = before[name].copy()
                 table.loc[i, column] += 0.5
-                assert typeset(before | {name: table}, name) != original, f"{name}: {column} of row {i}"
+                assert differs(before | {name: table}, name, original), f"{name}: {column} of row {i}"
 
 
 def test_the_words_of_the_theory_follow_its_rules():

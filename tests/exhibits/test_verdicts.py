@@ -15,8 +15,8 @@ from t0qat.training.methods import REGISTRY
 def test_hostile_labels_leave_the_readme_tables_whole(monkeypatch):
     """As many cells in every row, which GitHub splits at each bar without a backslash before it."""
     hostile = "A | B <img> [c](d) `e`"
-    monkeypatch.setitem(REGISTRY, "t0_qat", REGISTRY["t0_qat"]._replace(label=hostile))
     tables = frames()
+    monkeypatch.setitem(REGISTRY, "t0_qat", REGISTRY["t0_qat"]._replace(label=hostile))
     tables["verdicts"] = tables["verdicts"].assign(claim=hostile, as_published=hostile)
     blocks = [text for text in verdicts.readme(tables).split("\n\n") if text.startswith("|")]
     assert len(blocks) == 3

@@ -1,5 +1,6 @@
 """Rows of results files, by their keys."""
 
+import numpy as np
 import pandas as pd
 
 from t0qat.pipeline.statistics import ERROR_RATE
@@ -10,9 +11,10 @@ Results = dict[str, pd.DataFrame]
 
 def rows_of(table: pd.DataFrame, **keys) -> list[Row]:
     """The rows with these keys, in order."""
+    mine = np.ones(len(table), bool)
     for column, value in keys.items():
-        table = table[table[column] == value]
-    return table.to_dict("records")
+        mine &= (table[column] == value).to_numpy()
+    return table[mine].to_dict("records")
 
 
 def one(table: pd.DataFrame, **keys) -> Row:

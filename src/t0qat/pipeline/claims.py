@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -149,9 +150,10 @@ def sample(row: Row, one: Declared) -> Sample:
 
 def rows(table: pd.DataFrame, keys: Row) -> pd.DataFrame:
     """Those with these keys; a list stands for each of its values."""
+    mine = np.ones(len(table), bool)
     for column, value in keys.items():
-        table = table[table[column].isin(value if isinstance(value, list) else [value])]
-    return table
+        mine &= table[column].isin(value if isinstance(value, list) else [value]).to_numpy()
+    return table[mine]
 
 
 def each(one: Declared, table: pd.DataFrame) -> Iterator[Row]:

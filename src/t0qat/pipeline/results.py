@@ -1,6 +1,7 @@
 """Results files: reading and writing that hold to what the paper says of their columns."""
 
 import csv
+import functools
 import re
 from pathlib import Path
 from pkgutil import resolve_name
@@ -44,13 +45,14 @@ def read(paper: Paper, name: str, home: Path = places.ROOT) -> pd.DataFrame:
     if len(lines) < 2 or rest:
         raise ResultsError(f"{shown} is cut short at line {len(lines) + bool(rest)}")
     marked = paper.results[name].split()
+    fits = functools.cache(functools.partial(_fits, paper))  # names come again and again
     for number, line in enumerate(lines[1:], 2):
         if len(line) != len(columns):
             raise ResultsError(
                 f"{shown}, line {number}: {len(columns)} fields are needed, not {len(line)}"
             )
         for column, cell in zip(marked, line, strict=True):
-            if not _fits(paper, column, cell):
+            if not fits(column, cell):
                 shown_column = column.rstrip("?*")
                 raise ResultsError(
                     f"{shown}, line {number}: {shown_column} = {cell!r} is not as it must be"
