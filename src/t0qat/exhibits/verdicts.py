@@ -130,7 +130,7 @@ def condition_table(results: Results) -> tuple[str, dict[str, str]]:
         groups.append([[Raw(rf"\multicolumn{{7}}{{@{{}}l}}{{{tex(f'{claim}')}}}")]])
         groups[-1] += [[Raw(rf"\multicolumn{{7}}{{@{{}}l}}{{{tex(said)}}}")], *cells]
     # Longer than a page; the star leaves numbering to the caption, which stands before it.
-    (first,) = _wide(0.3)
+    (first,) = _wide(0.34)
     body = grouped(groups, HEADER, rf"@{{\quad}}{first}rrrrrr@{{}}", kind="longtable*")
     return body, macros("Claims", {"Conditions": thousands(len(results["claims"]))} | planned(results))
 
