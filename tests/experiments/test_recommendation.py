@@ -23,7 +23,7 @@ PLAIN = {("no_noise", 0): {32: 0.1, 4: 0.2, 2: 0.9}}  # rounding costs 0.1 and 0
 
 
 def tuned(networks: dict[str, dict], **column) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Files of losses in tuning and of costs. networks: model -> (method, train_bits) -> width -> loss."""
+    """Losses in tuning, and costs. networks: model -> (method, train_bits) -> width -> loss."""
     losses, scores = [], []
     for model, arms in networks.items():
         for (method, bits), at in arms.items():

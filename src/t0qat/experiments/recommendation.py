@@ -17,7 +17,8 @@ and then over networks.
   more: of these the one that costs least, and of equals the one that lost least.
 - One training for all widths: of the arms without a width the one of the least mean over widths.
 
-What test seeds measure is reported and chooses nothing. Room `transfer` tries what is recommended where nothing was chosen.
+What test seeds measure is reported and chooses nothing. Room `transfer` tries what is recommended where
+nothing was chosen.
 """
 
 from collections.abc import Mapping
