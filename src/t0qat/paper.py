@@ -254,7 +254,9 @@ EXPERIMENTS = {
             "recommendation_transfer": f"{PICK} quantity {ESTIMATE} margin?",
         },
         {
-            "recommendation": shown("recommendation:recommendation", "recommendation"),
+            "recommendation": shown(
+                "recommendation:recommendation", "recommendation recommendation_arms"
+            ),
             "recommendation_transfer": shown("recommendation:transfer", "recommendation_transfer"),
         },
     ),

@@ -27,9 +27,18 @@ def table(*picks: list[dict]) -> pd.DataFrame:
     return pd.DataFrame([row for rows in picks for row in rows])
 
 
+def tables(*picks: list[dict]) -> dict[str, pd.DataFrame]:
+    """With two arms of each family and width, the second as good at the margin and worse at INT2."""
+    rows = table(*picks)
+    arms = rows[["family", "eval_bits"]].drop_duplicates()
+    behind = (0.0 * arms.eval_bits, (arms.eval_bits == 2) * 0.1 + 0.1)
+    arms = pd.concat(arms.assign(behind=b, margin=0.1) for b in behind)
+    return {"recommendation": rows, "recommendation_arms": arms, "recommendation_transfer": rows}
+
+
 def said(*picks: list[dict]) -> dict[str, str]:
     rows = table(*picks)
-    _, first = exhibit.recommendation({"recommendation": rows})
+    _, first = exhibit.recommendation(tables(*picks))
     _, second = exhibit.transfer({"recommendation_transfer": rows})
     return {name.removeprefix("Recommendation"): text for name, text in (first | second).items()}
 
@@ -41,6 +50,7 @@ def lines(body: str) -> list[list[str]]:
 
 
 ONE = pick("random_bits", 4, "one_for_all")
+TEXT = pick("random_bits", 2, "one_for_all", family="text")
 
 
 def test_widths_of_one_method_are_named_together_and_families_one_after_the_other():
@@ -52,7 +62,7 @@ def test_widths_of_one_method_are_named_together_and_families_one_after_the_othe
         pick("gptq", 4, family="text", model="small_gpt2"),
         pick("gptq", 4, "one_for_all", family="text", model="small_gpt2"),
     )
-    images = "No noise at INT8 and LSQ at INT4 and INT3 on image networks"
+    images = "plain training (rounded to nearest) at INT8 and LSQ at INT4 and INT3 on image networks"
     assert texts["Use"] == f"{images}; and GPTQ at INT4 on language models"
     assert texts["One"] == "Random-bit STE on image networks; and GPTQ on language models"
 
@@ -70,9 +80,11 @@ def test_cheaper_ones_are_named_and_so_are_widths_without():
     ("plain", "told", "held"),
     [
         ((-0.3, -0.1), "lower", "holds"),
-        ((0.1, 0.15), "higher", "holds"),  # by less than the margin
-        ((-0.1, 0.1), "not decided", "holds"),
-        ((-0.1, 0.2), "not decided", "is undecided"),  # the margin itself
+        ((-0.15, -0.1), "lower by less than the margin", "holds"),
+        ((0.1, 0.15), "higher by less than the margin", "holds"),
+        ((-0.1, 0.1), "within the margin", "holds"),
+        ((-0.3, 0.1), "not shown to differ", "holds"),
+        ((-0.1, 0.2), "not shown to differ", "is undecided"),  # the margin itself
         ((0.1, 0.3), "higher", "is undecided"),
         ((0.21, 0.3), "higher", "does not hold"),
         (None, "that of plain training itself", "is plain training"),
@@ -85,6 +97,7 @@ def test_a_difference_is_told_by_its_whole_interval_and_holds_below_the_margin(p
     rest = {"holds": " and INT2"}.get(held, " and holds at INT2")
     assert texts["TransferHeld"] == f"{held} at INT4{rest} on the MLP"
     assert texts["TransferOneHeld"] == "holds at INT4 on the MLP"
+    assert texts["OnePlain"] == "lower at INT4 on the MLP"
 
 
 def test_what_keeps_the_unrounded_loss_is_within_the_margin_with_its_whole_interval():
@@ -98,23 +111,40 @@ def test_what_keeps_the_unrounded_loss_is_within_the_margin_with_its_whole_inter
     assert texts["Kept"] == "at INT8 and INT4 on the MLP and at no width on the deep CNN"
 
 
+def test_where_it_is_lower_than_plain_training_is_named_by_network():
+    picks = [
+        pick("no_noise", 8, plain=None),
+        pick("lsq", 4),
+        pick("lsq", 2, plain=(-0.1, 0.0)),  # zero itself
+        pick("lsq", 8, plain=(0.1, 0.2), model="deep_cnn"),
+    ]
+    assert said(*picks, ONE)["Lower"] == "at INT4 on the MLP and at no width on the deep CNN"
+    assert said(picks[0], ONE)["Lower"] == "at no width on the MLP"
+
+
+def test_arms_as_good_in_tuning_are_counted_with_the_first():
+    texts = said(pick("lsq", 4), pick("lsq", 2), ONE, pick("ste", 2, family="text"), TEXT)
+    images = "2 of 2 arms at INT4 and 1 of 2 at INT2 on image networks"
+    assert texts["Near"] == f"{images}; and 1 of 2 arms at INT2 on language models"
+    spans = "1 to 2 of 2 arms on image networks; and 1 of 2 arms on language models"
+    assert texts["NearSpan"] == spans
+
+
 def test_the_table_has_a_row_for_each_pick_width_and_network():
     body, _ = exhibit.recommendation(
-        {
-            "recommendation": table(
-                [*pick("lsq", 4, train_bits=4, serves=1), *pick("lsq", 4, model="deep_cnn", serves=1)],
-                pick("gptq", 4, "cheaper", cost=1264.0),
-                pick("no_noise", 2, plain=None),
-                ONE,
-            )
-        }
+        tables(
+            [*pick("lsq", 4, train_bits=4, serves=1), *pick("lsq", 4, model="deep_cnn", serves=1)],
+            pick("gptq", 4, "cheaper", cost=1264.0),
+            pick("no_noise", 2, plain=None),
+            ONE,
+        )
     )
     rows = lines(body)
     assert [row[:6] for row in rows] == [
         ["Image networks", "INT4", "recommended", "LSQ", "264", "MLP"],
         ["", "", "", "", "", "deep CNN"],
         ["", "", "cheaper", "GPTQ", r"1\,264 for all", "MLP"],
-        ["", "INT2", "recommended", "No noise", "264 for all", "MLP"],
+        ["", "INT2", "recommended", "Plain training", "264 for all", "MLP"],
         ["Image networks", "INT4", "one for all", "Random-bit STE", "264 for all", "MLP"],
     ]
     assert rows[0][6:] == [rf"{x}$\:\pm\:$0.10" for x in ("0.50", r"$-$0.20", "0.00")]
@@ -123,26 +153,46 @@ def test_the_table_has_a_row_for_each_pick_width_and_network():
 
 def test_the_answer_has_one_row_a_family_and_width():
     rows = exhibit.answer(
-        {
-            "recommendation": table(
-                [*pick("lsq", 4, train_bits=4, serves=1), *pick("lsq", 4, model="deep_cnn", serves=1)],
-                pick("gptq", 4, "cheaper"),
-                pick("no_noise", 2, plain=None),
-                ONE,
-                pick("ste", 4, family="text"),
-                pick("ste", 4, "one_for_all", family="text"),
-            )
-        }
+        tables(
+            [*pick("lsq", 4, train_bits=4, serves=1), *pick("lsq", 4, model="deep_cnn", serves=1)],
+            pick("gptq", 4, "cheaper"),
+            pick("no_noise", 2, plain=None),
+            ONE,
+            pick("ste", 4, family="text"),
+            pick("ste", 4, "one_for_all", family="text"),
+        )
     )
     both = "0.50 [0.40, 0.60] (MLP), 0.50 [0.40, 0.60] (deep CNN)"
     minus = "−0.20 [−0.30, −0.10] (MLP), −0.20 [−0.30, −0.10] (deep CNN)"
     one = ["264 for all", "0.50 [0.40, 0.60]"]
     assert rows == [
-        ["Image networks", "INT4", "LSQ", "264", both, minus, "GPTQ"],
-        ["", "INT2", "No noise", *one, "–", "–"],
-        ["Language models", "INT4", "STE", *one, "−0.20 [−0.30, −0.10]", "–"],
+        ["Image networks", "INT4", "LSQ", "264", both, minus, "GPTQ", "2 of 2"],
+        ["", "INT2", "Plain training (rounded to nearest)", *one, "–", "–", "1 of 2"],
+        ["Language models", "INT4", "STE", *one, "−0.20 [−0.30, −0.10]", "–", "2 of 2"],
     ]
     assert all(len(row) == len(exhibit.HEADER) for row in rows)
+
+
+def test_one_training_for_all_stands_beside_what_is_recommended_elsewhere():
+    body, _ = exhibit.transfer(tables(pick("lsq", 4), pick("no_noise", 2, plain=None), ONE))
+    rows = [[*row[:4], row[-1]] for row in lines(body)]
+    assert rows == [
+        ["MLP", "recommended", "INT4", "LSQ", "holds"],
+        ["", "", "INT2", "Plain training", "is plain training"],
+        ["MLP", "one for all", "INT4", "Random-bit STE", "holds"],
+    ]
+
+
+def test_the_readme_says_what_is_recommended_in_whole_sentences():
+    made = frames()
+    _, macros = exhibit.recommendation(made)
+    shown, short = exhibit.in_short(made)
+    assert shown.endswith(".") and short.endswith(".")
+    for name in ("Plain", "OnePlain", "Kept", "One"):
+        assert f" {macros['Recommendation' + name]}" in short
+    changed = made["recommendation"].assign(ci_low=1.0, ci_high=2.0)
+    worse = exhibit.in_short(made | {"recommendation": changed})[1]
+    assert "lower" not in worse and "higher at" in worse
 
 
 def test_the_answer_in_words_is_whole_sentences():

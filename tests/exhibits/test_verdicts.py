@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from made_up import frames
 
-from t0qat.exhibits import verdicts
+from t0qat.exhibits import recommendation, verdicts
 from t0qat.pipeline import claims, words
 from t0qat.training.methods import REGISTRY
 
@@ -19,7 +19,7 @@ def test_hostile_labels_leave_the_readme_tables_whole(monkeypatch):
     monkeypatch.setitem(REGISTRY, "t0_qat", REGISTRY["t0_qat"]._replace(label=hostile))
     tables["verdicts"] = tables["verdicts"].assign(claim=hostile, as_published=hostile)
     blocks = [text for text in verdicts.readme(tables).split("\n\n") if text.startswith("|")]
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}) == 1
     assert "<img>" not in "".join(blocks)
@@ -33,16 +33,18 @@ def test_the_readmes_direction_follows_the_interval(low, high):
     assert f"expected drop is {said} Standard QAT's" in verdicts.readme(tables)
 
 
-def test_the_readme_says_what_to_use_and_shows_the_verdicts():
+def test_the_readme_says_what_to_use_compares_and_shows_the_verdicts():
     tables = frames()
-    _, use, counts = (
+    use, _, compared, counts = (
         [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()[2:]]
         for block in verdicts.readme(tables).split("\n\n")
         if block.startswith("|")
     )
+    for cells, row in zip(recommendation.answer(tables), use, strict=True):
+        assert [re.sub(r"\\(?=[\[\]])", "", cell) for cell in row] == cells
     files = {"CNN": ("vision", "loss"), "small": ("language", "bits_per_character")}
     seen, model = [], ""
-    for lead, width, best, *others in use:
+    for lead, width, best, *others in compared:
         model = lead.split(",")[0].lower().replace(" ", "_").replace("-", "") if lead else model
         file, metric = files["CNN" if "cnn" in model else "small"]
         here = {
@@ -106,7 +108,8 @@ def test_the_number_that_a_verdict_hangs_on(verdict, hangs):
     if verdict == "not measured yet":
         tables["claims"] = claimed(verdict, **p)["claims"].head(0)
     ((_, shown, empty),) = verdicts.verdict_cells(tables)
-    number = f", {hangs}.00 [{hangs - 0.1:.2f}, {hangs + 0.1:.2f}]; margin 0.5" if hangs else ""
+    number = f": {'abcd'[hangs - 1]}: {hangs}.00 [{hangs - 0.1:.2f}, {hangs + 0.1:.2f}]" if hangs else ""
+    number += ", margin 0.5" if hangs else ""
     assert shown == verdict + number and empty == "–"
 
 

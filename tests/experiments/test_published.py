@@ -291,7 +291,7 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
     frames |= {
         name: results.read(PAPER, name)
         for name in PAPER.results
-        if name.startswith(("vision", "language"))
+        if name.startswith(("vision", "language", "recommendation"))
     }
     read = published_and_read(frames, tmp_path)
     for text in (table1.table1(read)[0], integer_grids(read)[0], verdicts.readme(read)):

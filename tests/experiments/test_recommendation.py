@@ -23,16 +23,16 @@ PLAIN = {("no_noise", 0): {32: 0.1, 4: 0.2, 2: 0.9}}  # rounding costs 0.1 and 0
 
 
 def tuned(networks: dict[str, dict], **column) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Files of tuning. networks: model -> (method, train_bits) -> width -> loss."""
-    losses, tries = [], []
+    """Losses in tuning, and costs. networks: model -> (method, train_bits) -> width -> loss."""
+    losses, scores = [], []
     for model, arms in networks.items():
         for (method, bits), at in arms.items():
             arm = {"dataset": "d", "model": model, "method": method, "train_bits": bits}
             arm |= {"layout": "channels"} | column
             losses += [arm | {"eval_bits": width, "mean": loss, "n": 8} for width, loss in at.items()]
-            tries.append(arm | {"gradients": 800, "n": 8, "chosen": 1})
-            tries.append(arm | {"gradients": 9, "n": 1, "chosen": 0})
-    return pd.DataFrame(losses), pd.DataFrame(tries)
+            scores.append(arm | {"eval_bits": 32, "metric": "gradients", "mean": 100.0, "n": 8})
+            scores.append(arm | {"eval_bits": 32, "metric": "loss", "mean": 0.3, "n": 8})
+    return pd.DataFrame(losses), pd.DataFrame(scores)
 
 
 def chosen(networks: dict[str, dict]) -> dict[tuple[str, int], tuple[str, int]]:
@@ -69,9 +69,9 @@ def test_networks_with_few_methods_and_arms_that_a_network_lacks_do_not_count():
 def test_controls_with_another_budget_and_other_layouts_are_no_arms():
     controls = {(name, 0): {32: 0.0, 4: 0.0, 2: 0.0} for name in ("longer", "not_tuned")}
     assert set(chosen({"a": PLAIN | controls}).values()) == {("no_noise", 0)}
-    losses, tries = tuned({"a": PLAIN})
-    more, tried = tuned({"a": {("gptq", 0): {32: 0.0, 4: 0.0, 2: 0.0}}}, layout="groups")
-    arms = recommendation.arms(pd.concat([losses, more]), pd.concat([tries, tried]), LOSS)
+    losses, scores = tuned({"a": PLAIN})
+    more, scored = tuned({"a": {("gptq", 0): {32: 0.0, 4: 0.0, 2: 0.0}}}, layout="groups")
+    arms = recommendation.arms(pd.concat([losses, more]), pd.concat([scores, scored]), LOSS)
     assert {*arms.method} == {"no_noise"}
 
 
@@ -122,8 +122,10 @@ def test_one_training_for_all_is_least_in_mean_over_widths_without_those_of_one_
 
 
 def test_an_arm_costs_one_training_and_serves_its_widths():
-    arms = recommendation.arms(*tuned({"a": PLAIN | {("ste", 4): {4: 0.1}}}), LOSS)
-    assert {*arms.cost} == {100}
+    losses, scores = tuned(dict.fromkeys("ab", PLAIN | {("ste", 4): {4: 0.1}}))
+    scores.loc[(scores.method == "ste") & (scores.model == "b"), "mean"] = 200
+    arms = recommendation.arms(losses, scores, LOSS)
+    assert {*zip(arms.method, arms.cost, strict=True)} == {("no_noise", 100), ("ste", 150)}
     assert {row.method: row.serves for row in arms.itertuples()} == {"no_noise": 2, "ste": 1}
 
 
@@ -172,7 +174,10 @@ def test_test_seeds_choose_nothing(made, seed):
     changed = dict(made)
     for name in TESTED:
         numbers = [c for c in made[name] if PAPER.columns[c].kind == "number" and c != "other_bits"]
-        changed[name] = made[name].assign(**{c: draws.normal(size=len(made[name])) for c in numbers})
+        drawn = made[name].assign(**{c: draws.normal(size=len(made[name])) for c in numbers})
+        if name in ("vision", "language"):  # what a training costs is no result
+            drawn = drawn.where(made[name].metric != "gradients", made[name])
+        changed[name] = drawn
     after = recommendation.recommend(changed)
     pd.testing.assert_frame_equal(before["recommendation_arms"], after["recommendation_arms"])
     same = (table["recommendation"][[*CHOICE, "model", "quantity"]] for table in (before, after))
@@ -186,6 +191,14 @@ def test_another_loss_in_tuning_chooses_another(made):
     table = recommendation.recommend(made | {"vision_tuned": lost})["recommendation"]
     best = table[(table.family == "images") & (table.pick == RECOMMENDED) & (table.eval_bits == 2)]
     assert {*best.method} == {"seq"}
+
+
+def test_a_cost_is_that_of_the_full_training_not_of_tuning(made):
+    scores, tuning = made["vision"].copy(), made["vision_tuning"].assign(gradients=1)
+    scores.loc[scores.metric == "gradients", "mean"] = 252.0
+    tables = recommendation.recommend(made | {"vision": scores, "vision_tuning": tuning})
+    arms = tables["recommendation_arms"]
+    assert {*arms[arms.family == "images"].cost} == {252}
 
 
 def test_the_report_is_what_the_benchmarks_files_say_of_test_seeds(made):

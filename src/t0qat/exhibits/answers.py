@@ -100,11 +100,13 @@ ANSWERS = {
         the order of the two hangs on the budget {ResponseMoves}.
     """,
     "recommendation": """
-        By what tuning lost, use {RecommendationUse}. What costs less and lost at most the margin more:
-        {RecommendationCheaper}. With one training for every width: {RecommendationOne}. On test seeds,
-        against plain training rounded the same way, the loss of what is recommended is
-        {RecommendationPlain}; the loss of plain training that is not rounded is kept within the margin
-        {RecommendationKept}. Tried where nothing was chosen, the recommendation
+        By what tuning lost, use {RecommendationUse}. Within the margin of the least loss there lie
+        {RecommendationNear}, the recommended one counted: where there are several, the choice is a
+        matter of seeds. What costs less and lost at most the margin more: {RecommendationCheaper}. With
+        one training for every width: {RecommendationOne}. On test seeds, against plain training rounded
+        the same way, the loss of what is recommended is {RecommendationPlain}; with one training for
+        every width it is {RecommendationOnePlain}. The loss of plain training that is not rounded is
+        kept, up to the margin, {RecommendationKept}. Tried where nothing was chosen, the recommendation
         {RecommendationTransferHeld}.
     """,
     "claims": """

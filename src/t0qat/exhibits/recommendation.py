@@ -4,17 +4,21 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from t0qat.exhibits import language, vision
 from t0qat.exhibits.benchmark import DECIMALS
 from t0qat.exhibits.labels import at, listed, macros, name, on_models, together, width
+from t0qat.exhibits.phrases import keeping
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import model_label
-from t0qat.experiments.recommendation import CHEAPER, LOSS, ONE_FOR_ALL, RECOMMENDED
+from t0qat.experiments.recommendation import CHEAPER, LOSS, ONE_FOR_ALL, PLAIN, RECOMMENDED
 from t0qat.pipeline.latex import grouped
-from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, thousands, with_interval
+from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, span, thousands, with_interval
 
 TASKS = {"images": "Image networks", "text": "Language models"}
+PLAIN_ON = {"images": "plain training", "text": "plain fine-tuning"}
 QUANTITIES = (LOSS, "minus_plain", "minus_unrounded")
 HEADER = ["Task", "Weights", "Use", "Gradients", "Loss", "Minus plain, rounded", "Or, cheaper"]
+HEADER += ["Within the margin in tuning"]
 # What a difference from plain training is, by its whole interval.
 HOLDS, HOLDS_NOT, UNDECIDED, ITSELF = "holds", "does not hold", "is undecided", "is plain training"
 
@@ -29,46 +33,105 @@ def recommendation(results: Results) -> tuple[str, dict[str, str]]:
     header = ["Task", "Weights", "Pick", "Method", "Gradients", "Network", "Loss"]
     header += ["minus plain, rounded", "minus plain, float"]
     recommended, one = (table[table.pick == pick] for pick in (RECOMMENDED, ONE_FOR_ALL))
-    whole = recommended[recommended.quantity == "minus_unrounded"]
+    arms = results["recommendation_arms"]
     said = {
         "Use": _of_families(recommended, lambda mine: listed(_by_method(mine))),
+        "Near": _of_families(arms, _near),
+        "NearSpan": _of_families(arms, _near_span),
         "Cheaper": _of_families(table, _cheaper),
-        "One": _of_families(one, lambda mine: name(mine.method.iloc[0])),
+        "One": _of_families(one, lambda mine: called(rows_of(mine)[0])),
         "Plain": _against_plain(recommended, direction),
-        "Kept": together((model, _kept(mine)) for model, mine in whole.groupby("model", sort=False)),
+        "OnePlain": _against_plain(one, direction),
+        "Lower": _where(recommended, "minus_plain", lambda rows: rows.ci_high < 0),
+        "Kept": _where(recommended, "minus_unrounded", lambda rows: rows.ci_high < rows.margin),
     }
     return grouped(groups, header, "llllrlrrr", leads=5), macros("Recommendation", said)
 
 
 def transfer(results: Results) -> tuple[str, dict[str, str]]:
-    """The recommended arms where nothing was chosen, and whether they hold there."""
+    """What is recommended, and one training for all, where nothing was chosen: do they hold there?"""
     table, groups = results["recommendation_transfer"], []
     for _, mine in table.groupby("model", sort=False):
-        by = mine[mine.pick == RECOMMENDED].groupby("eval_bits", sort=False)
-        groups.append([_tried(rows_of(here)) for _, here in by])
-    header = ["Network", "Weights", "Method", "Loss", "minus plain, rounded", "minus plain, float"]
+        for pick in (RECOMMENDED, ONE_FOR_ALL):
+            by = mine[mine.pick == pick].groupby("eval_bits", sort=False)
+            groups.append([_tried(rows_of(here)) for _, here in by])
+    header = ["Network", "Pick", "Weights", "Method", "Loss"]
+    header += ["minus plain, rounded", "minus plain, float"]
     said = {
         key: _against_plain(table[table.pick == pick], outcome)
         for key, pick in {"Held": RECOMMENDED, "OneHeld": ONE_FOR_ALL}.items()
     }
-    table = grouped(groups, [*header, "Margin", "It"], "lllrrrrl", leads=1)
+    table = grouped(groups, [*header, "Margin", "Recommendation"], "llllrrrrl", leads=2)
     return table, macros("RecommendationTransfer", said)
 
 
 def answer(results: Results) -> list[list[str]]:
     """What to use, as cells below HEADER: one row a family and width, for the README and a notebook."""
-    table, found = results["recommendation"], []
+    table, arms, found = results["recommendation"], results["recommendation_arms"], []
     for family, mine in table.groupby("family", sort=False):
-        lead = TASKS[family]
+        lead, near = TASKS[family], _counted(arms[arms.family == family])
         for bits, here in mine.groupby("eval_bits", sort=False):
             best = here[here.pick == RECOMMENDED]
             first, *_ = rows_of(best)
             shown = [_on_each(best, what) for what in QUANTITIES[:2]]
-            cheaper = here[here.pick == CHEAPER].method.unique()
-            use = [width(bits), name(first["method"]), _cost(first)]
-            found.append([lead, *use, *shown, listed(map(name, cheaper))])
+            cheaper = {called(row): None for row in rows_of(here, pick=CHEAPER)}
+            use = called(first)
+            use = [width(bits), use[:1].upper() + use[1:], _cost(first)]
+            found.append([lead, *use, *shown, listed(cheaper), near[bits]])
             lead = ""
     return found
+
+
+def in_short(results: Results) -> list[str]:
+    """Of `answer`, for the README: what its table shows, and what the numbers say."""
+    _, said = recommendation(results)
+    said = {name.removeprefix("Recommendation"): text for name, text in said.items()}
+    plain = [keeping(b, results)["KeptPlain"] for b in (vision.IMAGES, language.MODELS)]
+    seeds = span(results["recommendation"].n)
+    return [
+        "**What to use at which bit-width.** What lost least on the seeds of tuning, after rounding, and"
+        f" how it did on {seeds} paired test seeds, which choose nothing: loss in nats of image networks"
+        " and in bits per character of language models, and its difference from plain training rounded"
+        " the same way, with 95 % intervals; below zero is better, and a dash says that it is plain"
+        " training itself. *Gradients*: evaluations of one training; *for all*: that training serves"
+        " every width. *Within the margin*: how many arms, counted with the one that is named, lost in"
+        " tuning at most so little more that it counts as nothing; where there are several, the choice"
+        " is a matter of seeds.",
+        "On the test seeds, against plain training rounded the same way, the loss of what is recommended"
+        f" is {said['Plain']}. The loss of plain training that is not rounded is kept, up to the margin,"
+        f" {said['Kept']}; plain training itself, rounded, keeps it {listed(plain, last='; and ')}."
+        f" With one training for all widths: {said['One']}. Its loss, against plain training rounded the"
+        f" same way, is {said['OnePlain']}.",
+    ]
+
+
+def called(row: Row) -> str:
+    """A method by its name; plain training by what is then done with it."""
+    plain = row["method"] == PLAIN
+    return f"{PLAIN_ON[row['family']]} (rounded to nearest)" if plain else name(row["method"])
+
+
+def _method(row: Row) -> str:
+    """The same in a table's cell."""
+    return PLAIN_ON[row["family"]].capitalize() if row["method"] == PLAIN else name(row["method"])
+
+
+def _counted(arms: pd.DataFrame) -> dict[int, str]:
+    """Of one family's arms at each width, how many lie within the margin of the first: `3 of 27`."""
+    by = arms.assign(near=arms.behind <= arms.margin).groupby("eval_bits", sort=False).near
+    return {bits: f"{near.sum()} of {len(near)}" for bits, near in by}
+
+
+def _near(arms: pd.DataFrame) -> str:
+    """`7 of 17 arms at INT8 and 3 of 27 at INT2`."""
+    (bits, first), *others = _counted(arms).items()
+    return listed([f"{first} arms {at([bits])}", *(f"{count} {at([b])}" for b, count in others)])
+
+
+def _near_span(arms: pd.DataFrame) -> str:
+    """The same over the widths: `3 to 7 of 17 to 27 arms`."""
+    near, of = zip(*(map(int, count.split(" of ")) for count in _counted(arms).values()), strict=True)
+    return f"{span(near)} of {span(of)} arms"
 
 
 def _on_each(rows: pd.DataFrame, quantity: str) -> str:
@@ -83,14 +146,15 @@ def _line(rows: list[Row]) -> list[str]:
     """The cells of one pick at one width on one network."""
     first = rows[0]
     lead = [TASKS[first["family"]], width(first["eval_bits"]), first["pick"].replace("_", " ")]
-    lead += [name(first["method"]), _cost(first), model_label(first["model"])]
+    lead += [_method(first), _cost(first), model_label(first["model"])]
     return [*lead, *_shown(rows)]
 
 
 def _tried(rows: list[Row]) -> list[str]:
-    """The cells of what is recommended at one width, on one network that chose nothing."""
+    """The cells of one pick at one width, on one network that chose nothing."""
     first, of = rows[0], {row["quantity"]: row for row in rows}
-    lead = [model_label(first["model"]), width(first["eval_bits"]), name(first["method"])]
+    lead = [model_label(first["model"]), first["pick"].replace("_", " ")]
+    lead += [width(first["eval_bits"]), _method(first)]
     margin = number(of["minus_unrounded"]["margin"], 2)
     return [*lead, *_shown(rows), margin, outcome(of.get("minus_plain"))]
 
@@ -114,8 +178,8 @@ def _of_families(table: pd.DataFrame, say: Callable[[pd.DataFrame], str]) -> str
 
 def _by_method(table: pd.DataFrame) -> list[str]:
     """`LSQ at INT4 and INT3`, for each method."""
-    by = table.groupby("method", sort=False).eval_bits
-    return [f"{name(method)} {at(dict.fromkeys(bits))}" for method, bits in by]
+    by = table.groupby("method", sort=False)
+    return [f"{called(rows_of(mine)[0])} {at(mine.eval_bits.unique())}" for _, mine in by]
 
 
 def _cheaper(mine: pd.DataFrame) -> str:
@@ -129,7 +193,11 @@ def direction(row: Row | None) -> str:
     """What a difference from plain training is by its interval, uncorrected; None: it is that itself."""
     if row is None:
         return "that of plain training itself"
-    return "lower" if row["ci_high"] < 0 else "higher" if row["ci_low"] > 0 else "not decided"
+    within = -row["margin"] < row["ci_low"] and row["ci_high"] < row["margin"]
+    for word, shown in {"lower": row["ci_high"] < 0, "higher": row["ci_low"] > 0}.items():
+        if shown:
+            return word + " by less than the margin" * within
+    return "within the margin" if within else "not shown to differ"
 
 
 def outcome(row: Row | None) -> str:
@@ -154,6 +222,8 @@ def _against_plain(rows: pd.DataFrame, say: Callable[[Row | None], str]) -> str:
     return on_models((model, on_one(mine)) for model, mine in rows.groupby("model", sort=False))
 
 
-def _kept(rows: pd.DataFrame) -> str:
-    """The widths at which the whole interval lies below the margin."""
-    return at(rows[rows.ci_high < rows.margin].eval_bits)
+def _where(rows: pd.DataFrame, quantity: str, holds: Callable[[pd.DataFrame], pd.Series]) -> str:
+    """The widths at which a quantity's interval holds, by network."""
+    by = rows.groupby("model", sort=False)
+    of = {model: mine[mine.quantity == quantity] for model, mine in by}
+    return together((model, at(mine[holds(mine)].eval_bits)) for model, mine in of.items())

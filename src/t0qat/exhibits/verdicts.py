@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from t0qat.exhibits import answers, benchmark, language, vision
+from t0qat.exhibits import answers, benchmark, language, recommendation, vision
 from t0qat.exhibits.labels import QUANTITY_LABELS, listed, macros, network_label
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.exhibits.table1 import reported, table1
@@ -66,7 +66,7 @@ def _deciding(mine: pd.DataFrame, verdict: str) -> Row | None:
 
 
 def verdict_cells(results: Results) -> list[list[str]]:
-    """Of each claim: its words, and of each column the verdict with the number that it hangs on."""
+    """Of each claim: its words, and of each column the verdict with the condition that it hangs on."""
     table, rows = results["claims"], []
     for claim in rows_of(results["verdicts"]):
         rows.append([f"{claim['id']}: {claim['claim']}"])
@@ -74,13 +74,13 @@ def verdict_cells(results: Results) -> list[list[str]]:
             verdict = claim[name] or NOTHING
             mine = table[(table.id == claim["id"]) & (table.column == name)]
             row = _deciding(mine, verdict) if claim[name] else None
-            rows[-1].append(f"{verdict}, {_numbers(row)}" if row else verdict)
+            rows[-1].append(f"{verdict}: {row['condition']}: {_numbers(row)}" if row else verdict)
     return rows
 
 
 def _numbers(row: Row) -> str:
     """The estimate, and what it is to be read beside."""
-    more = f"; margin {number(row['margin'], 2)}" if row["margin"] else ""
+    more = f", margin {number(row['margin'], 2)}" if row["margin"] else ""
     return f"{with_interval(row)}{more}"
 
 
@@ -117,7 +117,7 @@ def _wide(*shares: float) -> list[str]:
 def verdict_table(results: Results) -> tuple[str, dict[str, str]]:
     """One row a claim, and how many verdicts there are, of each kind and in all."""
     found = counts(results)
-    claim, *others = _wide(0.25, 0.33, 0.33)
+    claim, *others = _wide(0.2, 0.38, 0.38)
     header = ["Claim", *map(str.capitalize, columns().values())]
     body = tabular(verdict_cells(results), header, f"@{{}}{claim}{''.join(others)}@{{}}")
     return body, macros("Claims", {"Tally": tally(found), "Columns": sum(found.values())})
@@ -217,8 +217,8 @@ def _markdown(header: Iterable[str], rows: Iterable[Iterable[str]], rule: str = 
     return lines
 
 
-def _use(results: Results) -> Iterator[list[str]]:
-    """What to use at which bit-width: cells of a network and width."""
+def _compared(results: Results) -> Iterator[list[str]]:
+    """How T0-QAT compares at each bit-width: cells of a network and width."""
     for b in (vision.IMAGES, language.MODELS):
         rows = benchmark.cells(b, results)
         for model, mine in rows[rows.column.str.startswith("INT")].groupby("model", sort=False):
@@ -234,16 +234,17 @@ def _use(results: Results) -> Iterator[list[str]]:
 def readme(results: Results) -> str:
     """The README's result block, in Markdown: what `result` shows, and the verdict on each claim."""
     said = (
-        "What the paper claims, and the verdict of one rule, with the number that it hangs on (positive is"
-        " better); [99_claims](notebooks/99_claims.ipynb) shows the rule and every number, and the PDF says"
-        " what had been seen before the rule was fixed:"
+        "What the paper claims, and the verdict of one rule, with the condition that it hangs on and its"
+        " number (positive is better); [99_claims](notebooks/99_claims.ipynb) shows the rule and every"
+        " number, and the PDF says what had been seen before the rule was fixed:"
     )
     header = ["Claim", *map(str.capitalize, columns().values())]
     return "\n".join([result(results), "", said, "", *_markdown(header, verdict_cells(results)), ""])
 
 
 def result(results: Results) -> str:
-    """The result in Markdown: Table 1 with its figure, what the pairs say, and what to use."""
+    """The result in Markdown: what to use, Table 1 with its figure, and how T0-QAT compares."""
+    shown, short = recommendation.in_short(results)
     losses = [
         [
             method_label(row["method"]),
@@ -254,21 +255,28 @@ def result(results: Results) -> str:
         ]
         for row in rows_of(results["table1"])
     ]
-    header = ["Method", "Loss", "Reported", "Reproduced mean [95 %]", "Middle 95 % of single runs"]
+    first = ["Method", "Loss", "Reported", "Reproduced mean [95 %]", "Middle 95 % of single runs"]
+    header = ["Network", "Weights", "Reference: least loss in tuning", *SHOWN]
     return "\n".join(
         [
+            shown,
+            "",
+            *_markdown(recommendation.HEADER, recommendation.answer(results)),
+            "",
+            short,
+            "",
             "![Distributions of the three losses over replicates](figures/table1.png)",
             "",
-            *_markdown(header, losses),
+            *_markdown(first, losses),
             "",
             answers.fill("table1", table1(results)[1], results.__getitem__),
             "",
-            f"What to use at which bit-width: means over {span(results['vision'].n)} paired seeds of"
+            f"**How T0-QAT compares.** Means over {span(results['vision'].n)} paired seeds of"
             f" image networks and {span(results['language'].n)} of language models, weights rounded,"
-            " with 95 % intervals; fewer nats or bits are better. The best of the others is, at each"
-            " width, the arm not under test that lost least in tuning; the PDF says what is shown of the"
+            " with 95 % intervals; fewer nats or bits are better. The reference is, at each width, the"
+            " arm not under test that lost least in tuning; the PDF says what is shown of the"
             " differences.",
             "",
-            *_markdown(["Network", "Weights", "Best of the others, by tuning", *SHOWN], _use(results)),
+            *_markdown(header, _compared(results)),
         ]
     )

@@ -10,13 +10,15 @@ and then over networks.
 - Recommended is the arm that lost least at that width; of equals the one that costs less.
 - The margin is the metric's own or, where that is more, a tenth of what rounding costs plain training
   there (planning.margin): in tuning, in mean over networks.
-- An arm costs the gradient evaluations of its training. Without a width of its own, one training serves
-  every width, and each pays its share.
+- An arm costs the gradient evaluations of its training at the benchmark's full length, in mean over
+  networks: a budget, which no seed changes. Without a width of its own, one training serves every
+  width, and each pays its share.
 - The cheaper one, where there is one, costs less than the recommended arm and lost at most the margin
   more: of these the one that costs least, and of equals the one that lost least.
 - One training for all widths: of the arms without a width the one of the least mean over widths.
 
-Test seeds report and choose nothing. Room `transfer` tries what is recommended where nothing was chosen.
+What test seeds measure is reported and chooses nothing. Room `transfer` tries what is recommended where
+nothing was chosen.
 """
 
 from collections.abc import Mapping
@@ -45,7 +47,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = {"images": Family("vision", vision.LOSS), "text": Family("language", language.METRIC)}
-ENDINGS = ("_tuned", "_tuning", "", "_paired", "_kept")
+ENDINGS = ("_tuned", "_tuning", "", "_paired", "_kept")  # the second for room `transfer`
 
 
 def read_by() -> list[str]:
@@ -59,19 +61,18 @@ def networks(tuned: pd.DataFrame) -> list[str]:
     return [*sizes.index[sizes == sizes.max()]]
 
 
-def arms(tuned: pd.DataFrame, tuning: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+def arms(tuned: pd.DataFrame, scores: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """A family's arms at each width: eval_bits, ARM, loss, behind, margin, cost and serves.
 
-    tuned, tuning: as benchmark.files gives them. loss: in tuning; behind: how much more than the least
-    there; cost: gradient evaluations of one training; serves: how many widths share it. An arm counts
-    where all of the `networks` have it.
+    tuned, scores: as benchmark.files gives them, the second read for the cost alone. loss: in tuning;
+    behind: how much more than the least there; cost: gradient evaluations of one training; serves: how
+    many widths share it. An arm counts where all of the `networks` have it.
     """
-    tuned, tuning = (table[table.layout == CHANNELS] for table in (tuned, tuning))
+    tuned, scores = (table[table.layout == CHANNELS] for table in (tuned, scores))
     models = networks(tuned)
-    tuned, tuning = (table[table.model.isin(models)] for table in (tuned, tuning))
+    tuned, scores = (table[table.model.isin(models)] for table in (tuned, scores))
     plain = tuned[tuned.method == PLAIN].groupby("eval_bits")["mean"].mean()
-    spent = tuning[tuning.chosen == 1]
-    cost = (spent.gradients / spent.n).groupby([spent[c] for c in ARM]).mean().rename("cost")
+    cost = scores[scores.metric == "gradients"].groupby(ARM)["mean"].mean().rename("cost")
     rows = tuned[own_width(tuned) & (tuned.eval_bits != FLOAT)]
     rows = rows[[REGISTRY[method].length == 1 for method in rows.method]]
     by = rows.groupby(["eval_bits", *ARM], sort=False)["mean"]
@@ -111,7 +112,7 @@ def _first(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def recommend(results: Results) -> dict[str, pd.DataFrame]:
-    """Results files from those of `read_by`, from whose test seeds nothing is chosen.
+    """Results files from those of `read_by`; nothing that test seeds measured is chosen by.
 
     recommendation_arms: family and the columns of `arms`. recommendation: family, pick, eval_bits,
     dataset, model, ARM, cost, serves, quantity, estimate, ci_low, ci_high, n, margin. quantity: on test
@@ -122,7 +123,7 @@ def recommend(results: Results) -> dict[str, pd.DataFrame]:
     found, said = [], []
     for name, family in FAMILIES.items():
         mine = {ending: results[family.file + ending] for ending in ENDINGS}
-        every = arms(mine["_tuned"], mine["_tuning"], family.metric)
+        every = arms(mine["_tuned"], mine[""], family.metric)
         models = networks(mine["_tuned"])
         seen = _tested(mine, family.metric)
         chosen = picks(every).drop(columns="margin")  # that of tuning
