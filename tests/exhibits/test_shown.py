@@ -56,7 +56,8 @@ DECISIONS = [  # estimate, p_bh, p_equal, what is said
     (-0.02, 0.049, 0.5, "lower"),
     (0.02, 0.05, 0.05, "undecided (0.031 would be seen)"),
     (-0.02, 1.0, 0.049, "within the margin"),
-    (0.02, 0.001, 0.001, "within the margin"),  # small, and certain
+    (0.02, 0.001, 0.001, "within the margin (higher)"),  # small, and certain
+    (-0.02, 0.001, 0.001, "within the margin (lower)"),
 ]
 
 
@@ -112,7 +113,8 @@ def test_where_tuned_noise_is_lower_higher_equal_or_undecided_is_what_the_tests_
     macros = vision.vision(tables)[1]
     assert macros["VisionLower"] == f"at INT4 on the {SMALL} and at no width on the {DEEP}"
     assert macros["VisionHigher"] == f"at no width on the {SMALL} and at INT2 on the {DEEP}"
-    assert macros["VisionWithin"] == f"at no width on the {SMALL} and at INT4 on the {DEEP}"
+    within = f"at INT4 (of these lower at INT4) on the {DEEP}"
+    assert macros["VisionWithin"] == f"at no width on the {SMALL} and {within}"
     assert macros["VisionUndecided"] == f"at INT2 on the {SMALL} and at no width on the {DEEP}"
 
 
