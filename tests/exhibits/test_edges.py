@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t0qat.exhibits import edges
@@ -79,6 +79,7 @@ def test_arms_without_a_rate_inside_are_left_out(losses):
     assert open_edges(alone, tried(*OPEN, method="lsq")).startswith("1 of 1 arms, 100.0 %: LSQ")
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     st.lists(
         st.lists(st.integers(0, 6), min_size=1, max_size=5).map(lambda values: [n / 8 for n in values]),
