@@ -360,7 +360,7 @@ def test_the_experiment_and_the_claim_are_known_everywhere(extended):
     assert table(extended, "verdicts").set_index("id").as_published["C14"] == "supported"
     assert "C14: Starts lie apart" in shown(extended, "claims")
     assert "distance of two starts" in shown(extended, "claims_conditions")
-    assert "| C14: Starts lie apart | supported, " in extended.made["readme"]
+    assert "| C14: Starts lie apart | supported: " in extended.made["readme"]
     assert "| 07_starts |" in extended.made["readme"]
     assert "paper/results/starts.csv" in extended.made["readme"]
     (status,) = [line for line in extended.run("status").stdout.splitlines() if "07_starts" in line]

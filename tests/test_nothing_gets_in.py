@@ -89,7 +89,7 @@ def test_hostile_text_stays_text_in_the_claims_table_the_readme_and_the_verify_p
         ["estimate", "ci_high", "p_better", "p_worse", "p_equal", "p_corrected"], 1.0
     )
     table = pd.DataFrame([{"id": "C1", "column": "as_published", "condition": HOSTILE} | numbers])
-    table = table.assign(ci_low=0.5, n=9, margin=0.0, detectable=1.0)
+    table = table.assign(ci_low=0.5, n=9, margin=0.0, detectable=1.0, skewness=0.1, wanted=7)
     said = {"id": "C1", "claim": HOSTILE, "as_published": HOSTILE, "scale_tuned": ""}
     made = {"claims": table, "verdicts": pd.DataFrame([said])}
     for show in (verdicts.verdict_table, verdicts.condition_table, verdicts.changed_table):

@@ -211,10 +211,10 @@ def test_convergence_is_what_twice_the_budget_changes_at_every_width(tables):
     [
         (0.001, 0.5, 0.01, "long enough", "within the margin at float, INT4 and INT2 on"),
         (-0.001, 0.01, 0.01, "long enough", "within the margin at float, INT4 and INT2 on"),
-        (0.3, 0.01, 0.9, "long enough", "higher at float (0.300 [0.200, 0.400], margin 0.02), INT4 ("),
-        (-0.3, 0.01, 0.9, "too short", "lower at float (−0.300 [−0.400, −0.200], margin 0.02), INT4 ("),
-        (-0.01, 0.01, 0.9, "open", "lower at float (−0.010 [−0.110, 0.090], margin 0.02), INT4 ("),
-        (-0.3, 0.2, 0.9, "open", "undecided at float (−0.300 [−0.400, −0.200], margin 0.02), INT4 ("),
+        (0.3, 0.01, 0.9, "long enough", "higher at float (0.30 [0.20, 0.40], margin 0.02), INT4 ("),
+        (-0.3, 0.01, 0.9, "too short", "lower at float (−0.30 [−0.40, −0.20], margin 0.02), INT4 ("),
+        (-0.01, 0.01, 0.9, "open", "lower at float (−0.01 [−0.11, 0.09], margin 0.02), INT4 ("),
+        (-0.3, 0.2, 0.9, "open", "undecided at float (−0.30 [−0.40, −0.20], margin 0.02), INT4 ("),
     ],
 )
 def test_a_budget_is_judged_by_direction_and_margin_together(tables, estimate, p, equal, budget, said):

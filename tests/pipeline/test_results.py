@@ -24,9 +24,9 @@ TABLE1 = (
 )
 CLAIMS = (
     "id,column,condition,estimate,ci_low,ci_high,n,margin,p_better,p_worse,p_equal,p_corrected,"
-    "detectable\n"
-    'C1,as_published,"drop, mean",0.02,-0.02,0.06,200,0.1,0.16,0.84,0.01,0.2,0.07\n'
-    'C2,scale_tuned,"bits, mean",,,,,0,,,,,\n'
+    "detectable,skewness,wanted\n"
+    'C1,as_published,"drop, mean",0.02,-0.02,0.06,200,0.1,0.16,0.84,0.01,0.2,0.07,-0.5,17\n'
+    'C2,scale_tuned,"bits, mean",,,,,0,,,,,,,\n'
 )
 # What a number looks like in a results file; not taken from the code that reads it.
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]\d+)?")
@@ -57,15 +57,17 @@ def test_networks_of_the_full_run_learned_their_task():
     assert (losses["mean"] < 0.7).all()  # nats, of 2.3 for a guess among ten classes
 
 
-def test_noise_that_is_tuned_less_leaves_image_networks_at_chance_at_every_rate():
+def test_noise_that_is_tuned_less_leaves_image_networks_at_or_near_chance_at_every_rate():
     """The text gives this as the reason."""
     tried = results.read(PAPER, "vision_tuning")
     loud = named(lambda method: method.loud)
     few = tried[tried.method.isin(loud)]
     assert few.groupby(["model", "method"]).size().eq(LOUD_RATES).all()
-    assert few["mean"].between(0.97 * np.log(10), np.log(10) + 1e-6).all()  # nats, of ten classes
     accuracy = results.read(PAPER, "vision").query("metric == 'accuracy'")
-    assert accuracy[accuracy.method.isin(loud)]["mean"].between(0.07, 0.13).all()
+    for methods, near in ((["t0_qat"], 0.03), (loud, 0.15)):  # of the paper, and its baseline's too
+        lost = few[few.method.isin(methods)]["mean"]
+        assert lost.between((1 - near) * np.log(10), np.log(10) + 1e-6).all()  # nats, of ten classes
+        assert accuracy[accuracy.method.isin(methods)]["mean"].between(0.1 - near, 0.1 + near).all()
 
 
 def test_intact_files_are_read_with_their_types(home):
@@ -214,7 +216,7 @@ def test_any_flipped_bit_is_refused_or_leaves_a_well_formed_file(home, name, con
 
 KEPT = (
     ",".join(PAPER.columns_of("vision_kept"))
-    + "\n{},{},4,own,{},{},unrounded,no_noise,0,0.1,0,0.2,9,0.02,1,1,0.1\n"
+    + "\n{},{},4,own,{},{},unrounded,no_noise,0,0.1,0,0.2,9,0.02,1,1,0.1,-0.5,\n"
 )
 
 
