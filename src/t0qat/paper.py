@@ -254,9 +254,7 @@ EXPERIMENTS = {
             "recommendation_transfer": f"{PICK} quantity {ESTIMATE} margin?",
         },
         {
-            "recommendation": shown(
-                "recommendation:recommendation", "recommendation recommendation_arms"
-            ),
+            "recommendation": shown("recommendation:recommendation"),
             "recommendation_transfer": shown("recommendation:transfer", "recommendation_transfer"),
         },
     ),

@@ -254,7 +254,17 @@ def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
 
 def over_widths(b: Benchmark, results: Results) -> pd.DataFrame:
     """Paired differences over the bit-widths, on the models with all methods."""
-    pairs = b.table(results, "_any_paired")
+    return _own(b, results, "_any_paired")
+
+
+def at_each_width(b: Benchmark, results: Results) -> pd.DataFrame:
+    """The same at single widths."""
+    return _own(b, results, "_paired")
+
+
+def _own(b: Benchmark, results: Results, ending: str) -> pd.DataFrame:
+    """By each method's own scale rule."""
+    pairs = b.table(results, ending)
     return pairs[(pairs.scale_rule == "own") & pairs.model.isin(b.models(results))]
 
 

@@ -77,7 +77,8 @@ def answer(results: Results) -> list[list[str]]:
             cheaper = {called(row): None for row in rows_of(here, pick=CHEAPER)}
             use = called(first)
             use = [width(bits), use[:1].upper() + use[1:], _cost(first)]
-            found.append([lead, *use, *shown, listed(cheaper), near[bits]])
+            count = f"{near.near[bits]} of {near.of[bits]}"
+            found.append([lead, *use, *shown, listed(cheaper), count])
             lead = ""
     return found
 
@@ -116,22 +117,23 @@ def _method(row: Row) -> str:
     return PLAIN_ON[row["family"]].capitalize() if row["method"] == PLAIN else name(row["method"])
 
 
-def _counted(arms: pd.DataFrame) -> dict[int, str]:
-    """Of one family's arms at each width, how many lie within the margin of the first: `3 of 27`."""
+def _counted(arms: pd.DataFrame) -> pd.DataFrame:
+    """By width, how many of one family's arms lie within the margin of the first, and of how many."""
     by = arms.assign(near=arms.behind <= arms.margin).groupby("eval_bits", sort=False).near
-    return {bits: f"{near.sum()} of {len(near)}" for bits, near in by}
+    return by.agg(near="sum", of="size")
 
 
 def _near(arms: pd.DataFrame) -> str:
     """`7 of 17 arms at INT8 and 3 of 27 at INT2`."""
-    (bits, first), *others = _counted(arms).items()
-    return listed([f"{first} arms {at([bits])}", *(f"{count} {at([b])}" for b, count in others)])
+    (bits, near, of), *others = _counted(arms).itertuples()
+    first = f"{near} of {of} arms {at([bits])}"
+    return listed([first, *(f"{near} of {of} {at([bits])}" for bits, near, of in others)])
 
 
 def _near_span(arms: pd.DataFrame) -> str:
     """The same over the widths: `3 to 7 of 17 to 27 arms`."""
-    near, of = zip(*(map(int, count.split(" of ")) for count in _counted(arms).values()), strict=True)
-    return f"{span(near)} of {span(of)} arms"
+    counted = _counted(arms)
+    return f"{span(counted.near)} of {span(counted.of)} arms"
 
 
 def _on_each(rows: pd.DataFrame, quantity: str) -> str:

@@ -12,6 +12,7 @@ from t0qat.exhibits.benchmark import (
     PLACEBO,
     Benchmark,
     against_each,
+    at_each_width,
     decided,
     has_all_methods,
     over_widths,
@@ -51,9 +52,7 @@ def differences(results: Results) -> tuple[str, dict[str, str]]:
 
 def _marked_by_chance(results: Results) -> str:
     """Which differences between the placebo and plain training carry the mark of a direction."""
-    single = IMAGES.table(results, "_paired")
-    single = single[(single.scale_rule == "own") & single.model.isin(IMAGES.models(results))]
-    rows = pd.concat([single, over_widths(IMAGES, results)])
+    rows = pd.concat([at_each_width(IMAGES, results), over_widths(IMAGES, results)])
     rows = decided(rows[(rows.method == PLACEBO) & (rows.against == "plain")])
     marked = rows_of(rows[rows.shown.isin([LOWER, HIGHER])])
     if rows.empty:
@@ -73,8 +72,7 @@ def _marked_by_chance(results: Results) -> str:
 
 def _spread(results: Results) -> str:
     """The size of chance: the standard deviation of single pairs of the placebo and plain training."""
-    pairs = IMAGES.table(results, "_paired")
-    pairs = pairs[(pairs.scale_rule == "own") & pairs.model.isin(IMAGES.models(results))]
+    pairs = at_each_width(IMAGES, results)
     lowest = min(widths_of(IMAGES.table(results)))
     rows = rows_of(pairs, eval_bits=lowest, method=PLACEBO, against="plain")
     spreads = ((row["model"], standard_error(row) * row["n"] ** 0.5) for row in rows)

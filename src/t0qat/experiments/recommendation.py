@@ -28,12 +28,11 @@ import pandas as pd
 
 from t0qat.experiments import language, vision
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH
-from t0qat.experiments.compare import OWN, Metric, own_width
+from t0qat.experiments.compare import ARM, OWN, Metric, own_width
 from t0qat.pipeline.planning import margin
 from t0qat.training.methods import REGISTRY
 
 Results = Mapping[str, pd.DataFrame]
-ARM = ["method", "train_bits"]
 PLAIN = "no_noise"
 PICKS = RECOMMENDED, CHEAPER, ONE_FOR_ALL = "recommended", "cheaper", "one_for_all"
 LOSS = "loss"  # in the column quantity
