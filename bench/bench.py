@@ -32,9 +32,9 @@ from t0qat.experiments.benchmark import Jobs
 from t0qat.paper import PAPER
 from t0qat.pipeline import costs, grid, notebooks, pin, places
 from t0qat.pipeline.paper import Paper
-from t0qat.quantization import export
+from t0qat.quantization import packing
 from t0qat.quantization.quantizers import Grid
-from t0qat.quantization.rounding import nearest
+from t0qat.quantization.rounding import Network, nearest
 from t0qat.training import language_models, linear, loop, tasks
 from t0qat.training.constants import FEATURES, SAMPLES, XI, XI_SCALING, reported_evaluation_noise
 from t0qat.training.methods import REGISTRY
@@ -210,8 +210,8 @@ def integer_models() -> pd.DataFrame:
 
     test = torch.from_numpy(tasks.digits(0).test_inputs)
     net = small_cnn(stream("initialization", 0)).eval()
-    exported = {b: export.export(net, nearest(net, Grid(b), {}, test), Grid(b)) for b in (8, 4, 3, 2)}
-    ran = {FLOAT: net} | {bits: export.runnable(model, net) for bits, model in exported.items()}
+    exported = {b: packing.packed(net, nearest(Network(net), Grid(b)), Grid(b)) for b in (8, 4, 3, 2)}
+    ran = {FLOAT: net} | {bits: packing.runnable(model, net) for bits, model in exported.items()}
     found = {"size": pd.Series({bits: model.total_bytes for bits, model in exported.items()})}
     found["size"] /= sum(t.nbytes for t in net.state_dict().values())
     for name, images in (("latency_1", test[:1]), ("latency_all", test)):

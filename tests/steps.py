@@ -31,7 +31,7 @@ from t0qat.experiments.learning import Learner
 from t0qat.pipeline import pin, statistics
 from t0qat.quantization import quantizers
 from t0qat.quantization.quantizers import CODES, SCALES, Grid
-from t0qat.quantization.rounding import ROUNDINGS
+from t0qat.quantization.rounding import ROUNDINGS, Network
 from t0qat.training import corpora, linear, loop, tasks
 from t0qat.training.methods import REGISTRY
 from t0qat.training.models import MODELS
@@ -64,7 +64,7 @@ def network(model: str):
     trained(net, inputs[:192], target[:192], REGISTRY["no_noise"].objective())
     with torch.no_grad():
         answers = net.eval()(inputs[:64])
-    return dict(net.state_dict()), answers, ROUNDINGS["gptq"](net, Grid(3), {}, inputs[:64])
+    return dict(net.state_dict()), answers, ROUNDINGS["gptq"](Network(net, inputs=inputs[:64]), Grid(3))
 
 
 def trained(net, inputs, target, objective) -> dict:

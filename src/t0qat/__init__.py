@@ -1,3 +1,17 @@
-"""t0qat: what weight noise at the scale of xi does to quantization, measured."""
+"""t0qat: what weight noise at the scale of xi does to quantization, measured.
+
+For a model of your own: prepare, convert, save, load.
+"""
+
+import importlib
 
 __version__ = "0.1.0"
+# Imported when asked for: they bring torch along, which takes seconds.
+_ROOMS = dict.fromkeys(("prepare", "convert", "save", "load"), "t0qat.training.prepare")
+__all__ = [*_ROOMS]
+
+
+def __getattr__(name: str):
+    if name in _ROOMS:
+        return getattr(importlib.import_module(_ROOMS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,7 +28,7 @@ from t0qat.experiments.on_text import WORST
 from t0qat.pipeline import cells, places
 from t0qat.quantization import layers
 from t0qat.quantization.quantizers import Grid
-from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.quantization.rounding import ROUNDINGS, Network, rounded
 from t0qat.training import corpora, language_models, loop, methods, rounders
 from t0qat.training.language_models import LAYOUTS, SMALL, laid_out, library, packed, small, unpacked
 from t0qat.training.streams import stream
@@ -148,7 +148,7 @@ def test_ste_trains_what_is_read(name, layout):
         return on_text.mean_loss(logits, rows[:, 1:])
 
     value = rounders.ste(bits=3).value(loss, dict(net.named_parameters()), None)
-    read = rounded(net, ROUNDINGS["nearest"](net, Grid(3), {}, None))
+    read = rounded(net, ROUNDINGS["nearest"](Network(net), Grid(3)))
     assert value.item() == pytest.approx(on_text.losses(read, rows).mean().item(), rel=1e-5)
     assert value.item() != pytest.approx(on_text.losses(net, rows).mean().item(), rel=1e-5)
 

@@ -7,7 +7,7 @@ from torch import nn
 from t0qat.experiments import trained
 from t0qat.experiments.compare import SCALE_RULES
 from t0qat.experiments.learning import Learner
-from t0qat.quantization import export
+from t0qat.quantization import packing
 from t0qat.quantization.quantizers import SCALES, Grid
 from t0qat.quantization.rounding import rounded
 from t0qat.training import models
@@ -42,10 +42,10 @@ def test_every_layer_has_no_more_levels_than_its_bits_by_every_rule(name):
                 for key, coded in codes.items():
                     rows = seen.get_parameter(key).detach().flatten(1)
                     assert max(len(row.unique()) for row in rows) <= 2**bits
-                    packed = export.pack(coded.codes, on)
-                    assert len(packed) == -(-bits * coded.codes.numel() // 8)
-                    assert torch.equal(export.unpack(packed, coded.codes.shape, on), coded.codes)
-                ran = export.runnable(export.export(network.net, codes, on), network.net)
+                    kept = packing.pack(coded.codes, on)
+                    assert len(kept) == -(-bits * coded.codes.numel() // 8)
+                    assert torch.equal(packing.unpack(kept, coded.codes.shape, on), coded.codes)
+                ran = packing.runnable(packing.packed(network.net, codes, on), network.net)
                 outputs = ran(network.calibration), seen(network.calibration)
                 torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
 

@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d
 
 from t0qat.quantization import gptq
 from t0qat.quantization.quantizers import Grid, encode, quantize
-from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.quantization.rounding import ROUNDINGS, Network, rounded
 from t0qat.training import models
 from t0qat.training.streams import stream
 from t0qat.training.tasks import digits
@@ -116,7 +116,7 @@ def test_a_rounded_network_has_codes_for_each_weight_and_errs_less_than_plain_ro
         exact = net(inputs)
         errors = {}
         for rule in ("gptq", "nearest"):
-            codes = ROUNDINGS[rule](net, Grid(3), {}, inputs)
+            codes = ROUNDINGS[rule](Network(net, inputs=inputs), Grid(3))
             assert set(codes) == {key for key, p in net.named_parameters() if p.ndim > 1}
             for code, *_ in codes.values():
                 assert code.min() >= -4 and code.max() <= 3 and torch.equal(code, code.round())

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from t0qat.quantization.quantizers import EVERY, FEW, LARGE, SCALES, Grid, fake_quantize, mse_scale
-from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.quantization.rounding import ROUNDINGS, Network, rounded
 from t0qat.training import models, rounders
 from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
@@ -23,7 +23,7 @@ def test_a_grid_of_its_own_rounds_a_network_as_its_training_saw_it(name, bits):
     shown = {}
     draws = np.random.default_rng(0)
     objective.value(lambda seen: shown.update(seen) or seen["1.weight"].sum(), weights | extra, draws)
-    codes = ROUNDINGS[method.rounding](net, Grid(bits), extra, None)
+    codes = ROUNDINGS[method.rounding](Network(net, extra), Grid(bits))
     final = rounded(net, codes)
     for name, seen in shown.items():
         # SEQ divides its levels by their number before it scales them.
@@ -44,7 +44,7 @@ def test_only_a_large_layer_is_searched_from_few_starts(how):
     inputs = torch.from_numpy(stream("data", 1).standard_normal((8, 32), "f4"))
     for layer, search, not_its in ((large, FEW, EVERY), (small, EVERY, FEW)):
         ((_, found, _),) = ROUNDINGS[how](
-            torch.nn.Sequential(layer), Grid(3, scale="mse"), {}, inputs
+            Network(torch.nn.Sequential(layer), inputs=inputs), Grid(3, scale="mse")
         ).values()
         expected, other = (
             mse_scale(layer.weight.detach()[:3000], Grid(3), starts) for starts in (search, not_its)
@@ -56,7 +56,7 @@ def test_only_a_large_layer_is_searched_from_few_starts(how):
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 def test_rounding_to_nearest_is_one_grid_per_output_channel_of_every_layer(bits, scale):
     net, grid = models.residual_cnn(stream("initialization", 5)), Grid(bits, scale=scale)
-    codes = ROUNDINGS["nearest"](net, grid, {}, None)
+    codes = ROUNDINGS["nearest"](Network(net), grid)
     final = rounded(net, codes)
     for (name, p), q in zip(net.named_parameters(), final.parameters(), strict=True):
         assert (name in codes) == (p.ndim > 1)

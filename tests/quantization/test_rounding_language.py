@@ -6,7 +6,7 @@ from small_models import BLOCKS, net_of
 
 from t0qat.quantization import layers
 from t0qat.quantization.quantizers import Grid
-from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.quantization.rounding import ROUNDINGS, Network, rounded
 from t0qat.training.language_models import LAYOUTS, SMALL, library
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -18,7 +18,7 @@ def test_rounded_layers_have_no_more_levels_than_their_bits(name, bits):
     for layout in LAYOUTS.values():
         net = net_of(name, **layout)
         on = Grid(bits)
-        read = rounded(net, ROUNDINGS["nearest"](net, on, {}, None))
+        read = rounded(net, ROUNDINGS["nearest"](Network(net), on))
         weights = layers.quantized(dict(read.named_parameters()))
         for row in (row for w in weights.values() for row in w.detach()):
             assert 2 <= len(row.unique()) <= 2**bits
@@ -33,7 +33,7 @@ def test_groups_of_32_are_torchaos(bits):
     from torchao.quantization.qat.fake_quantizer import IntxFakeQuantizer
 
     net = net_of("small_llama", group=32)
-    read = rounded(net, ROUNDINGS["nearest"](net, Grid(bits), {}, None))
+    read = rounded(net, ROUNDINGS["nearest"](Network(net), Grid(bits)))
     theirs = IntxFakeQuantizer(IntxFakeQuantizeConfig(getattr(torch, f"int{bits}"), group_size=32))
     whole = net_of("small_llama")
     for layer in range(2):

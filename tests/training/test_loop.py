@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import get_cosine_schedule_with_warmup
 
 from t0qat.quantization.quantizers import Grid
-from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.quantization.rounding import ROUNDINGS, Network, rounded
 from t0qat.training import loop, models, noise, plain, rounders, views
 from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
@@ -206,6 +206,6 @@ def test_training_for_few_bits_lowers_the_loss_of_the_rounded_network():
         run(name, net, objective=objective, extra=extra, data=(inputs, classes), **settings)
         rule = ROUNDINGS[method.rounding]
         with torch.no_grad():
-            final = rounded(net, rule(net, Grid(2), extra, inputs))
+            final = rounded(net, rule(Network(net, extra, inputs), Grid(2)))
             totals[name] += cross_entropy(final(inputs), classes).item()
     assert max(totals[name] for name in for_two) < totals["no_noise"], totals

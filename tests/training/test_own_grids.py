@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
+from t0qat.pipeline.quiet import quietly
 from t0qat.quantization.layers import step_of
 from t0qat.quantization.quantizers import HALF, NORMAL_RANGE, Grid, encode, normal_scale, upper_bits
 from t0qat.training import own_grids
-from t0qat.training.quiet import quietly
 
 
 def some_weights(rows: int, columns: int, seed: int) -> torch.Tensor:

@@ -61,7 +61,7 @@ def test_weight_decay_is_adamws_on_the_weights_that_are_rounded(schedule):
 def test_a_decay_of_one_training_does_not_act_in_the_next():
     """The optimizer is handed back as it was."""
     p = torch.nn.Parameter(torch.ones(2, 2))
-    optimizer = torch.optim.SGD([p], lr=0.5)
+    optimizer = torch.optim.SGD([{"params": [p], "rounded": True}], lr=0.5)
     p.grad = torch.zeros(2, 2)
     for share in (0.9, 0.81):
         with regularizers.weight_decay(0.2).around(optimizer, 1) as stepping:

@@ -1,5 +1,7 @@
 """Methods that round while they train, against torch's, torchao's and counted levels."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,11 @@ from scipy import stats
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from t0qat.pipeline.quiet import quietly
 from t0qat.quantization.quantizers import NORMAL_RANGE, Grid, fake_quantize
 from t0qat.training import loop, models, rounders
 from t0qat.training.methods import REGISTRY
-from t0qat.training.quiet import quietly
+from t0qat.training.prepared import Prepared
 from t0qat.training.streams import stream
 
 
@@ -140,11 +143,10 @@ def test_a_network_trained_for_a_bit_width_shows_that_many_levels_in_every_layer
 
 def hardened(net, bits, steps):
     """The weights that torchao's optimizer shows after its last step."""
-    objective = REGISTRY["parq"].objective(bits=bits)
-    rounded = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim == 1]
-    optimizer = torch.optim.Adam([{"params": rounded}, {"params": others}], lr=1e-3)
-    with objective.around(optimizer, steps) as stepping:
+    prepared = Prepared(net, REGISTRY["parq"].objective(bits=bits), stream("training_noise", 0))
+    with closing(prepared):
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+        stepping = prepared.optimizer(optimizer, steps)
         for _ in range(steps):
             sum((p - 0.01).square().sum() for p in net.parameters()).backward()
             stepping.step()

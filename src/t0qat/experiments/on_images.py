@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from t0qat.experiments.arms import Arm
 from t0qat.experiments.learning import Learner, at_most
-from t0qat.quantization import export
+from t0qat.quantization import packing
 from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import Codes
 from t0qat.training import images, loop, models, tasks
@@ -62,9 +62,9 @@ def begin(
         found += [["loss", at_most(cross_entropy(logits, target).item(), most)]]
         if codes is None:
             return [*found, ["bytes", sum(t.nbytes for t in seen.state_dict().values())]]
-        model = export.export(net, codes, on)
-        differing = outputs(export.runnable(model, net), others).argmax(1) != answers
-        return [*found, ["differing", differing.sum().item()], ["bytes", model.total_bytes]]
+        integers = packing.packed(net, codes, on)
+        differing = outputs(packing.runnable(integers, net), others).argmax(1) != answers
+        return [*found, ["differing", differing.sum().item()], ["bytes", integers.total_bytes]]
 
     steps = epochs * loop.batches(len(inputs), batch_size)
     calibration = inputs[:CALIBRATION]
@@ -83,4 +83,4 @@ def own(arm: Arm, replicate: int, *, epochs: int, **shared: Any) -> dict[str, An
 
 
 files = images.files
-CODE = (sys.modules[__name__], export, images, models, tasks)
+CODE = (sys.modules[__name__], images, models, packing, tasks)

@@ -16,7 +16,7 @@ from t0qat.pipeline import grid
 from t0qat.quantization import gptq, layers, quantizers, rounding
 from t0qat.quantization.layers import quantized
 from t0qat.quantization.quantizers import SCALES, Grid
-from t0qat.quantization.rounding import OWN_GRIDS, ROUNDINGS, Codes, rounded
+from t0qat.quantization.rounding import Codes, rounded
 from t0qat.training.methods import REGISTRY
 
 LARGEST = torch.finfo(torch.float32).max
@@ -24,10 +24,8 @@ LARGEST = torch.finfo(torch.float32).max
 
 def codes_of(trained: Learner, method: str, bits: int, rule: str) -> Codes:
     """Codes and steps of the quantized weights, as this method's networks are rounded by this rule."""
-    on = Grid(bits, scale=rule if rule in SCALES else "absmax")
-    own = REGISTRY[method].rounding
-    how = "nearest" if own in OWN_GRIDS and own != rule else own
-    return ROUNDINGS[how](trained.net, on, trained.extra, trained.calibration)
+    network = rounding.Network(trained.net, trained.extra, trained.calibration)
+    return rounding.codes_of(network, REGISTRY[method].rounding, bits, rule)
 
 
 def gradients(trained: Learner, method: str) -> int:

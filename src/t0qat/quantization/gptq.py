@@ -5,12 +5,14 @@ channel or per group of inputs that is chosen before any weight is rounded.
 """
 
 import copy
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import unfold
 from torch.nn.utils import parametrize
 
+from t0qat.pipeline.parameters import ParameterError
 from t0qat.pipeline.progress import told
 from t0qat.quantization.quantizers import LARGE, Grid, encode, fitted
 
@@ -57,6 +59,18 @@ def input_moments(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Tensor:
     return total
 
 
+def check(model: nn.Module, names: Collection[str], inputs: Tensor | None) -> None:
+    """Raises ParameterError unless round_network can round all of these weights on these inputs."""
+    if not isinstance(inputs, Tensor):
+        raise ParameterError("inputs: GPTQ needs calibration data, a tensor that the model takes")
+    for name in names:
+        layer = model.get_submodule(name.rpartition(".")[0])
+        plain = isinstance(layer, nn.Conv2d) and (layer.groups, layer.padding_mode) == (1, "zeros")
+        if not plain and not isinstance(layer, nn.Linear):
+            allowed = "linear layers, and 2-d convolutions of one group padded by zeros"
+            raise ParameterError(f"{name}: of a {type(layer).__name__}; GPTQ rounds {allowed}")
+
+
 class _Reached(Exception):
     """Ends a forward pass at the layer whose inputs are wanted: what follows is not rounded yet."""
 
@@ -78,10 +92,13 @@ def _reaching(layer: nn.Module, model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def round_network(model: nn.Module, inputs: Tensor, grid: Grid) -> dict[str, tuple[Tensor, Tensor]]:
+def round_network(
+    model: nn.Module, inputs: Tensor, grid: Grid, names: Collection[str] | None = None
+) -> dict[str, tuple[Tensor, Tensor]]:
     """round_layer for every linear and convolution layer, by the name of the parameter of its weight.
 
-    inputs: calibration data (n, ...) as the model takes them. A layer's moments are taken with all
+    inputs: calibration data (n, ...) as the model takes them. names: of the weights that are rounded,
+    where it is not all of them. A layer's moments are taken with all
     layers before it rounded already; layers run in the order in which the model names them. A weight
     that is stored in another shape than it has shares its steps in the rows that are stored; one that
     is stored as a vector is left out. The model stays as it is; convolutions have one group and zero
@@ -93,13 +110,15 @@ def round_network(model: nn.Module, inputs: Tensor, grid: Grid) -> dict[str, tup
         if isinstance(layer, nn.Linear | nn.Conv2d):
             shaped = parametrize.is_parametrized(layer, "weight")
             stored = "parametrizations.weight.original" if shaped else "weight"
-            if layer.get_parameter(stored).ndim > 1:
-                found.append((name, layer, stored))
+            full = f"{name}.{stored}".lstrip(".")  # a model that is a layer itself has no name
+            wanted = names is None or full in names
+            if wanted and layer.get_parameter(stored).ndim > 1:
+                found.append((full, layer, stored))
     long = sum(layer.get_parameter(stored).numel() for _, layer, stored in found) > LARGE
     for name, layer, stored in told(found, f"INT{grid.bits} layer", long):
         parameter = layer.get_parameter(stored)
         moments, group = input_moments(layer, _reaching(layer, model, inputs)), parameter[0].numel()
         codes, scale = round_layer(layer.weight.flatten(1), moments, grid, group)
-        rounded[f"{name}.{stored}"] = codes, scale
+        rounded[name] = codes, scale
         parameter.copy_((codes * scale).view_as(parameter))
     return rounded

@@ -20,9 +20,9 @@ from torch.nn.utils import parameters_to_vector, parametrize, vector_to_paramete
 
 from t0qat.pipeline import places
 from t0qat.pipeline.parameters import ParameterError
+from t0qat.pipeline.quiet import quietly
 from t0qat.training.corpora import Tokens
 from t0qat.training.products import Linear
-from t0qat.training.quiet import quietly
 
 # Width, layers, heads, and the width of Llama's gated layers: a multiple of 32 near 8/3 of the width.
 WIDTH, LAYERS, HEADS, GATED = 64, 2, 4, 160

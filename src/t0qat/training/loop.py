@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import mse_loss
 from torch.optim.lr_scheduler import LambdaLR
 
-from t0qat.quantization.layers import Weights, quantized
+from t0qat.quantization.layers import Weights
+from t0qat.training.prepared import Prepared
 from t0qat.training.views import Objective, View, objective_of
 
 WARMUP = 0.1  # share of the steps
@@ -57,32 +58,23 @@ def train(
     """Each step minimizes the method's objective on one batch; the same model, trained.
 
     inputs (n, ...) and target as the loss takes them beside the model's output. draws: the training
-    noise, or, for a View, a function from a parameter to noise like it. Each epoch is one batch of all,
+    noise, as Prepared takes them. Each epoch is one batch of all,
     or `batches` of nearly equal size, in an order drawn from `order` (the stream "batch_order").
     schedule: a name in SCHEDULES. optimizer: takes groups of parameters and lr. extra:
     what the objective's `extra` made of the model; pass it in to have it afterwards, trained. The
     defaults are the paper's (sections 3.2 and 5.2). linear.train does the same for the paper's model,
     many at once.
     """
-    objective = objective_of(method)
-    weights = dict(model.named_parameters())
-    extra = objective.extra(weights) if extra is None else extra
-    rounded = quantized(weights)
-    groups = [
-        {"params": list(rounded.values())},
-        {"params": [p for name, p in weights.items() if name not in rounded]},
-        {"params": list(extra.values()), "lr": objective.rate * learning_rate, "weight_decay": 0.0},
-    ]
-    base = optimizer(groups, lr=learning_rate)
     count = batches(len(inputs), batch_size)
     steps = epochs * count
-    rates = LambdaLR(base, lambda step: SCHEDULES[schedule](step / max(1, steps)))
-    with objective.around(base, steps) as stepping:
+    with closing(Prepared(model, objective_of(method), draws, extra=extra)) as prepared:
+        base = optimizer(model.parameters(), lr=learning_rate)
+        stepping = prepared.optimizer(base, steps)
+        rates = LambdaLR(base, lambda step: SCHEDULES[schedule](step / max(1, steps)))
         for _ in range(epochs):
             for part in _parts(inputs, target, count, order):
                 base.zero_grad()
-                at = partial(_batch_loss, model, loss, *part)
-                objective.value(at, weights | extra, draws).backward()
+                prepared.minimized(partial(_batch_loss, model, loss, *part)).backward()
                 stepping.step()
                 rates.step()
     return model
@@ -100,5 +92,5 @@ def _parts(inputs, target, count, order):
     return zip(inputs[mixed].tensor_split(count), target[mixed].tensor_split(count), strict=True)
 
 
-def _batch_loss(model, loss, inputs, target, seen: Weights) -> Tensor:
-    return loss(functional_call(model, seen, (inputs,)) if seen else model(inputs), target)
+def _batch_loss(model, loss, inputs, target) -> Tensor:
+    return loss(model(inputs), target)

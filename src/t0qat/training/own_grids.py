@@ -88,7 +88,9 @@ def matryoshka(widths: tuple[int, ...] = (8, 4, 3, 2)) -> Objective:
 
 
 METHODS = {
-    "quest": Method("QuEST", quest, "rounding", rounding="quest", scale="absmax"),
-    "seq": Method("SEQ", seq, "rounding", 1, "step_rate", (0.1, 0.3, 1.0), "seq", widths=(2,)),
+    "quest": Method("QuEST", quest, "rounding", rounding="quest", scale="absmax", reach=(2, 8)),
+    "seq": Method(
+        "SEQ", seq, "rounding", 1, "step_rate", (0.1, 0.3, 1.0), "seq", widths=(2,), reach=(2, 7)
+    ),
     "matryoshka": Method("Matryoshka", matryoshka, "rounding", rounding="sliced", scale="absmax"),
 }

@@ -34,7 +34,8 @@ class Linear(nn.Linear):
     """nn.Linear; on a CPU its products are numpy's."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if inputs.device.type != "cpu":
+        # In a graph for another runtime too it is an ordinary layer.
+        if inputs.device.type != "cpu" or torch.compiler.is_exporting():
             return linear(inputs, self.weight, self.bias)
         flat = _Product.apply(inputs.flatten(0, -2), self.weight.T)
         return (flat if self.bias is None else flat + self.bias).unflatten(0, inputs.shape[:-1])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from t0qat.quantization.layers import quantized
-from t0qat.training.views import Method, Objective, before_steps
+from t0qat.training.views import Method, Objective, before_steps, rounded_groups
 
 
 def sam(rho: float = 0.05) -> Objective:
@@ -52,9 +52,9 @@ def weight_decay(decay: float = 0.1) -> Objective:
     """
 
     def shrink(optimizer, done):
-        group = optimizer.param_groups[0]
-        for p in group["params"]:
-            p.mul_(1 - group["lr"] * decay)
+        for group in rounded_groups(optimizer):
+            for p in group["params"]:
+                p.mul_(1 - group["lr"] * decay)
 
     return Objective(lambda loss, weights, draws: loss({}), around=partial(before_steps, shrink))
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from t0qat.pipeline.quiet import quietly
 from t0qat.quantization.layers import Weights, by_channel, quantized, step_of
 from t0qat.quantization.quantizers import Grid, absmax_scale, fake_quantize
-from t0qat.training.quiet import quietly
-from t0qat.training.views import Method, Objective, before_steps, straight_through
+from t0qat.training.views import Method, Objective, before_steps, rounded_groups, straight_through
 
 
 def straight_rounding(w: Tensor, grid: Grid) -> Tensor:
@@ -106,11 +106,11 @@ def cage(bits: int = 4, strength: float = 10.0) -> Objective:
     grid = Grid(bits)
 
     def pull(optimizer, done):
-        group = optimizer.param_groups[0]
-        rate = group["lr"] * strength * max(0.0, (done - SILENT) / (1 - SILENT))
-        for p in group["params"]:
-            w = p.flatten(1)
-            p.sub_(rate * (w - fake_quantize(w, grid)).view_as(p))
+        pulled = strength * max(0.0, (done - SILENT) / (1 - SILENT))
+        for group in rounded_groups(optimizer):
+            for p in group["params"]:
+                w = p.flatten(1)
+                p.sub_(group["lr"] * pulled * (w - fake_quantize(w, grid)).view_as(p))
 
     return ste(bits)._replace(around=partial(before_steps, pull))
 
@@ -163,7 +163,8 @@ def parq(bits: int = 4, steepness: float = 10.0) -> Objective:
     def around(optimizer, steps):
         with quietly():  # imported when needed: seconds
             from torchao.prototype import parq as tools
-        optimizer.param_groups[0]["quant_bits"] = bits
+        for group in rounded_groups(optimizer):
+            group["quant_bits"] = bits
         pull = tools.ProxPARQ(0, max(1, int(0.9 * steps)), steepness=steepness)
         grid = tools.UnifTorchaoQuantizer()
         pulled = tools.QuantOptimizer(optimizer, grid, pull, quant_period=1, quant_per_channel=True)
@@ -175,9 +176,10 @@ def parq(bits: int = 4, steepness: float = 10.0) -> Objective:
 
 METHODS = {
     "ste": Method("STE", ste, "rounding", scale="absmax", few=True),
-    "lsq": Method("LSQ", lsq, "rounding", 1, "step_rate", (0.03, 0.1, 0.3), "learned"),
+    "lsq": Method("LSQ", lsq, "rounding", 1, "step_rate", (0.03, 0.1, 0.3), "learned", reach=(2, 16)),
     "parq": Method(
-        "PARQ", parq, "rounding", 1, "steepness", (3.0, 10.0, 30.0), scale="absmax", text=False
+        "PARQ", parq, "rounding", 1, "steepness", (3.0, 10.0, 30.0), scale="absmax", text=False,
+        reach=(2, 8),
     ),
     "random_bits": Method("Random-bit STE", random_bits, "rounding", scale="absmax", few=True),
     "lotion": Method("LOTION, one draw", lotion, "rounding", scale="absmax"),
@@ -185,4 +187,4 @@ METHODS = {
     "cage": Method(
         "CAGE", cage, "rounding", 1, "strength", (1.0, 3.0, 10.0), scale="absmax", text=False
     ),
-}
+}  # fmt: skip

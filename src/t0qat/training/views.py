@@ -27,6 +27,11 @@ View = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Weights], Tensor]
 
 
+def at_ease(optimizer: torch.optim.Optimizer, steps: int | None) -> AbstractContextManager:
+    """The optimizer steps as it is, however many steps there are."""
+    return nullcontext(optimizer)
+
+
 class Objective(NamedTuple):
     """What one training step minimizes, and what else the step needs.
 
@@ -34,13 +39,13 @@ class Objective(NamedTuple):
     `extra`. loss(seen): the batch loss of the network with the tensors of `seen` in place of its own;
     loss({}) is plain. draws: the replicate's generator of training noise. extra(weights): parameters
     that the method trains beside the network's, with the learning rate times `rate`. around(optimizer,
-    steps): gives what steps in the optimizer's place, whose first group holds the quantized weights.
+    steps): gives what steps in the optimizer's place; `rounded_groups` are those of quantized weights.
     """
 
     value: Callable[[Loss, Weights, np.random.Generator], Tensor]
     extra: Callable[[Weights], Weights] = lambda weights: {}
     rate: float = 1.0
-    around: Callable[..., AbstractContextManager] = lambda optimizer, steps: nullcontext(optimizer)
+    around: Callable[..., AbstractContextManager] = at_ease
 
 
 def unchanged(parameter: Tensor, noise: Tensor) -> Tensor:
@@ -91,6 +96,11 @@ def before_steps(
         handle.remove()
 
 
+def rounded_groups(optimizer: torch.optim.Optimizer) -> list[dict]:
+    """The optimizer's groups of weights that quantization rounds (see Prepared.optimizer)."""
+    return [group for group in optimizer.param_groups if group["rounded"]]
+
+
 def noise_from(draws: np.random.Generator) -> Callable[[Tensor], Tensor]:
     """Standard normal float32 draws from a stream, in the parameter's type; a function stays itself."""
     if callable(draws):
@@ -120,12 +130,18 @@ class Method(NamedTuple):
     images: bool = True  # whether it runs on image networks
     length: float = 1.0  # of its training, in the gradient evaluations that all others get
     widths: tuple[int, ...] = ()  # the only ones that it trains for, if it does not for all
+    reach: tuple[int, int] = (1, 16)  # the least and the most bits that it can train for
     settings: Mapping[str, Rule] = {}  # of `build`, that notebooks may set
 
     @property
     def for_bits(self) -> bool:
         """Whether it trains for one bit-width, its setting `bits`."""
         return "bits" in inspect.signature(self.build).parameters
+
+    @property
+    def bits(self) -> int | None:
+        """The width that it trains for unless told, if it is for_bits."""
+        return inspect.signature(self.build).parameters["bits"].default if self.for_bits else None
 
     @property
     def share(self) -> float:

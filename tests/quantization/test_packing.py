@@ -1,4 +1,4 @@
-"""Exported integers name every image as the fake-quantized network does."""
+"""Packed integers name every image as the fake-quantized network does."""
 
 from functools import cache
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from t0qat.quantization import export
+from t0qat.quantization import packing
 from t0qat.quantization.quantizers import SCALES, Grid
-from t0qat.quantization.rounding import ROUNDINGS, rounded
+from t0qat.quantization.rounding import ROUNDINGS, Network, rounded
 from t0qat.training import loop, models, rounders, tasks
 from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
@@ -35,10 +35,10 @@ def test_exported_codes_name_every_test_image_as_the_fake_quantized_network(mode
     test = torch.from_numpy(tasks.digits(1).test_inputs)
     for scale in SCALES:
         on = Grid(bits, scale=scale)
-        codes = ROUNDINGS["nearest"](net, on, {}, None)
-        exported = export.export(net, codes, on)
+        codes = ROUNDINGS["nearest"](Network(net), on)
+        exported = packing.packed(net, codes, on)
         fresh = models.MODELS[model](stream("initialization", 2))
-        ran = export.runnable(exported, fresh)
+        ran = packing.runnable(exported, fresh)
         for name in codes:
             code = ran.state_dict()[name]
             assert torch.equal(code, code.round()) and code.unique().numel() <= 2**bits
@@ -55,16 +55,16 @@ def test_exported_codes_name_every_test_image_as_the_fake_quantized_network(mode
 def test_packed_bits_are_those_of_the_codes_and_come_back():
     on = Grid(3)
     codes = torch.tensor([[-4.0, 3.0, 0.0], [-1.0, 2.0, -3.0]])
-    packed = export.pack(codes, on)
+    packed = packing.pack(codes, on)
     # Raised by 4: 0 7 4 3 6 1
     assert packed == int("000111100011110001" + "000000", 2).to_bytes(3, "big")
-    assert torch.equal(export.unpack(packed, codes.shape, on), codes)
+    assert torch.equal(packing.unpack(packed, codes.shape, on), codes)
 
 
 def test_learned_codes_export_as_well():
     net = models.MODELS["mlp"](stream("initialization", 0))
     extra = rounders.lsq(bits=2).extra(dict(net.named_parameters()))
-    codes = ROUNDINGS["learned"](net, Grid(2), extra, None)
+    codes = ROUNDINGS["learned"](Network(net, extra), Grid(2))
     test = torch.from_numpy(tasks.digits(0).test_inputs)
-    ran = export.runnable(export.export(net, codes, Grid(2)), net)
+    ran = packing.runnable(packing.packed(net, codes, Grid(2)), net)
     assert torch.equal(ran(test).argmax(1), rounded(net, codes)(test).argmax(1))

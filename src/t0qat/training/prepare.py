@@ -1,0 +1,159 @@
+"""Train a model of your own under any method, in a loop of your own: `prepare`, then `convert`.
+
+qat = prepare(model, "t0_qat", xi_scaling=300)
+optimizer = qat.optimizer(torch.optim.AdamW(model.parameters(), lr=1e-3))
+for inputs, target in batches:
+    optimizer.zero_grad()
+    qat.loss(lambda: cross_entropy(model(inputs), target)).backward()
+    optimizer.step()
+rounded = convert(model, bits=4)
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from t0qat.pipeline.parameters import ParameterError, check, choice, number, several, whole
+from t0qat.quantization import gptq, packing, rounding
+from t0qat.quantization.layers import Choice, chosen
+from t0qat.quantization.quantizers import SCALES, Grid
+from t0qat.quantization.rounding import Codes, Network
+from t0qat.training.methods import REGISTRY
+from t0qat.training.prepared import Prepared
+from t0qat.training.streams import stream
+from t0qat.training.views import Method
+
+
+class Rounded(NamedTuple):
+    """What `convert` notes on a model, as `model.t0qat`: its integers."""
+
+    codes: Codes
+    grid: Grid
+
+
+def prepare(
+    model: nn.Module,
+    method: str,
+    *,
+    layers: Choice | None = None,
+    draws: np.random.Generator | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Prepared:
+    """The model in training under a method: see Prepared.loss and Prepared.optimizer.
+
+    method: a name in methods.REGISTRY. layers: of which layers the weights are rounded, as
+    quantization.layers.chosen takes it. draws: the training noise, by default the stream
+    "training_noise" of replicate 0 and this seed. settings: the method's, such as bits=4 or
+    xi_scaling=300. Raises ParameterError, in one line, for what cannot be trained.
+    """
+    _is_module(model)
+    check({"method": method}, {"method": choice(*REGISTRY)})
+    registered = REGISTRY[method]
+    check(settings, _rules(registered))
+    names = chosen(model, layers)
+    draws = stream("training_noise", 0, seed) if draws is None else draws
+    objective, bits = registered.objective(**settings), settings.get("bits", registered.bits)
+    model.t0qat = Prepared(model, objective, draws, names=names, method=registered, bits=bits)
+    return model.t0qat
+
+
+def _rules(method: Method) -> dict:
+    """What each of its settings may be."""
+    rules = {}
+    for name, parameter in inspect.signature(method.build).parameters.items():
+        if name == "bits":
+            rules[name] = whole(*method.reach)
+        elif isinstance(parameter.default, tuple):
+            rules[name] = several(whole(1, 8), [*parameter.default])
+        else:
+            rules[name] = number(0, 1e9)
+    return rules | {name: rule for name, rule in method.settings.items() if name in rules}
+
+
+def convert(
+    model: nn.Module,
+    bits: int | None = None,
+    scale: str | None = None,
+    *,
+    layers: Choice | None = None,
+    inputs: Tensor | None = None,
+) -> nn.Module:
+    """A copy of the model in evaluation mode, its weights rounded to integer codes times steps.
+
+    bits: 1 to 16, by default those that it was prepared for, or 4. scale: a name in SCALES, or the
+    grid that its method learned; by default what the paper judges the method by, "mse" for a model that
+    was not prepared. layers: as for `prepare`, by default what it was given. inputs: calibration data,
+    which GPTQ needs. A training that was prepared ends. Raises ParameterError, in one line.
+    """
+    _is_module(model)
+    held = getattr(model, "t0qat", None)
+    prepared = held if isinstance(held, Prepared) else None
+    method = prepared.method if prepared else REGISTRY["no_noise"]
+    trained = prepared.bits if prepared else None
+    bits = (trained or 4) if bits is None else bits
+    check({"bits": bits}, {"bits": whole(1, 16)})
+    own = method.rule(bits, trained)
+    scale = own if scale is None else scale
+    check({"scale": scale}, {"scale": choice(*dict.fromkeys([*SCALES, own]))})
+    names = prepared.names if prepared and layers is None else chosen(model, layers)
+    if method.rounding == "gptq":
+        gptq.check(model, names, inputs)
+    elif inputs is not None:
+        raise ParameterError("inputs: only a model that was prepared for 'gptq' takes calibration data")
+    if prepared:
+        prepared.close()
+    network = Network(model, prepared.extra if prepared else {}, inputs, names)
+    codes = rounding.codes_of(network, method.rounding, bits, scale)
+    for name, coded in codes.items():
+        if not bool((coded.step.isfinite() & (coded.step > 0)).all()):
+            raise ParameterError(f"{name}: a weight is not finite; there is nothing to round")
+    return _noted(rounding.rounded(model, codes), codes, Grid(bits))
+
+
+def save(model: nn.Module, path: str | Path) -> None:
+    """Keep a converted model's integers, steps and other tensors as safetensors; whole or not at all.
+
+    Raises ParameterError for a model that is not converted, or changed since.
+    """
+    packing.write(packing.packed(model, *integers(model)), Path(path))
+
+
+def load(path: str | Path, model: nn.Module) -> nn.Module:
+    """A copy of the model, of which only the structure counts, with what `save` kept.
+
+    Nothing is unpickled. Raises ParameterError, in one line, for a file that is damaged or of another
+    model.
+    """
+    _is_module(model)
+    found, codes = packing.read(Path(path), model)
+    converted = rounding.rounded(model, codes)
+    converted.load_state_dict(found.rest, strict=False)
+    return _noted(converted, codes, found.grid)
+
+
+def integers(model: nn.Module) -> Rounded:
+    """What a converted model's weights are made of. Raises ParameterError."""
+    _is_module(model)
+    held = getattr(model, "t0qat", None)
+    if not isinstance(held, Rounded):
+        raise ParameterError("model: it is not converted; allowed is what t0qat.convert gives")
+    weights = dict(model.named_parameters())
+    for name, coded in held.codes.items():
+        if not torch.equal(weights[name].flatten(1), coded.values.to(weights[name])):
+            raise ParameterError(f"{name}: it changed since the model was converted; convert it again")
+    return held
+
+
+def _noted(model: nn.Module, codes: Codes, grid: Grid) -> nn.Module:
+    model.t0qat = Rounded(codes, grid)
+    return model.eval()
+
+
+def _is_module(model: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise ParameterError(f"model: it is a {type(model).__name__}; allowed is a torch.nn.Module")
