@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import distributions
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 
 import yaml
@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from rattler import MatchSpec
 
 from t0qat.pipeline import lock, pin
+from t0qat.training.methods import REGISTRY
 
 ROOT = Path(__file__).parents[1]
 LINES = (ROOT / "requirements.lock").read_text().splitlines()
@@ -49,6 +50,60 @@ def test_environment_yml_lists_the_direct_dependencies_at_the_locked_versions():
     assert {name: version.removeprefix("==").rstrip(".*") for name, version in names.items()} == direct
     assert CONDA[-1] == {"pip": ["--editable ."]}
     assert WHOLE["variables"] == pin.KERNELS | pin.ONE_THREAD
+
+
+BLOCKED = """
+import sys
+from importlib.machinery import PathFinder
+
+class Rest(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {names!r} else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Rest
+import torch
+from t0qat import convert, load, prepare, save
+from t0qat.training.methods import REGISTRY
+
+for method in REGISTRY:
+    model, inputs = torch.nn.Sequential(torch.nn.Linear(4, 4)), torch.ones(2, 4)
+    qat = prepare(model, method)
+    optimizer = qat.optimizer(torch.optim.Adam(model.parameters()), steps=1)
+    qat.loss(lambda: model(inputs).square().sum()).backward()
+    optimizer.step()
+    converted = convert(model, inputs=inputs if method == "gptq" else None)
+    save(converted, sys.argv[1])
+    assert torch.equal(load(sys.argv[1], model)(inputs), converted(inputs))
+print(len(REGISTRY), *sorted({{name.partition(".")[0] for name in sys.modules}} & {names!r}))
+"""
+
+
+def test_without_the_extras_a_model_of_the_readers_own_trains_and_converts(tmp_path):
+    """As after `pip install .`: what only the extras bring cannot be imported."""
+    installed = {canonicalize_name(d.metadata["Name"]): d for d in distributions()}
+    due, core = [canonicalize_name(re.match(r"[\w-]+", text)[0]) for text in lock.requirements()], set()
+    while due:
+        name = due.pop()
+        if name in core or name not in installed:
+            continue
+        core.add(name)
+        needed = map(Requirement, installed[name].requires or ())
+        due += [
+            canonicalize_name(r.name) for r in needed if not r.marker or r.marker.evaluate({"extra": ""})
+        ]
+    belongs = packages_distributions()
+    others = {
+        module
+        for module, names in belongs.items()
+        if not {canonicalize_name(name) for name in names} & (core | {"t0qat"})
+    }
+    assert {"pandas", "jupyterlab", "distributed", "transformers", "matplotlib"} <= others
+    script = BLOCKED.format(names=others)
+    command = [sys.executable, "-c", script, str(tmp_path / "model.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(len(REGISTRY))]
 
 
 def test_a_report_of_pip_becomes_pins_that_hold_for_every_build_of_torch():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -9,8 +10,12 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+import torch
+import transformers
 from nbclient import NotebookClient
+from torch import nn
 
+import t0qat
 from t0qat.paper import PAPER
 from t0qat.pipeline import costs, notebooks, places, readme, results
 from t0qat.training import methods
@@ -18,6 +23,8 @@ from t0qat.training import methods
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
+# The first block of Python of each section.
+EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", README, re.M | re.S))
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.M))
 
 
@@ -57,9 +64,60 @@ def test_the_table_of_outputs_names_each_notebooks_outputs():
         assert f"| [{notebook.name}](notebooks/{notebook.name}.ipynb) | {question} |" in README
 
 
+class Block(nn.Module):
+    """Of torchvision's kind: two normalized convolutions around a shortcut."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1, self.relu = nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return self.relu(self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + x)
+
+
+def test_the_first_example_trains_and_converts_a_network_and_a_language_model(tmp_path):
+    """A network of the reader's learns to tell two kinds of images apart, a Llama to count."""
+    first, code = next(iter(EXAMPLES.items()))
+    assert first == "Use it on your own model"
+    assert sum(1 for line in code.splitlines() if line) <= 12
+    draws = torch.Generator().manual_seed(0)
+    cnn = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), Block(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+    kinds = torch.randint(0, 2, (40, 16), generator=draws)
+    noise = torch.randn(40, 16, 3, 6, 6, generator=draws)
+    images = [(part + kind.view(-1, 1, 1, 1), kind) for part, kind in zip(noise, kinds, strict=True)]
+    config = transformers.LlamaConfig(
+        vocab_size=16, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=16,
+    )  # fmt: skip
+    llama = transformers.LlamaForCausalLM(config)
+    starts = torch.randint(0, 16, (60, 8, 1), generator=draws)
+    texts = [*(starts + torch.arange(8)) % 16]
+    given = {"cnn": cnn, "images": images, "llama": llama, "texts": texts}
+    exec(code, own := {**given})
+    for name, levels in (("cnn", 2**3), ("llama", 2**2)):
+        assert own[name] is not given[name] and not own[name].training
+        layers = [m for m in own[name].modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        for layer in layers:
+            if name == "cnn" or layer is not own[name].lm_head:
+                assert all(len(row.unique()) <= levels for row in layer.weight.flatten(1))
+    answers = own["cnn"](torch.cat([part for part, _ in images])).argmax(1)
+    assert (answers == kinds.flatten()).float().mean() > 0.9
+    with torch.no_grad():
+        ids = torch.cat(texts)
+        assert own["llama"](ids, labels=ids).loss < 0.5 * math.log(16)
+    t0qat.save(own["llama"], tmp_path / "llama.safetensors")
+    back = t0qat.load(tmp_path / "llama.safetensors", transformers.LlamaForCausalLM(config))
+    assert torch.equal(back(ids).logits, own["llama"](ids).logits)
+
+
 @pytest.mark.chain
 def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    code = EXAMPLES["Add your own method"]
     assert code.count("\n") <= 25
     linear = "from t0qat.experiments import published\n"
     linear += "print(*published.table1(published.published(replicates=2)[0]).method.unique())"

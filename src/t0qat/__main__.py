@@ -3,7 +3,9 @@
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 from pkgutil import resolve_name
@@ -39,6 +41,7 @@ def main() -> int:
         command = commands.add_parser(name, help=about)
         for option in options.split():
             command.add_argument(option, **OPTIONS[option])
+    sys.unraisablehook = _press_again
     try:
         return _call(**vars(parser.parse_args()))
     except KeyboardInterrupt:
@@ -58,6 +61,15 @@ def main() -> int:
         if not type(error).__module__.startswith("t0qat."):
             raise
         return _say(f"t0qat: {error}")
+
+
+def _press_again(unraisable) -> None:
+    """A Ctrl-C that came where Python raises nothing, as in an import's clean-up, comes once more."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        main_thread = threading.main_thread().ident
+        threading.Timer(0.1, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _say(line: str, status: int = 1) -> int:

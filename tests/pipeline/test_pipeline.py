@@ -314,3 +314,31 @@ def test_one_notebook_that_is_not_there_is_one_line(toys, name):
     assert done.stderr.strip() == (
         f"t0qat: NOTEBOOK = {name!r}: there is no such notebook; known are 01_toy"
     )
+
+
+SWALLOWED = """
+import sys, time, weakref
+from t0qat import __main__ as command
+
+class Thing:
+    pass
+
+def press(_):
+    raise KeyboardInterrupt  # as where one comes in the clean-up of an import
+
+def work(**_):
+    thing = Thing()
+    reference = weakref.ref(thing, press)
+    del thing
+    time.sleep(60)
+
+command._call = work
+sys.argv = ["t0qat", "status"]
+sys.exit(command.main())
+"""
+
+
+def test_a_ctrl_c_that_python_swallows_stops_the_run_all_the_same():
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "t0qat: stopped; what was published before is in place\n"

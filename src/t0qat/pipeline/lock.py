@@ -37,7 +37,7 @@ def main() -> None:
     pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     # For the oldest Python of the series: a package may need a later patch version than a reader has.
     oldest = ["--python-version", PYTHON, "--only-binary=:all:", "--target", places.BUILD / "resolved"]
-    command = [*pip, *oldest, "--report", "-", *requirements("test", "browser")]
+    command = [*pip, *oldest, "--report", "-", *requirements("paper", "test", "browser")]
     pins = resolved(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
     lock = LOCK_HEADER + "".join(f"{name}=={pins[name]}\n" for name in sorted(pins))
     places.write(places.ROOT / "requirements.lock", lock)
@@ -65,4 +65,4 @@ def requirements(*extras: str) -> list[str]:
 
 def direct_dependencies() -> list[str]:
     """The names of the requirements, without what only browser tests need: conda has no such build."""
-    return sorted(re.match(r"[\w-]+", requirement)[0] for requirement in requirements("test"))
+    return sorted(re.match(r"[\w-]+", requirement)[0] for requirement in requirements("paper", "test"))
