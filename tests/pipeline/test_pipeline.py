@@ -317,8 +317,11 @@ def test_one_notebook_that_is_not_there_is_one_line(toys, name):
 
 
 SWALLOWED = """
-import sys, time, weakref
+import signal, sys, time, weakref
 from t0qat import __main__ as command
+
+# A shell starts what runs in its background deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Thing:
     pass
