@@ -67,7 +67,9 @@ def _press_again(unraisable) -> None:
     """A Ctrl-C that came where Python raises nothing, as in an import's clean-up, comes once more."""
     if unraisable.exc_type is KeyboardInterrupt:
         main_thread = threading.main_thread().ident
-        threading.Timer(0.1, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+        again = threading.Timer(0.1, signal.pthread_kill, (main_thread, signal.SIGINT))
+        again.daemon = True  # nothing is left to stop where the run ends before
+        again.start()
     else:
         sys.__unraisablehook__(unraisable)
 

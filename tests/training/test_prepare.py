@@ -343,6 +343,25 @@ def test_gptq_names_the_layer_that_it_cannot_round():
         convert(model)
 
 
+def test_a_second_training_ends_the_first():
+    """PARQ leaves pulled weights until it ends, and weight decay a hook on its optimizer."""
+    model, clean = fresh(), fresh()
+    for method, rate in (("parq", 0.0), ("weight_decay", 0.1)):
+        qat = prepare(model, method)
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+        stepping = qat.optimizer(optimizer, steps=1)
+        qat.loss(lambda: model(INPUTS).square().mean()).backward()
+        stepping.step()
+        prepare(model, "ste")
+        if method == "parq":
+            for p, q in zip(model.parameters(), clean.parameters(), strict=True):
+                assert torch.equal(p, q)
+    optimizer.zero_grad(set_to_none=False)
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
 def test_a_copy_of_a_model_in_training_is_not_in_training(tmp_path):
     model = fresh()
     prepare(model, "ste")

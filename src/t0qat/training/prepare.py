@@ -49,7 +49,8 @@ def prepare(
     method: a name in methods.REGISTRY. layers: of which layers the weights are rounded, as
     quantization.layers.chosen takes it. draws: the training noise, by default the stream
     "training_noise" of replicate 0 and this seed. settings: the method's, such as bits=4 or
-    xi_scaling=300. Raises ParameterError, in one line, for what cannot be trained.
+    xi_scaling=300. A training that was prepared before ends. Raises ParameterError, in one line, for
+    what cannot be trained.
     """
     _is_module(model)
     check({"method": method}, {"method": choice(*REGISTRY)})
@@ -58,6 +59,8 @@ def prepare(
     names = chosen(model, layers)
     draws = stream("training_noise", 0, seed) if draws is None else draws
     objective, bits = registered.objective(**settings), settings.get("bits", registered.bits)
+    if isinstance(before := getattr(model, "t0qat", None), Prepared):
+        before.close()
     model.t0qat = Prepared(model, objective, draws, names=names, method=registered, bits=bits)
     return model.t0qat
 
