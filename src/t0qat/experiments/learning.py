@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from t0qat.quantization import quantizers
 from t0qat.quantization.layers import Weights
-from t0qat.training import constants, loop, streams
+from t0qat.training import constants, loop, prepared, streams
 from t0qat.training.corpora import Tokens
 from t0qat.training.streams import stream
 from t0qat.training.views import Objective
@@ -77,4 +77,4 @@ def at_most(value: float, most: float) -> float:
 
 
 # What every training depends on, beside its kind and the functions of its own method.
-CODE = (sys.modules[__name__], constants, loop, quantizers, streams)
+CODE = (sys.modules[__name__], constants, loop, prepared, quantizers, streams)

@@ -24,9 +24,10 @@ from t0qat.pipeline.quiet import quietly
 from t0qat.training.corpora import Tokens
 from t0qat.training.products import Linear
 
-# Width, layers, heads, and the width of Llama's gated layers: a multiple of 32 near 8/3 of the width.
-WIDTH, LAYERS, HEADS, GATED = 64, 2, 4, 160
-START = 0.08  # standard deviation of weights at the start; the usual 0.02 is for wider models
+# Width, layers and heads; Llama's gated layers are a multiple of 32 near 8/3 of the width.
+WIDTH, LAYERS, HEADS = 64, 2, 4
+WIDE, BLOCK = 256, 256  # of a model whose rows are whole blocks of llama.cpp's, down to 2 bits
+START = 0.08  # standard deviation of weights at the start at WIDTH; it falls with the width's root
 GROUP = 32  # weights that share a step, where they do not share it with their whole output channel
 
 
@@ -75,27 +76,30 @@ SMALL = {
             "activation_function": "gelu_pytorch_tanh",  # GPT-2's own function, in one operation
         },
     ),
-    "small_llama": ("llama", {"intermediate_size": GATED}),
+    "small_llama": ("llama", {"intermediate_size": 160}),
+    "wide_llama": ("llama", {"hidden_size": WIDE, "intermediate_size": 3 * BLOCK}),
 }
 
 
 def small(name: str, vocabulary: int, context: int, draws: np.random.Generator) -> Predictor:
     """A model of SMALL, its weights drawn from a stream, normal.
 
-    Standard deviation START, as in GPT-2 over sqrt(2 LAYERS) in the last layer of each residual
-    branch; biases 0, norms 1.
+    Standard deviation START * sqrt(WIDTH / width), as in GPT-2 over sqrt(2 LAYERS) in the last layer of
+    each residual branch; biases 0, norms 1.
     """
     kind, own = SMALL[name]
+    sizes = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS} | own
     config = library().AutoConfig.for_model(
-        kind, vocab_size=vocabulary, max_position_embeddings=context, hidden_size=WIDTH,
-        num_hidden_layers=LAYERS, num_attention_heads=HEADS, bos_token_id=None, eos_token_id=None, **own,
+        kind, vocab_size=vocabulary, max_position_embeddings=context, bos_token_id=None,
+        eos_token_id=None, **sizes,
     )  # fmt: skip
+    start = START * (WIDTH / sizes["hidden_size"]) ** 0.5
     net = linear_only(library().AutoModelForCausalLM.from_config(config))
     with torch.no_grad():
         for parameter, p in net.named_parameters():
             if p.ndim > 1:
                 last = parameter.endswith(("c_proj.weight", "o_proj.weight", "down_proj.weight"))
-                std = START / ((2 * LAYERS) ** 0.5 if last else 1)
+                std = start / ((2 * LAYERS) ** 0.5 if last else 1)
                 p.copy_(std * torch.from_numpy(draws.standard_normal(p.shape, np.float32)))
     return Predictor(net)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from t0qat.pipeline.parameters import ParameterError, check, choice, number, several, whole
-from t0qat.quantization import gptq, packing, rounding
+from t0qat.quantization import gptq, packing, rounding, safetensors_file
 from t0qat.quantization.layers import Choice, chosen
 from t0qat.quantization.quantizers import SCALES, Grid
 from t0qat.quantization.rounding import Codes, Network
@@ -123,7 +123,7 @@ def save(model: nn.Module, path: str | Path) -> None:
 
     Raises ParameterError for a model that is not converted, or changed since.
     """
-    packing.write(packing.packed(model, *integers(model)), Path(path))
+    safetensors_file.write(packing.packed(model, *integers(model)), Path(path))
 
 
 def load(path: str | Path, model: nn.Module) -> nn.Module:
@@ -133,7 +133,7 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     model.
     """
     _is_module(model)
-    found, codes = packing.read(Path(path), model)
+    found, codes = safetensors_file.read(Path(path), model)
     converted = rounding.rounded(model, codes)
     converted.load_state_dict(found.rest, strict=False)
     return _noted(converted, codes, found.grid)
