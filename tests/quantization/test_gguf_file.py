@@ -42,7 +42,7 @@ def llama(width: int = 256, **more) -> nn.Module:
 @pytest.mark.parametrize("bits", CONTAINERS)
 def test_the_weights_of_a_file_are_our_codes_times_their_steps(bits, tmp_path):
     model, path = convert(llama(), bits), tmp_path / "llama.gguf"
-    codes, _ = model.t0qat
+    codes = model.t0qat.codes
     gguf_file.write(model, codes, bits, path)
     read = gguf_file.read_weights(path)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from t0qat.pipeline import places
@@ -61,7 +60,7 @@ class Container(NamedTuple):
     name: str  # in gguf.GGMLQuantizationType
     block: int  # weights of a row that are kept together
     file_type: str  # in gguf.LlamaFileType
-    pack: Callable[[np.ndarray, np.ndarray], np.ndarray]  # codes (n, block), steps (n,) -> bytes (n, ...)
+    pack: Callable[[np.ndarray, np.ndarray], np.ndarray]  # codes (n, block), steps (n,) -> (n, bytes)
 
 
 CONTAINERS = {
@@ -90,7 +89,8 @@ def write(model: nn.Module, codes: Codes, bits: int, path: Path) -> None:
         allowed = ", ".join(map(str, CONTAINERS))
         raise ParameterError(f"bits = {bits}: GGUF has a container for {allowed} bits")
     container = CONTAINERS[bits]
-    config, names = llama.config, gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, llama.config.num_hidden_layers)
+    config = llama.config
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     kind = gguf.GGMLQuantizationType[container.name]
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     tensors = []
@@ -139,7 +139,8 @@ def _llama(model: nn.Module) -> tuple[nn.Module, str]:
         if getattr(config, "model_type", None) == "llama" and hasattr(module, "lm_head"):
             plain = (config.attention_bias, config.mlp_bias, config.hidden_act) == (False, False, "silu")
             if not plain or config.rope_parameters.get("rope_type", "default") != "default":
-                raise ParameterError("model: GGUF takes a plain Llama: no biases, SiLU, default rotary angles")
+                allowed = "a plain Llama: no biases, SiLU, default rotary angles"
+                raise ParameterError(f"model: GGUF takes {allowed}")
             return module, f"{name}." if name else ""
     raise ParameterError(
         f"model: it is a {type(model).__name__}; GGUF takes a LlamaForCausalLM of transformers"
@@ -156,7 +157,7 @@ def _rows(name: str, coded: Coded, container: Container) -> np.ndarray:
     """Bytes of each row: (channels, bytes)."""
     codes, step = coded.codes.cpu().numpy(), as_kept(coded.step).cpu().numpy()
     if coded.offset:
-        raise ParameterError(f"{name}: levels lie {coded.offset} off the codes, which no container of GGUF holds")
+        raise ParameterError(f"{name}: levels lie between codes, which no container of GGUF holds")
     if codes.shape[1] % container.block:
         few = f"rows of {codes.shape[1]} weights"
         raise ParameterError(f"{name}: {few}; {container.name} takes multiples of {container.block}")

@@ -1,13 +1,13 @@
-"""A model's integer codes as an ONNX file, which ONNX Runtime runs: our codes and steps, not fitted anew.
+"""A model's integer codes as an ONNX file, for ONNX Runtime: our codes and steps, not fitted anew.
 
 The graph is torch's own export. In it each rounded weight becomes packed codes and a step an output
 channel: linear layers multiply by MatMulNBits (an operator of ONNX Runtime), everything else gets its
-weight from DequantizeLinear (of the standard). Containers have 2, 4 or 8 bits; other widths use the next.
+weight from DequantizeLinear (of the standard). Containers have 2, 4 or 8 bits; other widths use the
+next.
 """
 
 import copy
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from t0qat.pipeline import places
 from t0qat.pipeline.parameters import ParameterError
+from t0qat.pipeline.quiet import quietly
 from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import Coded, Codes
-from t0qat.pipeline.quiet import quietly
 
 CONTAINERS = {2: 25, 4: 21, 8: 21}  # bits -> the opset whose DequantizeLinear knows them
 BLOCKS = (16, 32, 64, 128, 256)  # weights of a row that may share a step in MatMulNBits
@@ -156,7 +156,8 @@ class _Graph:
             if len(after) == 1 and after[0].op_type == "MatMul" and after[0].input[1] == user.output[0]:
                 return after[0].input[0], after[0].output[0], None, [user, after[0]]
         plain = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
-        if user.op_type == "Gemm" and {"transB": 0, **plain, **options} == plain and user.input[1] == name:
+        given = plain | {"transB": 0} | options
+        if user.op_type == "Gemm" and given == plain and user.input[1] == name:
             bias = user.input[2] if len(user.input) > 2 else None
             return user.input[0], user.output[0], bias, [user]
         return None
@@ -192,7 +193,10 @@ class _Graph:
 
     def close(self) -> None:
         """Put what was replaced into the graph."""
-        del self.graph.node[:], self.graph.initializer[:]
+        del self.graph.node[:], self.graph.initializer[:], self.graph.value_info[:]
+        for node in self.nodes:  # where in the source each came from: more bytes than a small network
+            node.doc_string = ""
+            del node.metadata_props[:]
         self.graph.node.extend([*self.first, *self.nodes])
         self.graph.initializer.extend(self.weights.values())
 

@@ -1,5 +1,6 @@
 """Integer files in the runtimes that others use: ONNX Runtime and llama.cpp, on one thread."""
 
+import ctypes
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization.onnx_file import logits
 
+# What llama.cpp tells of its work goes nowhere.
+SILENCE = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
 Ask = Callable[[Tensor], np.ndarray]  # inputs -> outputs, float32
 
 
@@ -40,6 +43,7 @@ def llama_cpp(path: Path) -> Ask:
     from ik_llama_cpp import _ctypes_api as c
     from ik_llama_cpp import _internals as parts
 
+    c._lib.llama_log_set(SILENCE, None)
     try:
         model = parts.IkModel(str(path))
     except Exception as error:
@@ -97,7 +101,8 @@ def installed(package: str):
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise ParameterError(f"{package} is not installed; pip install '.[runtimes]' brings it") from None
+        brings = "pip install '.[runtimes]' brings it"
+        raise ParameterError(f"{package} is not installed; {brings}") from None
 
 
 def _line(error: Exception) -> str:

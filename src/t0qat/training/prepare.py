@@ -10,29 +10,20 @@ rounded = convert(model, bits=4)
 """
 
 import inspect
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from t0qat.pipeline.parameters import ParameterError, check, choice, number, several, whole
-from t0qat.quantization import gptq, packing, rounding, safetensors_file
+from t0qat.quantization import gptq, integers, rounding
 from t0qat.quantization.layers import Choice, chosen
 from t0qat.quantization.quantizers import SCALES, Grid
-from t0qat.quantization.rounding import Codes, Network
+from t0qat.quantization.rounding import Network
 from t0qat.training.methods import REGISTRY
 from t0qat.training.prepared import Prepared
 from t0qat.training.streams import stream
 from t0qat.training.views import Method
-
-
-class Rounded(NamedTuple):
-    """What `convert` notes on a model, as `model.t0qat`: its integers."""
-
-    codes: Codes
-    grid: Grid
 
 
 def prepare(
@@ -52,7 +43,7 @@ def prepare(
     xi_scaling=300. A training that was prepared before ends. Raises ParameterError, in one line, for
     what cannot be trained.
     """
-    _is_module(model)
+    integers.is_module(model)
     check({"method": method}, {"method": choice(*REGISTRY)})
     registered = REGISTRY[method]
     check(settings, _rules(registered))
@@ -61,8 +52,10 @@ def prepare(
     objective, bits = registered.objective(**settings), settings.get("bits", registered.bits)
     if isinstance(before := getattr(model, "t0qat", None), Prepared):
         before.close()
-    model.t0qat = Prepared(model, objective, draws, names=names, method=registered, bits=bits)
-    return model.t0qat
+    prepared = Prepared(model, objective, draws, names=names, method=registered, bits=bits)
+    prepared.first = _First(prepared)
+    model.t0qat = prepared
+    return prepared
 
 
 def _rules(method: Method) -> dict:
@@ -93,7 +86,7 @@ def convert(
     was not prepared. layers: as for `prepare`, by default what it was given. inputs: calibration data,
     which GPTQ needs. A training that was prepared ends. Raises ParameterError, in one line.
     """
-    _is_module(model)
+    integers.is_module(model)
     held = getattr(model, "t0qat", None)
     prepared = held if isinstance(held, Prepared) else None
     method = prepared.method if prepared else REGISTRY["no_noise"]
@@ -115,48 +108,30 @@ def convert(
     for name, coded in codes.items():
         if not bool((coded.step.isfinite() & (coded.step > 0)).all()):
             raise ParameterError(f"{name}: a weight is not finite; there is nothing to round")
-    return _noted(rounding.rounded(model, codes), codes, Grid(bits))
+    example = inputs if prepared is None or inputs is not None else prepared.example
+    return integers.noted(model, codes, Grid(bits), example)
 
 
-def save(model: nn.Module, path: str | Path) -> None:
-    """Keep a converted model's integers, steps and other tensors as safetensors; whole or not at all.
+class _First:
+    """Keeps the first input that a model sees, and then takes itself away."""
 
-    Raises ParameterError for a model that is not converted, or changed since.
-    """
-    safetensors_file.write(packing.packed(model, *integers(model)), Path(path))
+    def __init__(self, prepared: Prepared):
+        self.prepared = prepared
+        self.handle = prepared.model.register_forward_pre_hook(self, with_kwargs=True)
 
+    def __call__(self, model: nn.Module, given: tuple, named: dict) -> None:
+        self.handle.remove()
+        tensors = [value for value in (*given, *named.values()) if isinstance(value, Tensor)]
+        self.prepared.example = tensors[0][:2].detach().clone() if tensors else None
 
-def load(path: str | Path, model: nn.Module) -> nn.Module:
-    """A copy of the model, of which only the structure counts, with what `save` kept.
-
-    Nothing is unpickled. Raises ParameterError, in one line, for a file that is damaged or of another
-    model.
-    """
-    _is_module(model)
-    found, codes = safetensors_file.read(Path(path), model)
-    converted = rounding.rounded(model, codes)
-    converted.load_state_dict(found.rest, strict=False)
-    return _noted(converted, codes, found.grid)
+    def __reduce__(self):
+        return _hook, ()
 
 
-def integers(model: nn.Module) -> Rounded:
-    """What a converted model's weights are made of. Raises ParameterError."""
-    _is_module(model)
-    held = getattr(model, "t0qat", None)
-    if not isinstance(held, Rounded):
-        raise ParameterError("model: it is not converted; allowed is what t0qat.convert gives")
-    weights = dict(model.named_parameters())
-    for name, coded in held.codes.items():
-        if not torch.equal(weights[name].flatten(1), coded.values.to(weights[name])):
-            raise ParameterError(f"{name}: it changed since the model was converted; convert it again")
-    return held
+def _hook():
+    """What stands in place of _First in a copy of a model: it does nothing."""
+    return _nothing
 
 
-def _noted(model: nn.Module, codes: Codes, grid: Grid) -> nn.Module:
-    model.t0qat = Rounded(codes, grid)
-    return model.eval()
-
-
-def _is_module(model: Any) -> None:
-    if not isinstance(model, nn.Module):
-        raise ParameterError(f"model: it is a {type(model).__name__}; allowed is a torch.nn.Module")
+def _nothing(*_: Any) -> None:
+    pass

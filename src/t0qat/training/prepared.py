@@ -40,9 +40,7 @@ class Prepared:
         self.names = frozenset(quantized(weights) if names is None else names)
         self.extra = objective.extra(self._seen(weights)) if extra is None else extra
         self.method, self.bits = method, bits
-        self.example: Tensor | None = (
-            None  # inputs that the model saw, where whoever made this keeps them
-        )
+        self.example: Tensor | None = None  # inputs that the model saw, if they were kept
         self._run, self._ending = _Run(model), ExitStack()
 
     def __reduce__(self):
