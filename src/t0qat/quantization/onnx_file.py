@@ -7,6 +7,7 @@ next.
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,27 @@ def traced(model: nn.Module, inputs: Tensor):
             dynamic_shapes=({0: Dim("n")},),
         )  # fmt: skip
     return program.model_proto
+
+
+def filled(proto, state: Mapping[str, Tensor]):
+    """A copy of an exported graph with these weights of the model, by their names there.
+
+    An export takes seconds, and depends on shapes alone.
+    """
+    from onnx import numpy_helper
+
+    proto = copy.deepcopy(proto)
+    for tensor in proto.graph.initializer:
+        name = tensor.name.removeprefix("model.")
+        if name in state:
+            tensor.CopyFrom(numpy_helper.from_array(state[name].detach().cpu().numpy(), tensor.name))
+    return proto
+
+
+def code_bytes(proto) -> int:
+    """Bytes of all codes and steps in a graph of `integers`."""
+    ends = (".codes", ".steps")
+    return sum(len(tensor.raw_data) for tensor in proto.graph.initializer if tensor.name.endswith(ends))
 
 
 class _Logits(nn.Module):
