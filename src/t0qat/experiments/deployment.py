@@ -1,9 +1,9 @@
 """Do the benchmarks' networks, as files in real runtimes, predict and score as they were measured?
 
 The trainings are those of the benchmarks, by the same plans (rooms `vision`, `language`): plain
-training, random-bit STE, tuned T0-QAT, and what is recommended at a width. A wider Llama is trained here, plainly
-and by random-bit STE, with the learning rates that tuning chose on the first language model: its rows
-are whole blocks of llama.cpp's containers at every width.
+training, random-bit STE, tuned T0-QAT, and what is recommended at a width. A wider Llama is trained
+here, plainly and by random-bit STE, with the learning rates that tuning chose on the first language
+model: its rows are whole blocks of llama.cpp's containers at every width.
 """
 
 from collections.abc import Sequence
@@ -44,14 +44,17 @@ class Task(NamedTuple):
         """What these arms give in these runtimes, as benchmark.measured takes it."""
         starts = dict(zip(self.starts, grid.run([*self.starts.values()], "starts"), strict=True))
         jobs = self.jobs._replace(shared=self.jobs.shared | ({"starts": starts} if starts else {}))
-        asked = {"metric": FAMILIES[self.family].metric.name, "where": where}
+        metric = FAMILIES[self.family].metric.name
         found = []
         for arm, n in jobs.replicates.items():
             widths = arms.get((arm.method, arm.train_bits))
             if not widths or arm not in chosen:
                 continue
+            # Rounding inputs too is shown beside plain training alone.
+            here = [name for name in where if name != running.EIGHT or arm.method == PLAIN]
+            asked = {"widths": widths, "metric": metric, "where": here}
             for i in range(n):
-                cell = jobs.cell(running.in_runtimes, arm, chosen[arm], i, widths=widths, **asked)
+                cell = jobs.cell(running.in_runtimes, arm, chosen[arm], i, **asked)
                 found.append((arm._asdict() | {"replicate": i}, running.depending(cell)))
         return found
 

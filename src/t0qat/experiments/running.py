@@ -36,7 +36,7 @@ class File(NamedTuple):
 
     format: str  # of its rounded weights
     bytes: int
-    weight_bytes: int  # of these weights' codes and steps
+    weight_bytes: int  # of these weights' codes and steps; 0 where none is rounded
 
 
 def _as_they_are(codes: Codes) -> Codes:
@@ -49,11 +49,12 @@ class Runtime(NamedTuple):
     label: str
     package: str  # the module that must be there
     distribution: str
-    # (network, codes or {}, bits, path) -> what was written there
-    write: Callable[[Learner, Codes, int, Path], File]
+    # (network, an example batch, codes or {}, bits, path) -> what was written there
+    write: Callable[[nn.Module, Tensor, Codes, int, Path], File]
     ask: Callable[[Path], runtimes.Ask]
     kept: Callable[[Codes], Codes] = _as_they_are  # the codes and steps that its files hold
-    holds: Callable[[Learner, str, int], bool] = lambda *_: True  # (network, method, bits)
+    # (network, scale rule, bits) -> whether its files hold that
+    holds: Callable[[nn.Module, str, int], bool] = lambda *_: True
 
     @property
     def there(self) -> bool:
@@ -65,58 +66,55 @@ _GRAPHS: dict[
 ] = {}  # of this process: a network's shape -> its graph, whose weights do not matter
 
 
-def graph_of(learner: Learner):
+def graph_of(net: nn.Module, example: Tensor):
     """The network's ONNX graph with its own weights."""
-    state = learner.net.state_dict()
-    shape = tuple((name, tuple(t.shape)) for name, t in state.items())
-    key = type(learner.net), str(learner.net), shape, tuple(learner.calibration.shape[1:])
+    state = net.state_dict()
+    shapes = tuple((name, tuple(t.shape)) for name, t in state.items())
+    key = str(net), shapes, tuple(example.shape[1:])
     if key not in _GRAPHS:
-        _GRAPHS[key] = onnx_file.traced(learner.net, learner.calibration[:2])
+        _GRAPHS[key] = onnx_file.traced(net, example[:2])
     return onnx_file.filled(_GRAPHS[key], state)
 
 
-def _onnx(level: int) -> Callable[[Learner, Codes, int, Path], File]:
-    def write(learner: Learner, codes: Codes, bits: int, path: Path) -> File:
-        graph, wide = graph_of(learner), 32
+def _onnx(level: int) -> Callable[[nn.Module, Tensor, Codes, int, Path], File]:
+    def write(net: nn.Module, example: Tensor, codes: Codes, bits: int, path: Path) -> File:
+        graph, wide = graph_of(net, example), 0
         if codes:
             wide = onnx_file.container(bits)
             graph = onnx_file.integers(graph, codes, wide, level)
         path.write_bytes(graph.SerializeToString())
-        return File(
-            f"int{wide}" if codes else "float32", path.stat().st_size, onnx_file.code_bytes(graph)
-        )
+        name = f"int{wide}" if codes else "float32"
+        return File(name, path.stat().st_size, onnx_file.code_bytes(graph))
 
     return write
 
 
-def _gguf(learner: Learner, codes: Codes, bits: int, path: Path) -> File:
-    gguf_file.write(learner.net, codes, bits, path)
-    name = gguf_file.CONTAINERS[bits].name if codes else "F32"
-    return File(name, path.stat().st_size, gguf_file.code_bytes(codes, bits) if codes else 0)
+def _gguf(net: nn.Module, _: Tensor, codes: Codes, bits: int, path: Path) -> File:
+    gguf_file.write(net, codes, bits, path)
+    if not codes:
+        return File("F32", path.stat().st_size, 0)
+    name, used = gguf_file.CONTAINERS[bits].name, gguf_file.code_bytes(codes, bits)
+    return File(name, path.stat().st_size, used)
 
 
 def _in_half(codes: Codes) -> Codes:
     return {name: Coded(c.codes, gguf_file.as_kept(c.step), c.offset) for name, c in codes.items()}
 
 
-def _fits(learner: Learner, method: str, bits: int) -> bool:
+def _fits(net: nn.Module, rule: str, bits: int) -> bool:
     """Whether a GGUF file holds it: a Llama, and its codes at these bits."""
-    between = REGISTRY[method].rule(bits, learner.bits) in OFFSET
-    return not between and gguf_file.fits(learner.net, None if bits == FLOAT else bits)
+    return rule not in OFFSET and gguf_file.fits(net, None if bits == FLOAT else bits)
 
 
+_ONNX = "onnxruntime", "onnxruntime"
 RUNTIMES = {
-    "onnxruntime": Runtime("ONNX Runtime", "onnxruntime", "onnxruntime", _onnx(0), runtimes.onnx),
-    "onnxruntime_8": Runtime(
-        "ONNX Runtime, 8-bit inputs", "onnxruntime", "onnxruntime", _onnx(4), runtimes.onnx,
-        holds=lambda _, method, bits: method == "no_noise" and bits != FLOAT,
-    ),
-    "llama_cpp": Runtime(
-        "llama.cpp", "ik_llama_cpp", "ik-llama-cpp-python", _gguf, runtimes.llama_cpp, _in_half,
-        _fits,
-    ),
+    "onnxruntime": Runtime("ONNX Runtime", *_ONNX, _onnx(0), runtimes.onnx),
+    "onnxruntime_8": Runtime("ONNX Runtime, 8-bit inputs", *_ONNX, _onnx(4), runtimes.onnx,
+                             holds=lambda _, __, bits: bits != FLOAT),
+    "llama_cpp": Runtime("llama.cpp", "ik_llama_cpp", "ik-llama-cpp-python", _gguf, runtimes.llama_cpp,
+                         _in_half, _fits),
 }  # fmt: skip
-EXACT = "onnxruntime"  # multiplies floats, as fake quantization does
+EXACT, EIGHT, LLAMA = RUNTIMES  # the first multiplies floats, as fake quantization does; others do not
 
 
 def versions() -> dict[str, str]:
@@ -189,12 +187,13 @@ def in_runtimes(
     score = functools.partial(learner.scores, codes=None, on=None, **judged)
     for bits in (FLOAT, *widths):
         codes: Codes = {}
+        rule = REGISTRY[method].rule(bits, learner.bits)
         if bits != FLOAT:
-            codes = trained.codes_of(learner, method, bits, REGISTRY[method].rule(bits, learner.bits))
+            codes = trained.codes_of(learner, method, bits, rule)
         fake: dict[Any, tuple[Recorded, dict[str, float]]] = {}  # by what files keep of the codes
         for name in where:
             runtime = RUNTIMES[name]
-            if not runtime.holds(learner, method, bits):
+            if not runtime.holds(learner.net, rule, bits):
                 continue
             if runtime.kept not in fake:
                 twin = Recorded(rounded(learner.net, runtime.kept(codes)))
@@ -202,7 +201,7 @@ def in_runtimes(
             twin, expected = fake[runtime.kept]
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "network"
-                file = runtime.write(learner, codes, bits, path)
+                file = runtime.write(learner.net, learner.calibration, codes, bits, path)
                 running = Running(runtime.ask(path), twin.outputs)
                 scores = _averaged(score(running))
             said = scores | {"difference": scores[metric] - expected[metric]}
