@@ -40,19 +40,48 @@ class Task(NamedTuple):
     jobs: Jobs
     starts: dict[tuple[str, int], grid.Cell]  # of language models, by model and replicate
 
-    def cells(self, chosen: dict[Arm, Setting], arms: Widths, where: list[str]) -> list:
-        """What these arms give in these runtimes, as benchmark.measured takes it."""
+    @property
+    def wide(self) -> bool:
+        return WIDE in self.models
+
+    def begun(self) -> Jobs:
+        """The jobs, after all pretraining."""
         starts = dict(zip(self.starts, grid.run([*self.starts.values()], "starts"), strict=True))
-        jobs = self.jobs._replace(shared=self.jobs.shared | ({"starts": starts} if starts else {}))
-        metric = FAMILIES[self.family].metric.name
-        found = []
+        return self.jobs._replace(shared=self.jobs.shared | ({"starts": starts} if starts else {}))
+
+    def settings(self, results: Results) -> dict[Arm, Setting]:
+        """What tuning chose for each arm; for WIDE, of the family's first network."""
+        file = FAMILIES[self.family].file
+        chosen = tuning.chosen(results[f"{file}_tuning"])
+        if not self.wide:
+            return chosen
+        first = networks(results[f"{file}_tuned"])[0]
+        return {arm._replace(model=WIDE): s for arm, s in chosen.items() if arm.model == first}
+
+    def widths(self, results: Results) -> Widths:
+        """Which arms run, and where: WIDE under methods without a width alone."""
+        every = (PLAIN, ONE_FOR_ALL) if self.wide else (PLAIN, ONE_FOR_ALL, TUNED)
+        found: Widths = {(name, NO_WIDTH): [*self.jobs.widths] for name in every}
+        picks = results["recommendation"]
+        picks = picks[(picks.family == self.family) & (picks["pick"] == RECOMMENDED) & (not self.wide)]
+        for bits, *arm in picks[["eval_bits", *ARM]].itertuples(index=False, name=None):
+            mine = found.setdefault(tuple(arm), [])
+            if bits in self.jobs.widths and bits not in mine:
+                mine.append(bits)
+        return found
+
+    def cells(self, results: Results) -> list[tuple[dict, grid.Cell]]:
+        """What its arms give in every runtime that is there, as benchmark.measured takes it."""
+        jobs, chosen, widths = self.begun(), self.settings(results), self.widths(results)
+        there = [name for name, runtime in running.RUNTIMES.items() if runtime.there]
+        metric, found = FAMILIES[self.family].metric.name, []
         for arm, n in jobs.replicates.items():
-            widths = arms.get((arm.method, arm.train_bits))
-            if not widths or arm not in chosen:
+            here = widths.get((arm.method, arm.train_bits))
+            if not here or arm not in chosen:
                 continue
             # Rounding inputs too is shown beside plain training alone.
-            here = [name for name in where if name != running.EIGHT or arm.method == PLAIN]
-            asked = {"widths": widths, "metric": metric, "where": here}
+            where = [name for name in there if name != running.EIGHT or arm.method == PLAIN]
+            asked = {"widths": here, "metric": metric, "where": where}
             for i in range(n):
                 cell = jobs.cell(running.in_runtimes, arm, chosen[arm], i, **asked)
                 found.append((arm._asdict() | {"replicate": i}, running.depending(cell)))
@@ -122,25 +151,23 @@ def deployed(tasks: list[Task], results: Results) -> pd.DataFrame:
 
     Every runtime that is there runs what it can hold; the others are left out.
     """
-    where = [name for name, runtime in running.RUNTIMES.items() if runtime.there]
+    cells = [cell for task in tasks for cell in task.cells(results)]
+    return measured(cells, "files in runtimes", NUMBERS)
+
+
+def samples(tasks: list[Task], results: Results) -> pd.DataFrame:
+    """KEYS, replicate, eval_bits, text: what WIDE writes in llama.cpp; empty where that is missing."""
     cells = []
     for task in tasks:
-        family = FAMILIES[task.family]
-        chosen = tuning.chosen(results[family.file + "_tuning"])
-        arms: Widths = {(name, NO_WIDTH): task.jobs.widths for name in (PLAIN, TUNED, ONE_FOR_ALL)}
-        if WIDE in task.models:
-            first = networks(results[family.file + "_tuned"])[0]
-            chosen = {arm._replace(model=WIDE): s for arm, s in chosen.items() if arm.model == first}
-            del arms[TUNED, NO_WIDTH]
-        else:
-            picks = results["recommendation"]
-            picks = picks[(picks.family == task.family) & (picks["pick"] == RECOMMENDED)]
-            for bits, *arm in picks[["eval_bits", *ARM]].itertuples(index=False, name=None):
-                if bits in task.jobs.widths:
-                    arms.setdefault(tuple(arm), []).append(bits)
-        arms = {arm: sorted({*widths}, reverse=True) for arm, widths in arms.items()}
-        cells += task.cells(chosen, arms, where)
-    return measured(cells, "files in runtimes", NUMBERS)
+        if task.wide and running.RUNTIMES[running.LLAMA].there:
+            jobs, chosen = task.begun(), task.settings(results)
+            own = {key: jobs.shared[key] for key in ("context", "seed")} | {"replicate": 0}
+            own |= {"length": 2 * own["context"]}
+            for (method, bits), widths in task.widths(results).items():
+                arm = Arm(jobs.rivals[0].arm.dataset, WIDE, method, bits)
+                cell = jobs.cell(running.writes, arm, chosen[arm], 0, widths=widths, **own)
+                cells.append((arm._asdict() | {"replicate": 0}, running.depending(cell)))
+    return measured(cells, "samples", ("eval_bits", "text"))
 
 
 def tables(rows: pd.DataFrame, results: Results) -> dict[str, pd.DataFrame]:

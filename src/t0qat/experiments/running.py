@@ -6,6 +6,7 @@ runs on one thread. A prediction is the largest output: the class of an image, o
 
 import dataclasses
 import functools
+import json
 import math
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from t0qat.experiments import trained
+from t0qat.experiments import on_text, trained
 from t0qat.experiments.arms import FLOAT
 from t0qat.experiments.learning import Learner
 from t0qat.pipeline import grid
@@ -26,6 +27,7 @@ from t0qat.quantization import gguf_file, onnx_file, runtimes
 from t0qat.quantization.layers import quantized
 from t0qat.quantization.rounding import Coded, Codes, rounded
 from t0qat.training.methods import REGISTRY
+from t0qat.training.streams import stream
 
 OFFSET = ("seq", "quest")  # grids whose levels lie between codes
 TIE = 1e-5  # of the largest output: outputs so near are equal but for the order of sums
@@ -210,6 +212,39 @@ def in_runtimes(
             said["weight_bytes"] = file.weight_bytes if codes else 4 * count
             said["floor_bytes"] = math.ceil(bits * count / 8)
             found += [[name, file.format, bits, key, value] for key, value in said.items()]
+    return found
+
+
+@torch.no_grad()
+def writes(
+    learner: Learner,
+    *,
+    method: str,
+    widths: list[int],
+    length: int,
+    context: int,
+    replicate: int,
+    seed: int,
+    versions: dict[str, str],
+    **_: Any,
+) -> list[list]:
+    """Rows [bits, text]: `length` tokens that the model's GGUF file writes after the start of the text.
+
+    For FLOAT and each of the widths; every width draws the same numbers. text: a JSON string.
+    """
+    found, runtime = [], RUNTIMES[LLAMA]
+    for bits in (FLOAT, *widths):
+        codes: Codes = {}
+        if bits != FLOAT:
+            codes = trained.codes_of(learner, method, bits, REGISTRY[method].rule(bits, learner.bits))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network"
+            runtime.write(learner.net, learner.calibration, codes, bits, path)
+            ask = runtime.ask(path)
+            draws = stream("evaluation_noise", replicate, seed)
+            net = lambda ids, ask=ask: torch.from_numpy(ask(ids))  # noqa: E731
+            ids = on_text.written(net, learner.text[:context], length, context, draws)
+        found.append([bits, json.dumps(learner.tokens.decode(ids.tolist()))])
     return found
 
 
