@@ -293,8 +293,8 @@ PAPER = Paper(
     experiments=EXPERIMENTS,
     columns=COLUMNS,
     check="t0qat.experiments.settings:check",
-    sample_sizes="replicates network_replicates few_replicates calibration_replicates draws networks"
-    " noise_pairs probes",
+    sample_sizes="replicates network_replicates few_replicates wide_replicates calibration_replicates"
+    " draws networks noise_pairs probes rounds repeats",
     answer="t0qat.exhibits.answers:fill",
     blocks={"results": "t0qat.exhibits.verdicts:readme", "speed": "t0qat.exhibits.deployment:readme"},
     outside="language_text",

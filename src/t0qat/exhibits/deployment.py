@@ -72,17 +72,11 @@ def _row(mine: pd.DataFrame, row: Row) -> list[str]:
     key = {k: row[k] for k in ("method", "train_bits", "eval_bits")}
     of = {found["metric"]: found for found in rows_of(mine, **key)}
     whole = one(mine, method=PLAIN, eval_bits=FLOAT, metric="file_bytes")["mean"]
-    size = of["file_bytes"]["mean"]
+    share = NOTHING if row["eval_bits"] == FLOAT else percent(of["file_bytes"]["mean"] / whole) + " %"
     lead = [model_label(row["model"]), width(row["eval_bits"]), row["format"]]
     lead += [_counted(mine[mine.eval_bits == row["eval_bits"]], "differing")]
-    bytes_ = (thousands(of[name]["mean"]) for name in ("file_bytes", "weight_bytes", "floor_bytes"))
-    return [
-        *lead,
-        plus_minus(row, DECIMALS),
-        plus_minus(of["difference"]),
-        *bytes_,
-        percent(size / whole) + " %",
-    ]
+    taken = (thousands(of[name]["mean"]) for name in ("file_bytes", "weight_bytes", "floor_bytes"))
+    return [*lead, plus_minus(row, DECIMALS), plus_minus(of["difference"]), *taken, share]
 
 
 def _beside(table: pd.DataFrame, row: Row) -> list[str]:

@@ -44,7 +44,17 @@ def traced(model: nn.Module, inputs: Tensor):
             # Not 0 or 1 rows, which would be taken for fixed.
             dynamic_shapes=({0: Dim("n")},),
         )  # fmt: skip
-    return program.model_proto
+    return _bare(program.model_proto)
+
+
+def _bare(proto):
+    """The graph without what tells where in the source each node came from: more bytes than a small
+    network."""
+    del proto.graph.value_info[:]
+    for node in proto.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    return proto
 
 
 def filled(proto, state: Mapping[str, Tensor]):
@@ -215,10 +225,7 @@ class _Graph:
 
     def close(self) -> None:
         """Put what was replaced into the graph."""
-        del self.graph.node[:], self.graph.initializer[:], self.graph.value_info[:]
-        for node in self.nodes:  # where in the source each came from: more bytes than a small network
-            node.doc_string = ""
-            del node.metadata_props[:]
+        del self.graph.node[:], self.graph.initializer[:]
         self.graph.node.extend([*self.first, *self.nodes])
         self.graph.initializer.extend(self.weights.values())
 

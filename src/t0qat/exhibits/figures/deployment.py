@@ -1,11 +1,13 @@
 """Figure of what a file takes and what it scores, by network."""
 
+import itertools
+
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from t0qat.exhibits.deployment import METRICS
-from t0qat.exhibits.figures.style import STYLES, TEXT, in_font, legend_above, panels, points
+from t0qat.exhibits.figures.style import STYLES, TEXT, in_font, panels, points
 from t0qat.exhibits.labels import name, width
 from t0qat.experiments.arms import FLOAT, NO_WIDTH, model_label
 from t0qat.experiments.deployment import ONE_FOR_ALL, TUNED
@@ -34,12 +36,15 @@ def deployment(table: pd.DataFrame) -> Figure:
         _network(panel, here)
         panel.set_title(model_label(model)[:1].upper() + model_label(model)[1:])
         panel.set(xscale="log", ylabel="nats" if model in MODELS else "bits a character")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}"))
         panel.xaxis.set_minor_formatter("")
     for panel in axes.flat[len(models) :]:
         panel.set_visible(False)
     figure.supxlabel("Bytes of the file (thousands)")
-    legend_above(figure, axes.flat[-1 if len(models) == axes.size else len(models) - 1], 5)
+    handles, labels = zip(*(panel.get_legend_handles_labels() for panel in axes.flat), strict=True)
+    shown = dict(zip(itertools.chain(*labels), itertools.chain(*handles), strict=True))
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=4)
     return figure
 
 
