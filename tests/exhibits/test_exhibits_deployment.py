@@ -30,9 +30,9 @@ def test_a_runtime_that_was_not_there_is_named(results):
     assert deployment.left_out(every) == "No runtime was missing."
     table, said = deployment.inexact(results)
     assert said["DeploymentInLlama"].startswith("predicts otherwise in 192 of 28,800 cases (0.67 %)")
-    assert "Q4" in table and "llama.cpp" in table
+    assert "Q4" in table and r"ik\_llama.cpp" in table
     here = results | {"deployment": every[every.runtime != "llama_cpp"]}
-    expected = "Not installed where this was made, so that its rows are left out: llama.cpp."
+    expected = "Not installed where this was made, so that its rows are left out: ik_llama.cpp."
     assert deployment.left_out(here["deployment"]) == expected
     table, said = deployment.inexact(here)
     assert said["DeploymentInLlama"] == "was not there to be asked" and "llama.cpp" not in table
@@ -75,4 +75,4 @@ def test_marks_stand_at_the_bytes_and_the_score_of_their_file(results):
         drawn = bars[label].lines[0].get_xydata()
         expected = [(rows[bits, "file_bytes"], rows[bits, "loss"]) for bits in widths]
         np.testing.assert_allclose(drawn, expected)
-    assert "No noise, llama.cpp" in {t.get_text() for t in figure.legends[0].get_texts()}
+    assert "No noise, ik_llama.cpp" in {t.get_text() for t in figure.legends[0].get_texts()}
