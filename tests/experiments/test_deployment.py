@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn.metrics import log_loss
 from torch import nn
 
-from t0qat.experiments import deployment, learning, on_images, on_text, running, speed, vision
+from t0qat.experiments import deployment, language, learning, on_images, on_text, running, speed, vision
 from t0qat.experiments.arms import FLOAT, Arm
 from t0qat.paper import PAPER
 from t0qat.pipeline import notebooks
@@ -110,10 +110,18 @@ def test_trainings_are_those_of_the_benchmark():
     paper = {n.experiment: n.parameters("paper", {}) for n in notebooks.load(PAPER)}
     theirs = vision.plan(**paper["vision"])
     asked = {k: v for k, v in paper["deployment"].items() if k not in ("rounds", "repeats")}
-    (mine,) = deployment.plan(**asked | {"models": ["deep_cnn", "residual_cnn"]})
+    mine, texts = deployment.plan(**asked | {"models": ["deep_cnn", "residual_cnn", "small_gpt2"]})
     for arm in (Arm("digits", "deep_cnn", "lsq", 4), Arm("digits", "residual_cnn", "t0_qat_tuned", 0)):
         keys = [jobs.training(arm, (0.02, 30.0), 1, "test").key for jobs in (theirs, mine.jobs)]
         assert keys[0] == keys[1] and theirs.replicates[arm] == mine.jobs.replicates[arm]
+    theirs = language.plan(**paper["language"])
+    assert theirs.starts()["small_gpt2", 1].key == texts.starts["small_gpt2", 1].key
+    arm, starts = Arm("pydoc_topics", "small_gpt2", "lsq", 4), {("small_gpt2", 1): "a start"}
+    every = [
+        jobs._replace(shared=jobs.shared | {"starts": starts}) for jobs in (theirs.jobs, texts.jobs)
+    ]
+    first, second = (jobs.training(arm, (0.02, 30.0), 1, "test").key for jobs in every)
+    assert first == second and theirs.jobs.judged == texts.jobs.judged
 
 
 def tuned() -> dict[str, pd.DataFrame]:
