@@ -29,7 +29,6 @@ from t0qat.quantization.rounding import Coded, Codes, rounded
 from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
 
-OFFSET = ("seq", "quest")  # grids whose levels lie between codes
 TIE = 1e-5  # of the largest output: outputs so near are equal but for the order of sums
 
 
@@ -55,17 +54,16 @@ class Runtime(NamedTuple):
     write: Callable[[nn.Module, Tensor, Codes, int, Path], File]
     ask: Callable[[Path], runtimes.Ask]
     kept: Callable[[Codes], Codes] = _as_they_are  # the codes and steps that its files hold
-    # (network, scale rule, bits) -> whether its files hold that
-    holds: Callable[[nn.Module, str, int], bool] = lambda *_: True
+    # (network, codes or {}, bits) -> whether its files hold that
+    holds: Callable[[nn.Module, Codes, int], bool] = lambda *_: True
 
     @property
     def there(self) -> bool:
         return find_spec(self.package) is not None
 
 
-_GRAPHS: dict[
-    Any, Any
-] = {}  # of this process: a network's shape -> its graph, whose weights do not matter
+# Of this process: a network's shape -> its graph, whose weights do not matter.
+_GRAPHS: dict[Any, Any] = {}
 
 
 def graph_of(net: nn.Module, example: Tensor):
@@ -103,9 +101,10 @@ def _in_half(codes: Codes) -> Codes:
     return {name: Coded(c.codes, gguf_file.as_kept(c.step), c.offset) for name, c in codes.items()}
 
 
-def _fits(net: nn.Module, rule: str, bits: int) -> bool:
-    """Whether a GGUF file holds it: a Llama, and its codes at these bits."""
-    return rule not in OFFSET and gguf_file.fits(net, None if bits == FLOAT else bits)
+def _fits(net: nn.Module, codes: Codes, bits: int) -> bool:
+    """Whether a GGUF file holds it: a Llama, no levels between codes, and rows of whole blocks."""
+    between = any(coded.offset for coded in codes.values())
+    return not between and gguf_file.fits(net, bits if codes else None)
 
 
 _ONNX = "onnxruntime", "onnxruntime"
@@ -189,13 +188,12 @@ def in_runtimes(
     score = functools.partial(learner.scores, codes=None, on=None, **judged)
     for bits in (FLOAT, *widths):
         codes: Codes = {}
-        rule = REGISTRY[method].rule(bits, learner.bits)
         if bits != FLOAT:
-            codes = trained.codes_of(learner, method, bits, rule)
+            codes = trained.codes_of(learner, method, bits, REGISTRY[method].rule(bits, learner.bits))
         fake: dict[Any, tuple[Recorded, dict[str, float]]] = {}  # by what files keep of the codes
         for name in where:
             runtime = RUNTIMES[name]
-            if not runtime.holds(learner.net, rule, bits):
+            if not runtime.holds(learner.net, codes, bits):
                 continue
             if runtime.kept not in fake:
                 twin = Recorded(rounded(learner.net, runtime.kept(codes)))

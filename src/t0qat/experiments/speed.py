@@ -65,11 +65,11 @@ def cases(folder: Path, seed: int, context: int, bits: list[int]) -> Iterator[Ca
         net.eval()
         for name, runtime in running.RUNTIMES.items():
             for width in (FLOAT, *bits) if runtime.there else ():
-                if not runtime.holds(net, "absmax", width):
-                    continue
                 codes = {}
                 if width != FLOAT:
                     codes = rounding.codes_of(Network(net), "nearest", width, "absmax")
+                if not runtime.holds(net, codes, width):
+                    continue
                 path = folder / f"{model}.{name}.{width}"
                 file = runtime.write(net, inputs, codes, width, path)
                 yield Case(model, name, file.format, width, path, inputs[:1])
