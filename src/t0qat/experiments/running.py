@@ -112,8 +112,8 @@ RUNTIMES = {
     "onnxruntime": Runtime("ONNX Runtime", *_ONNX, _onnx(0), runtimes.onnx),
     "onnxruntime_8": Runtime("ONNX Runtime, 8-bit inputs", *_ONNX, _onnx(4), runtimes.onnx,
                              holds=lambda _, __, bits: bits != FLOAT),
-    "llama_cpp": Runtime("ik_llama.cpp", "ik_llama_cpp", "ik-llama-cpp-python", _gguf, runtimes.llama_cpp,
-                         _in_half, _fits),
+    "llama_cpp": Runtime("ik_llama.cpp", "ik_llama_cpp", "ik-llama-cpp-python", _gguf,
+                         runtimes.llama_cpp, _in_half, _fits),
 }  # fmt: skip
 EXACT, EIGHT, LLAMA = RUNTIMES  # the first multiplies floats, as fake quantization does; others do not
 
