@@ -138,6 +138,7 @@ SIZES = {
     "07_starts": {"replicates": 30},
     "08_recommendation": {"models": ["small_cnn", "small_llama"], "dataset": "stripes"}
     | {"pretraining_steps": 2},
+    "09_deployment": {"models": ["mlp"], "dataset": "stripes", "bits": [4, 2], "repeats": 1},
     "99_claims": {},
 }
 RUN = """

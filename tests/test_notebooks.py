@@ -260,7 +260,7 @@ def test_two_notebooks_never_claim_the_same_output():
 @pytest.mark.parametrize("budget", ["epochs", "context", "pretraining_steps", "steps"])
 def test_what_follows_the_benchmarks_trains_as_long_as_they_do(budget):
     """The response is told in multiples of them, and the transfer takes settings tuned at them."""
-    later = {"05_vision", "06_language", "07_response", "08_recommendation"}
+    later = {"05_vision", "06_language", "07_response", "08_recommendation", "09_deployment"}
     every = [notebook for notebook in notebooks.load(PAPER) if notebook.name in later]
     asked = [found for n in every if budget in (found := n.parameters("paper", {}))]
     assert len({parameters[budget] for parameters in asked}) == 1

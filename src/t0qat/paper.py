@@ -107,6 +107,9 @@ COLUMNS: dict[str, Column] = {
     "behind": number("how much more it lost in tuning than the arm that lost least there"),
     "cost": number("gradient evaluations of one training"),
     "serves": number("how many bit-widths share that training"),
+    "runtime": name("what ran the file", "t0qat.experiments.running:RUNTIMES"),
+    "format": name("of the rounded weights in the file: a container of ONNX or of GGUF"),
+    "machine": prose("the processor"),
     "target": name("of the synthetic task: sum or normal", "t0qat.training.tasks:TARGETS"),
     "target_noise": setting("standard deviation of the noise on the target"),
     "baseline_noise": setting(
@@ -258,6 +261,19 @@ EXPERIMENTS = {
             "recommendation_transfer": shown("recommendation:transfer", "recommendation_transfer"),
         },
     ),
+    "deployment": Experiment(
+        {
+            "deployment": f"dataset* model* {ARM} runtime format eval_bits metric {MEAN}",
+            "deployment_kept": f"dataset* model* layout eval_bits scale_rule {AGAINST}",
+            "deployment_any_paired": f"dataset* model* layout scale_rule quantity {AGAINST}",
+            "deployment_speed": f"machine model* runtime format eval_bits quantity {MEAN}",
+        },
+        {
+            "deployment": shown("deployment:deployment", "deployment"),
+            "deployment_inexact": shown("deployment:inexact", "deployment"),
+        },
+        "deployment",
+    ),
     "claims": Experiment(
         {
             "claims": "id column condition estimate? ci_low? ci_high? n? margin p_better? p_worse?"
@@ -277,12 +293,16 @@ PAPER = Paper(
     experiments=EXPERIMENTS,
     columns=COLUMNS,
     check="t0qat.experiments.settings:check",
-    sample_sizes="replicates network_replicates few_replicates calibration_replicates draws networks"
-    " noise_pairs probes",
+    sample_sizes="replicates network_replicates few_replicates wide_replicates calibration_replicates"
+    " draws networks noise_pairs probes rounds repeats",
     answer="t0qat.exhibits.answers:fill",
-    blocks={"results": "t0qat.exhibits.verdicts:readme"},
+    blocks={"results": "t0qat.exhibits.verdicts:readme", "speed": "t0qat.exhibits.deployment:readme"},
     outside="language_text",
     adaptive="vision_tuning vision_tuned language_tuning language_tuned",
+    timed="deployment_speed",
+    unpinned="deployment",
+    derived="deployment_kept deployment_any_paired claims claims_exploratory",
+    optional={"llama_cpp": "ik_llama_cpp"},
 )
 
 

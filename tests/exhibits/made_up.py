@@ -233,6 +233,7 @@ def _frames() -> dict[str, pd.DataFrame]:
     tables |= response_rows(loss, difference)
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     made |= recommended(made)
+    made |= deployed(made, loss)
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
     made |= claims.decide(made)
     return {name: table[PAPER.columns_of(name)] for name, table in made.items()}
@@ -244,6 +245,41 @@ def recommended(made: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     there = tables["recommendation"].query("model in ['deep_cnn', 'small_llama']")
     there = there.assign(model=there.model.map({"deep_cnn": "mlp"}).fillna(there.model))
     return tables | {"recommendation_transfer": there.reset_index(drop=True)}
+
+
+def deployed(made: dict[str, pd.DataFrame], loss) -> dict[str, pd.DataFrame]:
+    """The files of networks in runtimes, which kept what fake quantization had."""
+    runs = [("onnxruntime", "int4"), ("onnxruntime_8", "int4"), ("llama_cpp", "Q4_0")]
+    networks = [("digits", "deep_cnn", "loss"), ("pydoc_topics", "wide_llama", "bits_per_character")]
+    methods = [("no_noise", 0), ("random_bits", 0), ("t0_qat_tuned", 0), ("seq", 2)]
+    counts = {"predictions": 450, "differing": 3, "untied": 1, "largest": 1e-6, "difference": 1e-5}
+    sizes = {"file_bytes": 900, "weight_bytes": 300, "floor_bytes": 250}
+    rows, speeds = [], []
+    for dataset, model, metric in networks:
+        for (runtime, form), bits in itertools.product(runs, (FLOAT, 4, 2)):
+            if (runtime == "llama_cpp" and model != "wide_llama") or (
+                runtime == "onnxruntime_8" and bits == FLOAT
+            ):
+                continue
+            file = {"runtime": runtime, "format": form, "eval_bits": bits}
+            for method, trained in methods:
+                arm = {"layout": "channels", "method": method, "train_bits": trained}
+                where = {"dataset": dataset, "model": model} | arm | file
+                rows.append(loss(metric=metric, **where))
+                for name, value in (counts | sizes).items():
+                    whole = {"mean": value, "ci_low": value, "ci_high": value, "n": 8}
+                    rows.append(where | {"metric": name} | whole)
+            named = {"machine": "a processor", "model": model} | file
+            quantities = ["milliseconds", "megabytes", *(["faster", "smaller"] if bits != FLOAT else [])]
+            speeds += [loss(quantity=quantity, **named) for quantity in quantities]
+    for end in ("kept", "any_paired"):
+        both = (made[f"{file}_{end}"] for file in ("vision", "language"))
+        made[f"deployment_{end}"] = pd.concat(both, ignore_index=True)
+    return {
+        "deployment": pd.DataFrame(rows),
+        "deployment_speed": pd.DataFrame(speeds),
+        **{name: table for name, table in made.items() if name.startswith("deployment_")},
+    }
 
 
 def arms_of(models, few, bits) -> list[arms.Arm]:

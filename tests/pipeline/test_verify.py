@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, Project, copy, with_toys
 
 from t0qat.paper import PAPER
-from t0qat.pipeline import pin, places, receipts, results, verify
+from t0qat.pipeline import comparison, pin, places, receipts, results, verify
 from t0qat.pipeline.notebooks import Notebook
 
 
@@ -230,6 +230,51 @@ def test_a_smoke_run_is_held_against_the_paper_where_only_sample_sizes_differ(tw
             if "epochs" in line
             else []
         )
+
+
+DEPLOYED = ",".join(PAPER.columns_of("deployment")) + "\n"
+
+
+def test_what_other_programs_computed_is_held_by_tolerance_and_times_are_not_judged(
+    tmp_path, monkeypatch
+):
+    """Under the rule of digits, which holds for the rest; a missing optional runtime's rows are said."""
+    monkeypatch.setattr(places, "ROOT", tmp_path / "old")
+    run = places.Run("verify", "paper", tmp_path / "new", "verify")
+    arm, ends = "digits,mlp,channels,no_noise,0", "0.402,0.598,100"
+    speed = ",".join(PAPER.columns_of("deployment_speed")) + "\n"
+    conditions = ",".join(PAPER.columns_of("claims_exploratory")) + "\n"
+
+    def made(home, exact, eight, llama, time, claim):
+        lines = [f"{arm},onnxruntime,int4,4,loss,{exact},{ends}"]
+        lines += [f"{arm},onnxruntime_8,int4,4,loss,{eight},{ends}"]
+        lines += [f"{arm},llama_cpp,Q4_0,4,loss,{llama},{ends}"] * (llama is not None)
+        places.write(home / "paper/results/deployment.csv", DEPLOYED + "\n".join([*lines, ""]))
+        line = f"a processor,mlp,onnxruntime,int4,4,faster,{time},0.1,9.0,5\n"
+        places.write(home / "paper/results/deployment_speed.csv", speed + line)
+        line = f"C7,a condition,{claim},0.1,0.9,8,0.5\n"
+        places.write(home / "paper/results/claims_exploratory.csv", conditions + line)
+
+    def verdict(**changed):
+        old = {"exact": 0.5, "eight": 0.5, "llama": 0.5, "time": 2.0, "claim": 0.25}
+        made(tmp_path / "old", **old)
+        made(run.home, **old | changed)
+        table = verify.compare(PAPER, run, identical=True)
+        asked = table[table.quantity.isin(["mean", "estimate", "the row"])]
+        place = asked.file.eq("deployment") * 5
+        which = [row.split()[i] for row, i in zip(asked.row, place, strict=True)]
+        return dict(zip(zip(asked.file, which, strict=True), asked.verdict, strict=True))
+
+    within = verdict(exact=0.55, claim=0.25000001)
+    assert within["deployment", "onnxruntime"] == "within tolerance"
+    assert within["claims_exploratory", "C7"] == "within tolerance"
+    off = verdict(exact=1.5, eight=1.5, llama=1.5, time=7.0, claim=0.251)
+    assert [*map(off.get, off)].count("DIFFERS") == 4
+    assert off["deployment_speed", "mlp"] == "not compared"
+    assert verdict(llama=None)["deployment", "llama_cpp"] == "DIFFERS"
+    monkeypatch.setattr(comparison, "find_spec", lambda module: None)
+    assert verdict(llama=None)["deployment", "llama_cpp"] == "not compared"
+    assert any("rows of llama_cpp" in sentence for sentence in verify.aside(PAPER))
 
 
 def test_what_is_left_out_differs_in_a_parameter_or_follows_from_what_does(tmp_path, monkeypatch):

@@ -32,14 +32,15 @@ CHECKPOINT = pattern(
 
 # Parameters that have one rule.
 ALIKE = {
-    ("replicates", "few_replicates", "calibration_replicates"): whole(2, 10_000_000),
+    ("replicates", "few_replicates", "wide_replicates", "calibration_replicates"): whole(2, 10_000_000),
     ("networks", "network_replicates", "blocks"): whole(2, 100_000),
     ("points", "tuning_points"): whole(2, 1000),
     ("epochs", "network_epochs", "noise_pairs", "probes"): whole(1, 1_000_000),
     ("trainings", "text_trainings"): whole(1, 1_000_000),
     ("batch_size", "pretraining_batch_size"): whole(1, 1_000_000),
-    ("steps", "pretraining_steps"): whole(1, 10_000_000),
-    ("longest", "tuning_starts", "block_windows"): whole(1, 100_000),
+    ("steps", "pretraining_steps", "wide_steps"): whole(1, 10_000_000),
+    ("longest", "tuning_starts", "block_windows", "repeats"): whole(1, 100_000),
+    ("rounds",): whole(2, 1000),
     ("learning_rate", "lowest_rate", "highest_rate", "pretraining_rate"): number(1e-12, 10),
     ("noise_scales", "training_noises", "target_noises"): NOISES,
     ("baseline_noises", "evaluation_noises", "scalings", "shares"): NOISES,

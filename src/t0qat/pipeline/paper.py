@@ -79,6 +79,11 @@ class Paper:
     blocks: Mapping[str, str] = field(default_factory=dict)  # of the README, as `exhibits`: -> Markdown
     outside: str = ""  # the results file that names a text from outside by its sha256
     adaptive: str = ""  # results files where what was measured decided n
+    timed: str = ""  # results files of times and memory: shown, never judged
+    unpinned: str = ""  # results files of programs that the pin does not reach: judged by tolerance
+    derived: str = ""  # results files that follow from those, smoothly
+    # A name in results files -> the module without which its rows are missing.
+    optional: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def results(self) -> dict[str, str]:

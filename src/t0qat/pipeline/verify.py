@@ -16,64 +16,17 @@ such a run must only end, with well-formed files.
 
 import filecmp
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from t0qat.pipeline import notebooks, places, receipts, results, runner
+from t0qat.pipeline.comparison import DIFFERS, FALSE_ALARM, FORMATS, NOT_COMPARED, compare, missing
 from t0qat.pipeline.notebooks import Notebook
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
-from t0qat.pipeline.statistics import LEVEL
-
-FALSE_ALARM = 0.001
-Z = stats.norm.ppf((1 + LEVEL) / 2)
-EQUAL, WITHIN, DIFFERS, NOT_COMPARED = "equal", "within tolerance", "DIFFERS", "not compared"
-
-
-def _half(row: pd.DataFrame) -> pd.Series:
-    return (row["ci_high"] - row["ci_low"]) / (2 * Z)
-
-
-def _relative(row: pd.DataFrame) -> pd.Series:
-    """Relative standard error of a standard deviation, allowing for a kurtosis of up to 9."""
-    return np.sqrt(8 / (4 * row["n"]))
-
-
-def _end(row: pd.DataFrame) -> pd.Series:
-    """An interval's end moves with its centre and with its width."""
-    return _half(row) * np.sqrt(1 + (Z * _relative(row)) ** 2)
-
-
-def _quantile(p: float) -> Callable[[pd.DataFrame], pd.Series]:
-    """Of a sample quantile, by the density of a normal distribution there."""
-    density = stats.norm.pdf(stats.norm.ppf(p))
-    return lambda row: row["std"] * np.sqrt(p * (1 - p) / row["n"]) / density
-
-
-# How a column's standard error follows from its row; other columns have none.
-ERRORS = {
-    "mean": _half,
-    "estimate": _half,
-    "ci_low": _end,
-    "ci_high": _end,
-    "std": lambda row: row["std"] * _relative(row),
-    "detectable": lambda row: row["detectable"] * _relative(row),
-    "median": _quantile(0.5),
-    "q025": _quantile(0.025),
-    "q975": _quantile(0.975),
-    "exact": lambda row: 1e-6 * row["exact"].abs() + 1e-9,  # the same weights but for rounding
-    "z": lambda row: 1.0 + 0 * row["z"],
-    "reported_percentile": lambda row: 100 * np.sqrt(0.25 / row["n"]),
-}
-GIVEN = {"reported", "n"}  # not measured: compared to the digit under both rules
-GROW_WITH_N = {"ci_low", "ci_high", "detectable"}  # of another quantity where n differs
-COLUMNS = ["file", "row", "quantity", "committed", "rerun", "difference", "tolerance", "verdict"]
-FORMATS = {"difference": "{:.3g}".format, "tolerance": "{:.3g}".format}
 
 
 def verify(paper: Paper, profile: str) -> Iterator[str]:
@@ -93,10 +46,15 @@ def verify(paper: Paper, profile: str) -> Iterator[str]:
         for row in table[table.verdict == DIFFERS].itertuples():
             problems.append(f"paper/results/{row.file}.csv, {row.row}: {row.quantity} differs")
         if identical:
-            problems += different_files(every, run)
-        unknown = sorted({*table.quantity[table.verdict == NOT_COMPARED]})
+            problems += different_files(paper, every, run)
+        asked = ~table.file.isin(paper.timed.split())
+        unknown = sorted({*table.quantity[asked & (table.verdict == NOT_COMPARED)]})
         counts = ", ".join(f"{n} {verdict}" for verdict, n in table.verdict.value_counts().items())
-        end = [*rule(identical, unknown, profile, left), f"{len(table)} quantities: {counts}."]
+        end = [
+            *rule(identical, unknown, profile, left),
+            *aside(paper),
+            f"{len(table)} quantities: {counts}.",
+        ]
         end += [f"OFF: {problem}" for problem in problems] or ["Everything holds."]
         places.write(places.BUILD / "verify.html", page(table, end))
         yield from (table.to_string(index=False, formatters=FORMATS, na_rep=""), *end)
@@ -149,9 +107,15 @@ def other_text(paper: Paper, run: Run) -> str:
     return f"its text (SHA-256 {old} committed, {new} here)" if old != new else ""
 
 
-def different_files(every: list[Notebook], run: Run) -> list[str]:
-    """Figures, tables and macros that a re-run does not give to the last byte."""
-    names = [name for notebook in every for name in notebook.outputs if not name.endswith(".csv")]
+def different_files(paper: Paper, every: list[Notebook], run: Run) -> list[str]:
+    """Figures, tables and macros that a re-run does not give to the last byte.
+
+    What shows numbers of programs that the pin does not reach is not asked.
+    """
+    asked = [
+        n for n in every if not {*paper.unpinned.split()} & {*paper.experiments[n.experiment].results}
+    ]
+    names = [name for notebook in asked for name in notebook.outputs if not name.endswith(".csv")]
     _, differing, missing = filecmp.cmpfiles(places.ROOT, run.home, names, shallow=False)
     return [f"{name} differs from its re-run" for name in (*differing, *missing)]
 
@@ -172,67 +136,6 @@ def left_out(paper: Paper, every: list[Notebook], run: Run) -> dict[str, list[st
             files = [Path(name).stem for name in notebook.outputs if name.endswith(".csv")]
             found[f"{notebook.name} differs in {', '.join(why)}"] = files
     return found
-
-
-def compare(paper: Paper, run: Run, identical: bool, skipped: Collection[str] = ()) -> pd.DataFrame:
-    """Every cell of every results file but the skipped ones, committed against re-run: COLUMNS."""
-    files = sorted(path.stem for path in (places.ROOT / "paper" / "results").glob("*.csv"))
-    cells = [_cells(paper, f, run) for f in files if f in paper.results and f not in skipped]
-    if not cells:
-        return pd.DataFrame(columns=COLUMNS)
-    cells = pd.concat(cells, ignore_index=True)
-    old, new, is_n = cells.committed, cells.rerun, cells.quantity == "n"
-    difference = pd.to_numeric(new, errors="coerce") - pd.to_numeric(old, errors="coerce")
-    chance = FALSE_ALARM / max(cells.error.notna().sum(), 1)
-    tolerance = stats.t.isf(chance / 2, np.maximum(cells.n - 1, 1)) * cells.error
-    empty = (old == "") | (new == "")
-    halved = cells.file.isin(paper.adaptive.split()) & (is_n | empty) & (not identical)
-    judged = [  # the first that holds decides; where none does, the tolerance
-        (old == new, EQUAL),
-        (halved | (is_n & (run.profile != "paper")), NOT_COMPARED),
-        (empty | cells.quantity.isin({*GIVEN, "the row"}) | identical, DIFFERS),
-        (cells.error.isna(), NOT_COMPARED),
-    ]
-    certain, verdicts = zip(*judged, strict=True)
-    verdict = np.select([*certain, difference.abs() <= tolerance], [*verdicts, WITHIN], DIFFERS)
-    tolerance = tolerance.mask(np.any(certain, axis=0))
-    return cells.assign(difference=difference, tolerance=tolerance, verdict=verdict)[COLUMNS]
-
-
-def _cells(paper: Paper, file: str, run: Run) -> pd.DataFrame:
-    """Columns file, row, quantity, committed, rerun, n (the smaller), error (nan: none is known)."""
-    old, new = (_read(paper, file, home) for home in (places.ROOT, run.home))
-    names = [c for c in old if paper.columns[c].says_which or c == "condition"]
-    if "against" in names:  # says with what the row compares, whatever was chosen for it
-        names = [c for c in names if not paper.columns[c].chosen]
-    old, new = (table.drop_duplicates(names).set_index(names) for table in (old, new))
-    keys = old.index.union(new.index, sort=False)
-    there = pd.DataFrame({"committed": keys.isin(old.index), "rerun": keys.isin(new.index)})
-    rows = pd.DataFrame({"file": file, "row": keys.to_frame(index=False).agg(" ".join, axis=1)})
-    old, new = (table.reindex(keys).reset_index(drop=True) for table in (old, new))
-    numbers = [t.assign(n=t.get("n")).apply(pd.to_numeric, errors="coerce") for t in (old, new)]
-    first, second = (table.n for table in numbers)
-    rows["n"] = np.minimum(first, second)
-    missing = rows.assign(
-        quantity="the row", error=np.nan, **there.replace({True: "there", False: "missing"})
-    )
-    parts = [missing[~there.all(axis=1)]]
-    for column in old:
-        error = pd.Series(np.nan, rows.index)
-        if column in ERRORS:
-            measured = numbers[0][column].notna() & numbers[1][column].notna()
-            if column in GROW_WITH_N:
-                measured &= first == second
-            error = np.hypot(*map(ERRORS[column], numbers)).where(measured)
-        part = rows.assign(quantity=column, error=error, committed=old[column], rerun=new[column])
-        parts.append(part[there.all(axis=1)])
-    return pd.concat(parts).sort_index(kind="stable")  # row by row
-
-
-def _read(paper: Paper, file: str, home: Path) -> pd.DataFrame:
-    """The file as text, so that printed digits are compared."""
-    results.read(paper, file, home)  # raises in one line where it is malformed
-    return pd.read_csv(home / "paper" / "results" / f"{file}.csv", dtype=str, keep_default_na=False)
 
 
 def rule(identical: bool, unknown: list[str], profile: str, left: dict[str, list[str]]) -> list[str]:
@@ -256,6 +159,20 @@ def rule(identical: bool, unknown: list[str], profile: str, left: dict[str, list
             " at their own precision. Not checked: the last digits, the figures and the PDF."
             " `make verify` checks the digits."
         )
+    return said
+
+
+def aside(paper: Paper) -> list[str]:
+    """What the pin does not reach, in sentences."""
+    said = []
+    if paper.unpinned:
+        files = ", ".join(f"{file}.csv" for file in paper.unpinned.split())
+        said.append(f"By the tolerance under either rule, as other programs computed it: {files}.")
+    if paper.timed:
+        files = ", ".join(f"{file}.csv" for file in paper.timed.split())
+        said.append(f"Shown and never judged, as times and memory are a machine's own: {files}.")
+    if names := missing(paper):
+        said.append(f"Not compared, as it is not installed here: rows of {', '.join(names)}.")
     return said
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from t0qat.pipeline import places
 from t0qat.pipeline.parameters import ParameterError
+from t0qat.quantization.layers import quantized
 from t0qat.quantization.rounding import Coded, Codes
 
 
@@ -63,6 +64,7 @@ class Container(NamedTuple):
     pack: Callable[[np.ndarray, np.ndarray], np.ndarray]  # codes (n, block), steps (n,) -> (n, bytes)
 
 
+FLOATS = Container("F32", 1, "ALL_F32", lambda values, _: values)
 CONTAINERS = {
     8: Container("Q8_0", 32, "MOSTLY_Q8_0", _q8_0),
     4: Container("Q4_0", 32, "MOSTLY_Q4_0", _q4_0),
@@ -76,8 +78,34 @@ def as_kept(step: Tensor) -> Tensor:
     return step.half().float()
 
 
+def container_of(bits: int) -> Container:
+    """Raises ParameterError where there is none."""
+    if bits not in CONTAINERS:
+        allowed = ", ".join(map(str, CONTAINERS))
+        raise ParameterError(f"bits = {bits}: GGUF has a container for {allowed} bits")
+    return CONTAINERS[bits]
+
+
+def fits(model: nn.Module, bits: int | None) -> bool:
+    """Whether a file takes the model, each quantized weight at so many bits; None: all as float32."""
+    try:
+        _llama(model)
+        block = container_of(bits).block if bits else 1
+    except ParameterError:
+        return False
+    rows = (p[0].numel() for p in quantized(dict(model.named_parameters())).values())
+    return all(row % block == 0 for row in rows)
+
+
+def code_bytes(codes: Codes, bits: int) -> int:
+    """Bytes of all codes and steps in a file."""
+    container = container_of(bits)
+    (block,) = container.pack(np.zeros((1, container.block), np.float32), np.ones(1, np.float32))
+    return sum(coded.codes.numel() // container.block * block.nbytes for coded in codes.values())
+
+
 def write(model: nn.Module, codes: Codes, bits: int, path: Path) -> None:
-    """A transformers Llama with these codes; what is not rounded is kept as float32.
+    """A transformers Llama with these codes; what is not rounded, without codes all, stays float32.
 
     Whole or not at all. Raises ParameterError, in one line, for another architecture, and for codes,
     rows or steps that no container holds.
@@ -85,10 +113,7 @@ def write(model: nn.Module, codes: Codes, bits: int, path: Path) -> None:
     import gguf  # imported when needed
 
     llama, prefix = _llama(model)
-    if bits not in CONTAINERS:
-        allowed = ", ".join(map(str, CONTAINERS))
-        raise ParameterError(f"bits = {bits}: GGUF has a container for {allowed} bits")
-    container = CONTAINERS[bits]
+    container = container_of(bits) if codes else FLOATS
     config = llama.config
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     kind = gguf.GGMLQuantizationType[container.name]

@@ -7,6 +7,7 @@ next.
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,38 @@ def traced(model: nn.Module, inputs: Tensor):
             # Not 0 or 1 rows, which would be taken for fixed.
             dynamic_shapes=({0: Dim("n")},),
         )  # fmt: skip
-    return program.model_proto
+    return _bare(program.model_proto)
+
+
+def _bare(proto):
+    """The graph without what tells where in the source each node came from: more bytes than a small
+    network."""
+    del proto.graph.value_info[:]
+    for node in proto.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    return proto
+
+
+def filled(proto, state: Mapping[str, Tensor]):
+    """A copy of an exported graph with these weights of the model, by their names there.
+
+    An export takes seconds, and depends on shapes alone.
+    """
+    from onnx import numpy_helper
+
+    proto = copy.deepcopy(proto)
+    for tensor in proto.graph.initializer:
+        name = tensor.name.removeprefix("model.")
+        if name in state:
+            tensor.CopyFrom(numpy_helper.from_array(state[name].detach().cpu().numpy(), tensor.name))
+    return proto
+
+
+def code_bytes(proto) -> int:
+    """Bytes of all codes and steps in a graph of `integers`."""
+    ends = (".codes", ".steps")
+    return sum(len(tensor.raw_data) for tensor in proto.graph.initializer if tensor.name.endswith(ends))
 
 
 class _Logits(nn.Module):
@@ -193,10 +225,7 @@ class _Graph:
 
     def close(self) -> None:
         """Put what was replaced into the graph."""
-        del self.graph.node[:], self.graph.initializer[:], self.graph.value_info[:]
-        for node in self.nodes:  # where in the source each came from: more bytes than a small network
-            node.doc_string = ""
-            del node.metadata_props[:]
+        del self.graph.node[:], self.graph.initializer[:]
         self.graph.node.extend([*self.first, *self.nodes])
         self.graph.initializer.extend(self.weights.values())
 
