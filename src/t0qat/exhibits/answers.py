@@ -115,7 +115,7 @@ ANSWERS = {
         network and width, is {DeploymentLargest}. Beside the file of floats, plain training's files take
         {DeploymentSaved}; their codes and steps take {DeploymentFloor} times bits times weights. With
         inputs of layers rounded to integers too, ONNX Runtime {DeploymentInEight}; ik_llama.cpp, which
-        always rounds them, {DeploymentInLlama}. {DeploymentLeftOut}
+        always rounds them, {DeploymentInLlama}. {DeploymentInFloats} {DeploymentLeftOut}
     """,
     "claims": """
         Of {ClaimsColumns} verdicts on the paper's claims, {ClaimsTally}. They rest on {Count:claims}
