@@ -15,9 +15,12 @@ from t0qat.experiments.arms import FLOAT, Arm
 from t0qat.paper import PAPER
 from t0qat.pipeline import notebooks
 from t0qat.pipeline.parameters import ParameterError
+from t0qat.quantization import rounding
 from t0qat.quantization.quantizers import Grid, quantize
-from t0qat.training import images
+from t0qat.quantization.rounding import Network
+from t0qat.training import images, language_models
 from t0qat.training.methods import REGISTRY
+from t0qat.training.streams import stream
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 needs_llama = pytest.mark.skipif(
@@ -222,3 +225,38 @@ def test_memory_is_what_a_process_grows_by(tmp_path, monkeypatch):
     monkeypatch.setitem(running.RUNTIMES, running.EXACT, taken)
     case = speed.Case("layer", running.EXACT, "x", 4, tmp_path, torch.zeros(1, 2))
     assert 60 < speed.growth(case) < 150
+
+
+@needs_llama
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+def test_what_llama_cpp_changes_is_as_much_as_rounding_inputs_to_8_bits_does(tmp_path, bits):
+    """Its outputs differ from fake quantization's by about what torch's do with inputs of every layer
+    rounded in blocks of 32; its file of floats, whose inputs stay floats, differs far less."""
+    draws = stream("initialization", 0, 0)
+    net = language_models.laid_out(language_models.small("wide_llama", 96, 64, draws)).eval()
+    ids = torch.from_numpy(draws.integers(96, size=(2, 64)))
+    codes = rounding.codes_of(Network(net), "nearest", bits, "mse")
+    runtime = running.RUNTIMES[running.LLAMA]
+
+    def ran(some):
+        runtime.write(net, ids, some, bits, tmp_path / "model.gguf")
+        return runtime.ask(tmp_path / "model.gguf")(ids)
+
+    def rounded_inputs(layer, given):
+        blocks = given[0].unflatten(-1, (-1, 32))
+        step = blocks.abs().amax(-1, keepdim=True) / 127
+        return ((blocks / step).round() * step).flatten(-2)
+
+    def size(difference):
+        return difference.square().mean().sqrt().item()
+
+    twin = rounding.rounded(net, runtime.kept(codes))
+    with torch.no_grad():
+        floats, exact = net(ids), twin(ids)
+        for name, layer in twin.named_modules():
+            if f"{name}.weight" in codes:
+                layer.register_forward_pre_hook(rounded_inputs)
+        simulated = twin(ids)
+    changed = size(torch.from_numpy(ran(codes)) - exact)
+    assert 0.5 < changed / size(simulated - exact) < 2
+    assert size(torch.from_numpy(ran({})) - floats) < changed / 20

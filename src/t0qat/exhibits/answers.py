@@ -112,10 +112,11 @@ ANSWERS = {
     "deployment": """
         In ONNX Runtime, {DeploymentFiles} files of trained networks predict otherwise than fake
         quantization in {DeploymentDiffer} cases, and the largest change of the metric, in the mean of a
-        network and width, is {DeploymentLargest}. Beside the file of floats, plain training's files take
-        {DeploymentSaved}; their codes and steps take {DeploymentFloor} times bits times weights. With
-        inputs of layers rounded to integers too, ONNX Runtime {DeploymentInEight}; ik_llama.cpp, which
-        always rounds them, {DeploymentInLlama}. {DeploymentLeftOut}
+        network and width, is {DeploymentLargest}. Beside the file of floats, plain training's files
+        take, over the networks, {DeploymentSaved}; their codes and steps take {DeploymentFloor} times
+        bits times weights. With inputs of layers rounded to integers too, ONNX Runtime
+        {DeploymentInEight}; ik_llama.cpp, which always rounds them, {DeploymentInLlama}.
+        {DeploymentInFloats} {DeploymentLeftOut}
     """,
     "claims": """
         Of {ClaimsColumns} verdicts on the paper's claims, {ClaimsTally}. They rest on {Count:claims}

@@ -37,7 +37,7 @@ def outputs(paper: Paper, home: Path) -> str:
     where = f", on {' or '.join(map(str, cores))} cores" if cores else ""
     lines += [
         "",
-        "Minutes, and the most memory of its processes together, are of the last plain `make paper`"
+        "Minutes, and the most memory of its processes together, are of a plain `make paper`"
         f" in which no cell of the notebook came from an earlier run{where}; what a notebook above it"
         f" had computed is counted there. `{costs.RECORD}` has more.",
     ]

@@ -4,6 +4,7 @@ import itertools
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from t0qat.exhibits.deployment import METRICS
@@ -44,7 +45,10 @@ def deployment(table: pd.DataFrame) -> Figure:
     figure.supxlabel("Bytes of the file (thousands)")
     handles, labels = zip(*(panel.get_legend_handles_labels() for panel in axes.flat), strict=True)
     shown = dict(zip(itertools.chain(*labels), itertools.chain(*handles), strict=True))
-    figure.legend(shown.values(), shown, loc="outside upper center", ncols=4)
+    if LLAMA in {*table.runtime}:
+        mark = Line2D([], [], color="0.4", marker="o", markersize=3, **HOLLOW)
+        shown[f"hollow: in {RUNTIMES[LLAMA].label}"] = mark
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=5, fontsize=6.5)
     return figure
 
 
@@ -57,7 +61,7 @@ def _network(panel, here: pd.DataFrame) -> None:
             if mine.empty:
                 continue
             mine = mine.sort_values("eval_bits", ascending=False, kind="stable")
-            label = name(method) + f", {RUNTIMES[runtime].label}" * (runtime != EXACT)
+            label = name(method) if runtime == EXACT else None
             x = sizes.loc[pd.MultiIndex.from_frame(mine[_ARM])].to_numpy()
             points(panel, mine, x, markersize=3, **{"linewidth": 0.9} | look | more, label=label)
             if method == PLAIN and runtime == EXACT:
