@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup latex paper run smoke test test-portable test-chain test-faults test-browser lab site outputs bench verify agree status keep lock clean
+.PHONY: help setup latex runtimes paper run smoke test test-portable test-chain test-faults test-browser lab site outputs bench verify agree status keep lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -108,6 +108,12 @@ MAKEFLAGS += --jobs=2
 	@$(VENV_PYTHON) -m pip check >/dev/null || \
 	  $(VENV_PYTHON) -m pip install --quiet --no-compile --requirement requirements.lock
 	@touch $@
+
+# What the lock leaves out. Only as a wheel: to compile it takes long, and compilers that may be missing.
+runtimes: setup ## Also llama.cpp, which runs the GGUF files of 09_deployment
+	@$(VENV_PYTHON) -m pip install -qqq --no-compile --only-binary=:all: --constraint requirements.lock \
+	  $$($(VENV_PYTHON) -c "from t0qat.pipeline import lock; print(*lock.requirements('runtimes'))") || \
+	  { echo "no wheel of ik-llama-cpp-python can be had here: GGUF files are written, but not run"; exit 1; }
 
 # Without LaTeX everything but the PDF is made; `run` then says what to install. After Python, since
 # two installations by apt-get at once would refuse each other.

@@ -48,8 +48,19 @@ def test_every_test_target_is_in_a_step_and_all_together_keep_to_their_budget(tm
     assert done.returncode == 0, done.stdout
     *each, (_, budget) = steps(done)
     targets = re.findall(r"^(test[a-z-]*|smoke):", (ROOT / "Makefile").read_text(), re.M)
-    assert {*targets, "tools", "setup", "latex"} == set(" ".join(name for name, _ in each).split())
+    assert {*targets, "tools", "setup", "latex", "runtimes"} == set(
+        " ".join(name for name, _ in each).split()
+    )
     assert sum(minutes for _, minutes in each) <= budget == 40
+
+
+def test_without_llama_cpp_it_goes_on_and_says_so(tmp_path):
+    done = run(tmp_path, '#!/bin/sh\n[ "$1" != runtimes ] || { echo no wheel; exit 2; }\n')
+    assert done.returncode == 0, done.stdout
+    said = done.stdout[done.stdout.index("runtimes") :].splitlines()[1:3]
+    assert said == ["no wheel", "going on without llama.cpp: tests that run GGUF files are skipped"]
+    (tmp_path / "with").mkdir()
+    assert "going on" not in run(tmp_path / "with", "#!/bin/sh\n").stdout
 
 
 def test_a_step_that_says_nothing_for_minutes_is_waited_for(tmp_path):

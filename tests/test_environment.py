@@ -55,6 +55,7 @@ def test_environment_yml_lists_the_direct_dependencies_at_the_locked_versions():
 BLOCKED = """
 import sys
 from importlib.machinery import PathFinder
+from pathlib import Path
 
 class Rest(PathFinder):
     @classmethod
@@ -63,8 +64,16 @@ class Rest(PathFinder):
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Rest
 import torch
-from t0qat import convert, load, prepare, save
+from t0qat import convert, export, load, prepare, runtime_agrees, save
+from t0qat.pipeline.parameters import ParameterError
+from t0qat.quantization import sealed_file
 from t0qat.training.methods import REGISTRY
+
+def refused(act):
+    try:
+        act()
+    except ParameterError as error:
+        print(error)
 
 for method in REGISTRY:
     model, inputs = torch.nn.Sequential(torch.nn.Linear(4, 4)), torch.ones(2, 4)
@@ -73,14 +82,19 @@ for method in REGISTRY:
     qat.loss(lambda: model(inputs).square().sum()).backward()
     optimizer.step()
     converted = convert(model, inputs=inputs if method == "gptq" else None)
-    save(converted, sys.argv[1])
-    assert torch.equal(load(sys.argv[1], model)(inputs), converted(inputs))
+    save(converted, "model.safetensors")
+    assert torch.equal(load("model.safetensors", model)(inputs), converted(inputs))
+export(converted, "model.onnx")
+refused(lambda: runtime_agrees(converted, "model.onnx", inputs))
+refused(lambda: export(converted, "model.gguf"))
+sealed_file.write(Path("model.gguf"), sealed_file.EMPTY.encode())
+refused(lambda: runtime_agrees(converted, "model.gguf", inputs))
 print(len(REGISTRY), *sorted({{name.partition(".")[0] for name in sys.modules}} & {names!r}))
 """
 
 
-def test_without_the_extras_a_model_of_the_readers_own_trains_and_converts(tmp_path):
-    """As after `pip install .`: what only the extras bring cannot be imported."""
+def test_without_the_extras_a_model_of_the_readers_own_trains_converts_and_is_exported(tmp_path):
+    """As after `pip install .`: what only the extras bring cannot be imported, the runtimes neither."""
     installed = {canonicalize_name(d.metadata["Name"]): d for d in distributions()}
     due, core = [canonicalize_name(re.match(r"[\w-]+", text)[0]) for text in lock.requirements()], set()
     while due:
@@ -98,12 +112,16 @@ def test_without_the_extras_a_model_of_the_readers_own_trains_and_converts(tmp_p
         for module, names in belongs.items()
         if not {canonicalize_name(name) for name in names} & (core | {"t0qat"})
     }
-    assert {"pandas", "jupyterlab", "distributed", "transformers", "matplotlib"} <= others
-    script = BLOCKED.format(names=others)
-    command = [sys.executable, "-c", script, str(tmp_path / "model.safetensors")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    assert {"pandas", "jupyterlab", "transformers", "matplotlib", "onnxruntime"} <= others
+    command = [sys.executable, "-c", BLOCKED.format(names=others | {"ik_llama_cpp"})]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(len(REGISTRY))]
+    assert done.stdout.splitlines() == [
+        "onnxruntime is not installed; pip install '.[runtimes]' brings it",
+        "model: it is a Sequential; GGUF takes a LlamaForCausalLM of transformers",
+        "ik_llama_cpp is not installed; pip install '.[runtimes]' brings it",
+        str(len(REGISTRY)),
+    ]
 
 
 def test_a_report_of_pip_becomes_pins_that_hold_for_every_build_of_torch():
@@ -116,7 +134,23 @@ def test_a_report_of_pip_becomes_pins_that_hold_for_every_build_of_torch():
 
 
 def test_requirements_of_the_project_are_met_by_the_lock():
+    """All but llama.cpp, which has no wheel for some machines: its version is in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    outside = []
     for text in sum(project["optional-dependencies"].values(), project["dependencies"]):
         requirement = Requirement(text)
-        assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)]), text
+        if (name := canonicalize_name(requirement.name)) in PINS:
+            assert requirement.specifier.contains(PINS[name]), text
+        else:
+            outside.append(str(requirement.specifier)[:2] + name)
+    assert outside == ["==ik-llama-cpp-python"]
+
+
+def test_make_runtimes_says_in_one_line_that_there_is_no_wheel(tmp_path):
+    pip = tmp_path / "python"
+    pip.write_text("#!/bin/sh\nexit 1\n")
+    pip.chmod(0o755)
+    command = ["make", "--old-file=setup", "runtimes", f"VENV_PYTHON={pip}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r"no wheel of ik-llama-cpp-python can be had here: [^\n]*\n", done.stdout)

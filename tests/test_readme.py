@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+import readers
 import torch
 import transformers
 from nbclient import NotebookClient
@@ -23,8 +24,10 @@ from t0qat.training import methods
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-# The first block of Python of each section.
-EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", README, re.M | re.S))
+# The blocks of Python of each section that has any.
+SECTIONS = re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.M | re.S)
+EXAMPLES = {title: re.findall(r"```python\n(.*?)```", text, re.S) for title, text in SECTIONS}
+EXAMPLES = {title: blocks for title, blocks in EXAMPLES.items() if blocks}
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.M))
 
 
@@ -64,29 +67,13 @@ def test_the_table_of_outputs_names_each_notebooks_outputs():
         assert f"| [{notebook.name}](notebooks/{notebook.name}.ipynb) | {question} |" in README
 
 
-class Block(nn.Module):
-    """Of torchvision's kind: two normalized convolutions around a shortcut."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn1, self.relu = nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-
-    def forward(self, x):
-        return self.relu(self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + x)
-
-
-def test_the_first_example_trains_and_converts_a_network_and_a_language_model(tmp_path):
+def test_the_first_example_trains_and_converts_a_network_and_a_language_model(tmp_path, monkeypatch):
     """A network of the reader's learns to tell two kinds of images apart, a Llama to count."""
-    first, code = next(iter(EXAMPLES.items()))
+    first, (code, more) = next(iter(EXAMPLES.items()))
     assert first == "Use it on your own model"
-    assert sum(1 for line in code.splitlines() if line) <= 12
+    assert [sum(1 for line in block.splitlines() if line) for block in (code, more)] == [12, 3]
     draws = torch.Generator().manual_seed(0)
-    cnn = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), Block(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
-    )
+    cnn = readers.cnn()
     kinds = torch.randint(0, 2, (40, 16), generator=draws)
     noise = torch.randn(40, 16, 3, 6, 6, generator=draws)
     images = [(part + kind.view(-1, 1, 1, 1), kind) for part, kind in zip(noise, kinds, strict=True)]
@@ -110,6 +97,9 @@ def test_the_first_example_trains_and_converts_a_network_and_a_language_model(tm
     with torch.no_grad():
         ids = torch.cat(texts)
         assert own["llama"](ids, labels=ids).loss < 0.5 * math.log(16)
+    monkeypatch.chdir(tmp_path)
+    exec(more.replace("print(", "agreed = ("), own)
+    assert own["agreed"].equal == 1 and own["agreed"].n == 16 and own["agreed"].largest < 1e-4
     t0qat.save(own["llama"], tmp_path / "llama.safetensors")
     back = t0qat.load(tmp_path / "llama.safetensors", transformers.LlamaForCausalLM(config))
     assert torch.equal(back(ids).logits, own["llama"](ids).logits)
@@ -117,7 +107,7 @@ def test_the_first_example_trains_and_converts_a_network_and_a_language_model(tm
 
 @pytest.mark.chain
 def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project, monkeypatch):
-    code = EXAMPLES["Add your own method"]
+    (code,) = EXAMPLES["Add your own method"]
     assert code.count("\n") <= 25
     linear = "from t0qat.experiments import published\n"
     linear += "print(*published.table1(published.published(replicates=2)[0]).method.unique())"

@@ -104,6 +104,10 @@ CASES = {
     "pretraining_rate": ([1e-12, 0.004, 10], [0, -0.1, 10.1, NAN, INF, True, "0.1", None]),
     "steps": ([1, 64], [0, -1, 10_000_001, 5.0, True, "5", None]),
     "blocks": ([2, 16], [1, 0, 100_001, 2.0, True, "2", None]),
+    "wide_replicates": ([2, 10_000_000], [1, 0, -5, 2.0, True, "2", None, 10_000_001]),
+    "wide_steps": ([1, 300], [0, -1, 10_000_001, 5.0, True, "5", None]),
+    "rounds": ([2, 5, 1000], [1, 0, -1, 2.0, True, "2", None, 1001]),
+    "repeats": ([1, 20], [0, -1, 100_001, 2.0, True, "2", None]),
     "block_windows": ([1, 8], [0, -1, 100_001, 2.0, True, "2", None]),
 }
 GOOD = [(name, value) for name, (good, _) in CASES.items() for value in good]

@@ -29,8 +29,9 @@ def test_a_start_that_is_unpacked_stays_on_its_device():
 
 @pytest.mark.parametrize("name", SMALL)
 def test_exactly_the_weights_of_the_blocks_are_quantized(name):
-    body = {"small_gpt2": "model.transformer.h", "small_llama": "model.model.layers"}[name]
-    blocks = {f"{body}.{i}.{layer}.weight" for i in (0, 1) for layer in BLOCKS[name]}
+    kind = SMALL[name][0]
+    body = {"gpt2": "model.transformer.h", "llama": "model.model.layers"}[kind]
+    blocks = {f"{body}.{i}.{layer}.weight" for i in (0, 1) for layer in BLOCKS[f"small_{kind}"]}
     whole = net_of(name)
     assert set(layers.quantized(dict(whole.named_parameters()))) == blocks
     groups = layers.quantized(dict(net_of(name, group=32).named_parameters()))
@@ -38,10 +39,10 @@ def test_exactly_the_weights_of_the_blocks_are_quantized(name):
     assert all(p.shape[1:] == (32,) for p in groups.values())
     every = set(layers.quantized(dict(net_of(name, everything=True).named_parameters())))
     others = {
-        "small_gpt2": {"model.transformer.wte.weight", "model.transformer.wpe.weight"},
-        "small_llama": {"model.model.embed_tokens.weight", "model.lm_head.weight"},
+        "gpt2": {"model.transformer.wte.weight", "model.transformer.wpe.weight"},
+        "llama": {"model.model.embed_tokens.weight", "model.lm_head.weight"},
     }
-    assert every == blocks | others[name]
+    assert every == blocks | others[kind]
 
 
 @pytest.mark.parametrize("name", SMALL)

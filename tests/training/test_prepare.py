@@ -2,20 +2,22 @@
 
 import copy
 import itertools
-import json
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from damage import ALTERED, altered, each_place, each_refused, nothing_written, refused
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 
 from t0qat import convert, load, prepare, save
 from t0qat.pipeline.parameters import ParameterError
-from t0qat.quantization import gptq
+from t0qat.quantization import gptq, packing, safetensors_file
 from t0qat.quantization.quantizers import Grid, fake_quantize
+from t0qat.quantization.rounding import Coded
 from t0qat.training import loop, models
 from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
@@ -232,31 +234,45 @@ def test_what_is_saved_comes_back_to_the_bit(tmp_path):
     assert (tmp_path / "model.safetensors").stat().st_size == header + packed + steps + rest
 
 
-@pytest.mark.parametrize("damage", ["cut", "not one", "other model", "zero step", "no metadata"])
-def test_a_damaged_file_is_one_clear_line(damage, tmp_path):
-    from safetensors.torch import load_file, save_file
-
+def test_a_spoiled_file_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
-    save(convert(fresh(), 4), path)
-    about, model = {"bits": 4}, fresh()
-    match damage:
-        case "cut":
-            path.write_bytes(path.read_bytes()[:-9])
-        case "not one":
-            path.write_bytes(b"\x80\x04.")
-        case "other model":
-            model = models.small_cnn(stream("initialization", 0))
-        case "zero step":
-            tensors = load_file(path)
-            tensors["1.weight:step"][2] = 0.0
-            steps = [name for name in tensors if name.endswith(":step")]
-            about["offsets"] = {name.removesuffix(":step"): 0.0 for name in steps}
-            save_file(tensors, path, {"t0qat integers 1": json.dumps(about)})
-        case "no metadata":
-            save_file(load_file(path), path)
-    with pytest.raises(ParameterError) as told:
-        load(path, model)
-    assert str(path) in str(told.value) and "\n" not in str(told.value)
+    save(convert(fresh(), 4, "absmax"), path)
+    each_refused(path, lambda path: load(path, fresh()))
+
+
+def test_a_file_of_another_model_or_another_hand_is_refused(tmp_path):
+    path, other = tmp_path / "model.safetensors", models.small_cnn(stream("initialization", 0))
+    save(convert(fresh(), 4, "absmax"), path)
+    assert f"{path}: 1.bias is nothing, in this model it would be (16,)" in refused(
+        lambda: load(path, other)
+    )
+    save_file(load_file(path), path)
+    assert refused(lambda: load(path, fresh())).startswith(f"{path}: it was not written by t0qat.save")
+    # Sealed, but with a step of 0.
+    codes = {"weight": Coded(torch.zeros(2, 3), torch.zeros(2, 1))}
+    safetensors_file.write(packing.packed(nn.Linear(3, 2), codes, Grid(4)), path)
+    assert refused(lambda: load(path, nn.Linear(3, 2))).startswith(f"{path}: weight: step 0;")
+
+
+@pytest.mark.parametrize("says", ALTERED)
+def test_codes_and_steps_that_no_grid_has_are_not_saved(says, tmp_path):
+    model, path = altered(nn.Linear(9, 2), 4, **ALTERED[says]), tmp_path / "model.safetensors"
+    assert nothing_written(lambda path: save(model, path), path).startswith(f"weight: {says}")
+
+
+def test_what_cannot_be_saved_is_one_line_and_nothing_is_written(tmp_path):
+    path = tmp_path / "model.safetensors"
+    line = nothing_written(lambda path: save(convert(nn.Linear(9, 2), 9), path), path)
+    assert line == "bits = 9: t0qat.save packs codes of 1 to 8 bits"
+    model = convert(nn.Sequential(nn.Linear(9, 2)), 4)
+    with torch.no_grad():
+        model[0].weight[0, 0] += 1
+    assert "0.weight: it changed since" in nothing_written(lambda path: save(model, path), path)
+    model[0] = nn.Identity()
+    assert "0.weight: it changed since" in nothing_written(lambda path: save(model, path), path)
+    path.unlink()
+    each_place(lambda path: save(convert(nn.Linear(9, 2), 4), path), tmp_path, path.name)
+    assert refused(lambda: save(convert(nn.Linear(9, 2), 4), "")).startswith(".: it cannot be written")
 
 
 class Scale(nn.Module):
@@ -368,3 +384,28 @@ def test_a_copy_of_a_model_in_training_is_not_in_training(tmp_path):
     torch.save(model, tmp_path / "model.pt")
     assert copy.deepcopy(model).t0qat is None
     assert torch.load(tmp_path / "model.pt", weights_only=False).t0qat is None
+
+
+class Timed(nn.Module):
+    """Takes a number beside its rows, and first."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, time, rows=None):
+        return time * self.layer(rows)
+
+
+def test_the_first_two_rows_that_a_model_sees_are_kept_as_an_example():
+    rows = torch.arange(12.0).view(4, 3)
+    for model, see in (
+        (nn.Linear(3, 2), lambda model, rows: model(rows)),
+        (Timed(), lambda model, rows: model(torch.tensor(0.5), rows=rows)),
+    ):
+        qat = prepare(model, "ste")
+        assert convert(model, 4).t0qat.inputs is None
+        qat = prepare(model, "ste")
+        for shift in (0, 1):
+            qat.loss(lambda shift=shift, model=model, see=see: see(model, rows + shift).sum())
+        assert torch.equal(convert(model, 4).t0qat.inputs, rows[:2])

@@ -23,7 +23,7 @@ from t0qat.experiments import on_text, trained
 from t0qat.experiments.arms import FLOAT
 from t0qat.experiments.learning import Learner
 from t0qat.pipeline import grid
-from t0qat.quantization import gguf_file, onnx_file, runtimes
+from t0qat.quantization import gguf_file, onnx_file, runtimes, sealed_file
 from t0qat.quantization.layers import quantized
 from t0qat.quantization.rounding import Coded, Codes, rounded
 from t0qat.training.methods import REGISTRY
@@ -257,5 +257,5 @@ def _averaged(rows: list[list]) -> dict[str, float]:
 
 def depending(cell: grid.Cell) -> grid.Cell:
     """The cell, which hangs on what writes and runs files too."""
-    code = (*cell.code, sys.modules[__name__], gguf_file, onnx_file, runtimes)
+    code = (*cell.code, sys.modules[__name__], gguf_file, onnx_file, sealed_file, runtimes)
     return dataclasses.replace(cell, code=code, arguments=cell.arguments | {"versions": versions()})

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
-from t0qat.pipeline import places
 from t0qat.pipeline.parameters import ParameterError
+from t0qat.quantization import sealed_file
 from t0qat.quantization.layers import quantized
 from t0qat.quantization.rounding import Coded, Codes
 
@@ -115,46 +115,66 @@ def write(model: nn.Module, codes: Codes, bits: int, path: Path) -> None:
     llama, prefix = _llama(model)
     container = container_of(bits) if codes else FLOATS
     config = llama.config
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     kind = gguf.GGMLQuantizationType[container.name]
-    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    tensors = []
-    for name, layer in llama.named_modules():
-        if not isinstance(getattr(layer, "weight", None), Tensor):
-            continue
-        if config.tie_word_embeddings and layer is llama.get_output_embeddings():
-            continue
-        order = _interleaved(len(layer.weight), heads.get(name.rpartition(".")[2]))
-        full = f"{prefix}{name}.weight"
-        shown = f"{names.get_name(name)}.weight"
-        if full in codes:
-            rows = _rows(full, codes[full], container)[order]
-            tensors.append((shown, rows, kind))
-        else:
-            tensors.append((shown, layer.weight.detach().float().cpu().numpy()[order], None))
+    tensors = _tensors(model, llama, prefix, codes, container)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.gguf"
         writer = gguf.GGUFWriter(draft, "llama")
-        writer.add_vocab_size(config.vocab_size)
-        writer.add_context_length(config.max_position_embeddings)
-        writer.add_embedding_length(config.hidden_size)
-        writer.add_block_count(config.num_hidden_layers)
-        writer.add_feed_forward_length(config.intermediate_size)
-        writer.add_head_count(config.num_attention_heads)
-        writer.add_head_count_kv(config.num_key_value_heads)
-        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-        writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
-        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+        writer.add_string("t0qat.seal", sealed_file.EMPTY)
+        _describe(writer, config)
         writer.add_file_type(gguf.LlamaFileType[container.file_type])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-        writer.add_tokenizer_model("no_vocab")
-        for shown, values, raw in tensors:
-            writer.add_tensor(shown, values, raw_dtype=raw)
+        for shown, values in tensors.items():
+            writer.add_tensor(shown, values, raw_dtype=kind if values.dtype == np.uint8 else None)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        places.write(path, draft.read_bytes())
+        sealed_file.write(path, draft.read_bytes())
+
+
+def _describe(writer, config) -> None:
+    """What llama.cpp must know of a Llama."""
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_tokenizer_model("no_vocab")
+
+
+def _tensors(
+    model: nn.Module, llama: nn.Module, prefix: str, codes: Codes, container: Container
+) -> dict[str, np.ndarray]:
+    """By the names of GGUF: bytes of rows where there are codes, else float32."""
+    import gguf
+
+    config = llama.config
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    weights = dict(model.named_parameters())  # a head that shares its weight is not named
+    found = {}
+    for name, layer in llama.named_modules():
+        full, shown = f"{prefix}{name}.weight", names.get_name(name)
+        held = f"{prefix}{name}.parametrizations.weight.original"  # of one that is kept in another shape
+        own = full if full in weights else held
+        if own not in weights or shown is None:
+            continue
+        order = _interleaved(len(layer.weight), heads.get(name.rpartition(".")[2]))
+        values = layer.weight.detach().float().cpu().numpy()
+        rows = _rows(full, codes[full], container) if full in codes else values
+        found[f"{shown}.weight"] = rows[order]
+        del weights[own]
+    for name in weights:
+        raise ParameterError(f"{name}: a plain Llama of llama.cpp has no such parameter")
+    return found
 
 
 def _llama(model: nn.Module) -> tuple[nn.Module, str]:
@@ -162,10 +182,10 @@ def _llama(model: nn.Module) -> tuple[nn.Module, str]:
     for name, module in model.named_modules():
         config = getattr(module, "config", None)
         if getattr(config, "model_type", None) == "llama" and hasattr(module, "lm_head"):
-            plain = (config.attention_bias, config.mlp_bias, config.hidden_act) == (False, False, "silu")
-            if not plain or config.rope_parameters.get("rope_type", "default") != "default":
-                allowed = "a plain Llama: no biases, SiLU, default rotary angles"
-                raise ParameterError(f"model: GGUF takes {allowed}")
+            angles = config.rope_parameters.get("rope_type", "default")
+            if (config.hidden_act, angles, config.head_dim % 2) != ("silu", "default", 0):
+                allowed = "SiLU, default rotary angles and an even width of each head"
+                raise ParameterError(f"model: GGUF takes a Llama with {allowed}")
             return module, f"{name}." if name else ""
     raise ParameterError(
         f"model: it is a {type(model).__name__}; GGUF takes a LlamaForCausalLM of transformers"
@@ -184,10 +204,13 @@ def _rows(name: str, coded: Coded, container: Container) -> np.ndarray:
     if coded.offset:
         raise ParameterError(f"{name}: levels lie between codes, which no container of GGUF holds")
     if codes.shape[1] % container.block:
-        few = f"rows of {codes.shape[1]} weights"
-        raise ParameterError(f"{name}: {few}; {container.name} takes multiples of {container.block}")
-    if not (np.isfinite(step) & (step > 0)).all():
-        raise ParameterError(f"{name}: a step is zero or not finite as a 16-bit float")
+        allowed = f"{container.name} takes multiples of {container.block}"
+        raise ParameterError(f"{name}: rows of {codes.shape[1]} weights; {allowed}")
+    wrong = ~(np.isfinite(step) & (step > 0))
+    if wrong.any():
+        half, (first, *_) = np.finfo(np.float16), coded.step.cpu().numpy()[wrong]
+        allowed = f"GGUF keeps 16-bit floats, {half.smallest_subnormal:g} to {half.max:g}"
+        raise ParameterError(f"{name}: step {first:g}; {allowed}")
     blocks = codes.reshape(-1, container.block)
     steps = np.repeat(step[:, 0], codes.shape[1] // container.block)
     return container.pack(blocks, steps).reshape(len(codes), -1)

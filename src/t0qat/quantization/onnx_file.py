@@ -7,16 +7,19 @@ next.
 """
 
 import copy
+import io
+import logging
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from t0qat.pipeline import places
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.pipeline.quiet import quietly
+from t0qat.quantization import sealed_file
 from t0qat.quantization.quantizers import Grid
 from t0qat.quantization.rounding import Coded, Codes
 
@@ -33,18 +36,39 @@ def container(bits: int) -> int:
 
 
 def traced(model: nn.Module, inputs: Tensor):
-    """The graph of (n, ...) inputs, any n, as torch exports it, with weights as they are."""
+    """The graph of (n, ...) inputs, any n, as torch exports it, with weights as they are.
+
+    A weight that layers share bears its first name.
+    """
     from torch.export import Dim
 
     alone = _Logits(copy.deepcopy(model).eval())
-    with quietly(), torch.no_grad():
+    nowhere = io.StringIO()
+    with quietly(), redirect_stdout(nowhere), redirect_stderr(nowhere), torch.no_grad():
+        logging.disable(logging.ERROR)  # torch tells at length what it then raises
         program = torch.onnx.export(
             alone, (inputs,), dynamo=True, optimize=False, opset_version=21, verbose=False,
             input_names=["inputs"], output_names=["outputs"],
             # Not 0 or 1 rows, which would be taken for fixed.
             dynamic_shapes=({0: Dim("n")},),
         )  # fmt: skip
-    return _bare(program.model_proto)
+    proto, first = program.model_proto, {id(p): name for name, p in alone.named_parameters()}
+    every = alone.named_parameters(remove_duplicate=False)
+    _rename(proto.graph, {name: first[id(p)] for name, p in every if first[id(p)] != name})
+    return _bare(proto)
+
+
+def _rename(graph, names: dict[str, str]) -> None:
+    """Put these weights' names, the values, in the place of others."""
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = names.get(name, name)
+    kept = {tensor.name for tensor in graph.initializer}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in names]:
+        if names[tensor.name] in kept:
+            graph.initializer.remove(tensor)
+        else:
+            tensor.name = names[tensor.name]
 
 
 def _bare(proto):
@@ -90,10 +114,23 @@ class _Logits(nn.Module):
 
 
 def logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    """What it answers, as one tensor."""
-    if hasattr(model, "get_output_embeddings"):
+    """What it answers; of models of transformers, the logits."""
+    if getattr(model, "get_output_embeddings", lambda: None)() is not None:
         return model(input_ids=inputs, use_cache=False).logits
-    return model(inputs)
+    found = model(inputs)
+    return getattr(found, "logits", found)
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What it answers in evaluation mode, where it stays. Raises ParameterError for no tensor."""
+    try:
+        found = logits(model.eval(), inputs)
+    except Exception as error:  # whatever a layer raises
+        raise ParameterError(f"inputs: the model does not take them ({cause(error)})") from None
+    if not isinstance(found, Tensor):
+        raise ParameterError(f"model: it gives a {type(found).__name__}; allowed is a tensor")
+    return found
 
 
 def write(
@@ -104,13 +141,29 @@ def write(
     inputs: an example batch (n, ...) of two rows or more. level: 0 multiplies float inputs, 4 rounds
     them to 8 bits (accuracy_level of MatMulNBits).
     """
+    import onnx
+    from google.protobuf.message import EncodeError
+
     wide = container(grid.bits)
+    outputs(model, inputs)
     try:
         proto = traced(model, inputs)
     except Exception as error:  # whatever the exporter raises
-        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ParameterError(f"model: torch cannot export it to ONNX ({what[:200]})") from None
-    places.write(path, integers(proto, codes, wide, level).SerializeToString())
+        raise ParameterError(f"model: torch cannot export it to ONNX ({cause(error)})") from None
+    about = onnx.ModelProto()  # two such messages, one after the other, are read as one
+    about.metadata_props.add(key="t0qat", value=sealed_file.EMPTY)
+    try:
+        data = integers(proto, codes, wide, level).SerializeToString()
+    except EncodeError:
+        raise ParameterError("model: it is larger than 2 GB, the most that an ONNX file holds") from None
+    sealed_file.write(path, about.SerializeToString() + data)
+
+
+def cause(error: BaseException) -> str:
+    """What was raised first, in one line."""
+    while error.__cause__:
+        error = error.__cause__
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def integers(proto, codes: Codes, wide: int, level: int = 0):
@@ -122,7 +175,10 @@ def integers(proto, codes: Codes, wide: int, level: int = 0):
     for name, coded in codes.items():
         full = f"model.{name}"
         if full not in graph.weights:
-            raise ParameterError(f"{name}: the exported graph has no such weight")
+            raise ParameterError(f"{name}: the exported graph has no such weight; leave the layer out")
+        if graph.weights[full].data_type != onnx.TensorProto.FLOAT:
+            kind = onnx.TensorProto.DataType.Name(graph.weights[full].data_type).lower()
+            raise ParameterError(f"{name}: its type is {kind}; an ONNX file takes torch.float32")
         shape = tuple(graph.weights[full].dims)
         if not (len(shape) == 2 and not coded.offset and graph.multiply(full, coded, wide, level)):
             graph.dequantize(full, shape, coded, wide)

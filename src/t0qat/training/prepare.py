@@ -121,7 +121,7 @@ class _First:
 
     def __call__(self, model: nn.Module, given: tuple, named: dict) -> None:
         self.handle.remove()
-        tensors = [value for value in (*given, *named.values()) if isinstance(value, Tensor)]
+        tensors = [v for v in (*given, *named.values()) if isinstance(v, Tensor) and v.ndim]
         self.prepared.example = tensors[0][:2].detach().clone() if tensors else None
 
     def __reduce__(self):
