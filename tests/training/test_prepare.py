@@ -387,21 +387,21 @@ def test_a_copy_of_a_model_in_training_is_not_in_training(tmp_path):
 
 
 class Timed(nn.Module):
-    """Takes a number beside its rows, and first."""
+    """Takes a number before its rows, and others after them."""
 
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(3, 2)
 
-    def forward(self, time, rows=None):
-        return time * self.layer(rows)
+    def forward(self, time, rows=None, others=0):
+        return time * self.layer(rows + others)
 
 
 def test_the_first_two_rows_that_a_model_sees_are_kept_as_an_example():
     rows = torch.arange(12.0).view(4, 3)
     for model, see in (
         (nn.Linear(3, 2), lambda model, rows: model(rows)),
-        (Timed(), lambda model, rows: model(torch.tensor(0.5), rows=rows)),
+        (Timed(), lambda model, rows: model(torch.tensor(0.5), rows=rows, others=-rows)),
     ):
         qat = prepare(model, "ste")
         assert convert(model, 4).t0qat.inputs is None

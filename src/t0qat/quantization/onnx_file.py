@@ -8,7 +8,6 @@ next.
 
 import copy
 import io
-import logging
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -43,9 +42,8 @@ def traced(model: nn.Module, inputs: Tensor):
     from torch.export import Dim
 
     alone = _Logits(copy.deepcopy(model).eval())
-    nowhere = io.StringIO()
+    nowhere = io.StringIO()  # torch prints what it cannot export, beside that it raises
     with quietly(), redirect_stdout(nowhere), redirect_stderr(nowhere), torch.no_grad():
-        logging.disable(logging.ERROR)  # torch tells at length what it then raises
         program = torch.onnx.export(
             alone, (inputs,), dynamo=True, optimize=False, opset_version=21, verbose=False,
             input_names=["inputs"], output_names=["outputs"],
