@@ -1,8 +1,8 @@
 """A reader opens each notebook in JupyterLab and runs it: it says what the committed one says.
 
 Cells with nbval's tag show what was read from the text of the running Python: under another version than
-that of the committed outputs, only their kinds of outputs are compared. So it is where they show times, or
-numbers of programs that the pin does not reach.
+that of the committed outputs, only their kinds of outputs are compared. So it is where they show
+times, or numbers of programs that the pin does not reach.
 """
 
 import platform
