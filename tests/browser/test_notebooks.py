@@ -1,7 +1,8 @@
 """A reader opens each notebook in JupyterLab and runs it: it says what the committed one says.
 
 Cells with nbval's tag show what was read from the text of the running Python: under another version than
-that of the committed outputs, only their kinds of outputs are compared.
+that of the committed outputs, only their kinds of outputs are compared. So it is where they show
+times, or numbers of programs that the pin does not reach.
 """
 
 import platform
@@ -16,7 +17,8 @@ NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 # As nbval: not the pixels, nor the names of widgets, which are drawn anew each time.
 WIDGET = "application/vnd.jupyter.widget-view+json"
 UNCOMPARED = ("image/png", WIDGET)
-OF_PYTHON = "nbval-ignore-output"
+TAG = "nbval-ignore-output"
+UNPINNED = "09_deployment.ipynb"
 
 
 def said(cell: dict) -> list:
@@ -41,7 +43,8 @@ def test_a_notebook_runs_and_shows_what_was_committed(open_lab, pictures, name):
             assert "".join(cell["source"]) == reference.source
             if cell["cell_type"] == "code":
                 mine, theirs = said(cell), said(reference)
-                if OF_PYTHON in reference.metadata.get("tags", []) and not same_python:
+                own = name == UNPINNED or not same_python
+                if own and TAG in reference.metadata.get("tags", []):
                     mine, theirs = [*map(sorted, mine)], [*map(sorted, theirs)]
                 assert mine == theirs, reference.source
         outputs = [output for cell in code for output in cell["outputs"]]
