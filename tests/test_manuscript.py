@@ -43,7 +43,7 @@ TYPED = {
     r"codes of 2, 4 or 8 bits|codes of 8, 4, 3 and 2 bits|16-bit floats": "what file formats hold",
     r"codes of 3 bits lie in a container of 4|INT3 costs there what INT4": "likewise",
     r"256\s+weights of a row": "the size of a block of a file format",
-    r"rounded to 8 bits|rounds (?:inputs )?to 8 bits": "how runtimes round inputs",
+    r"rounded to 8 bits|rounds (?:inputs )?to 8 bits|layer to 8 bits": "how runtimes round inputs",
 }
 # Words that say how a result came out; they may come from macros only, or stand in a general statement.
 DIRECTION = re.compile(
