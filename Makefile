@@ -40,7 +40,7 @@ test: setup latex ## Tests, every notebook against its committed outputs, lint, 
 test-portable: setup latex ## Everything that computes, bit for bit on this processor and an emulated one
 	@$(VENV_PYTHON) -m pytest -m portable --numprocesses auto tests/test_portable.py
 
-test-chain: setup latex ## The whole chain in copies: verify, a changed number, the PDF's bytes
+test-chain: setup latex ## The whole chain in copies: verify, what a stranger adds, costs, the PDF's bytes
 	@$(VENV_PYTHON) -m pytest -m chain --numprocesses auto --dist loadfile $$(grep -rl --include=*.py mark.chain tests)
 
 test-faults: setup latex ## Kills, full disks and hangs: nothing lost, nothing half-written

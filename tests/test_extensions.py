@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, Project, copy
 
+pytestmark = pytest.mark.chain
 METHOD = '''
 
 def gentle(fraction: float = 0.1) -> View:

@@ -58,6 +58,7 @@ def test_the_readme_says_whether_small_networks_gain(results):
         {"deployment_speed": one}
     )
     assert all("a processor" in text and "wide Llama" in text for text in texts.values())
+    assert deployment.timings(results).columns.name == "a processor"
     cells = deployment.speeds(results)
     assert len({len(row) for row in [*cells, deployment.SPEED_HEADER]}) == 1
     assert all(row[5] == "–" for row in cells if row[2] == "float")

@@ -9,6 +9,7 @@ from conftest import Project, with_toys
 
 from t0qat.pipeline import costs
 
+pytestmark = pytest.mark.chain
 CELLS = """
 import os, time
 

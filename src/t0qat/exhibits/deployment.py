@@ -157,6 +157,13 @@ def speeds(results: Results) -> list[list[str]]:
     return found
 
 
+def timings(results: Results) -> pd.DataFrame:
+    """The same as a notebook shows it, below the machine's name."""
+    table = pd.DataFrame(speeds(results), columns=SPEED_HEADER).set_index(SPEED_HEADER[:3])
+    machines = results["deployment_speed"].machine.unique()
+    return table.rename_axis(columns=listed(machines))
+
+
 def readme(results: Results) -> str:
     """The README's lines on time and memory: the largest network's, and one layer's."""
     table = results["deployment_speed"]
