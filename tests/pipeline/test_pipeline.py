@@ -112,6 +112,7 @@ def test_smoke_leaves_paper_and_figures_alone(toys):
     assert toys.files("paper", "figures") == before
 
 
+@pytest.mark.chain
 def test_a_failing_notebook_is_named_and_takes_nothing_with_it(made):
     made.notebook("01_toy", write_toy("1 / 0"))
     made.notebook("03_other", other("'x\\n2\\n'"), "seed = 0")
@@ -152,6 +153,7 @@ EDITING = (
 )
 
 
+@pytest.mark.chain
 @pytest.mark.parametrize(
     ("name", "code", "told"),
     [
@@ -193,6 +195,7 @@ def test_a_deleted_result_is_made_again(made):
     assert path.read_bytes() == before
 
 
+@pytest.mark.chain
 def test_an_edited_file_is_kept_only_on_purpose_and_then_the_pdf_says_so(made):
     path = made.root / "build/smoke/paper/results/other.txt"
     path.write_bytes(b"x\n3\n")
@@ -239,6 +242,7 @@ def test_lines_that_nobody_reads_to_the_end_are_no_error(toys):
     assert (done.stdout, done.stderr) == ("141\n", "")  # as of a command that SIGPIPE ended
 
 
+@pytest.mark.chain
 def test_without_latex_all_but_the_pdf_is_made_and_one_line_says_what_to_install(toys, tmp_path):
     toys.environment["PATH"] = str(tmp_path)
     done = toys.run(*SMOKE)
@@ -249,6 +253,7 @@ def test_without_latex_all_but_the_pdf_is_made_and_one_line_says_what_to_install
     assert "latexmk texlive-latex-recommended" in last
 
 
+@pytest.mark.chain
 def test_a_latex_error_is_shown_with_the_log_that_holds_it(toys):
     main = toys.root / "paper/main.tex"
     main.write_text(main.read_text().replace(r"\BuildProfile", r"\NoSuchMacro"))
@@ -285,6 +290,7 @@ paper.publish(f"{replicates} replicates")
 """
 
 
+@pytest.mark.chain
 def test_one_notebook_runs_with_my_parameters_and_leaves_the_paper_alone(toys, tmp_path):
     toys.notebook("02_answering", ANSWERING)
     places_of = toys.root / "paper/results/toy.txt"
