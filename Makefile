@@ -3,15 +3,15 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 LATEX := latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern poppler-utils
+# The same bits on every x86-64 processor with AVX2: NAME=value, and for all that is started here.
+PIN := $(filter-out export,$(shell $(PYTHON) src/t0qat/pipeline/pin.py 2>/dev/null))
+$(foreach setting,$(PIN),$(eval export $(setting)))
 # No cell of a grid is taken from a store, and no progress is shown: nbval would keep it as output.
 # Notebooks run side by side, each in one process.
 # Without the pin digits differ, and it is enough that every cell runs.
 NBVAL := rm -rf build/cells/outputs && T0QAT_RUN=outputs TQDM_DISABLE=1 LOKY_MAX_CPU_COUNT=1 $(VENV_PYTHON) -m pytest $(if $(findstring MKL_CBWR,$(PIN)),--nbval,--nbval-lax) \
   --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
   --numprocesses auto --dist loadscope --no-loadscope-reorder
-# The same bits on every x86-64 processor with AVX2: NAME=value, and for all that is started here.
-PIN := $(filter-out export,$(shell $(PYTHON) src/t0qat/pipeline/pin.py 2>/dev/null))
-$(foreach setting,$(PIN),$(eval export $(setting)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Containers often set it; then every process compiles all that it imports again, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE

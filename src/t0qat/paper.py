@@ -1,4 +1,4 @@
-"""What this paper holds: every experiment with its results, exhibits and figures, and every column.
+"""What this paper holds: every experiment with its results, exhibits and figures.
 
 A new experiment is an entry in EXPERIMENTS, beside its notebook and its module in `experiments` and in
 `exhibits`.
@@ -6,117 +6,10 @@ A new experiment is an entry in EXPERIMENTS, beside its notebook and its module 
 
 from pathlib import Path
 
+from t0qat.experiments.columns import COLUMNS
 from t0qat.pipeline import places
-from t0qat.pipeline.paper import Column, Exhibit, Experiment, Paper, name, number, prose, setting
+from t0qat.pipeline.paper import Exhibit, Experiment, Paper
 
-# Losses are mean squared errors: of the synthetic target in its own units, of the diabetes target
-# in units of its variance. Intervals are 95 %.
-COLUMNS: dict[str, Column] = {
-    "method": name("a name in methods.REGISTRY", "t0qat.training.methods:REGISTRY"),
-    "other": name("the method it is compared with", "t0qat.training.methods:REGISTRY", chosen=True),
-    "dataset": name(
-        "a name in tasks.TASKS or tasks.IMAGES, or what images.load or corpora.load takes; with _ and"
-        " the name of a model: that model's, on images in place of the one with a hidden layer",
-        "t0qat.training.tasks:DATASETS",
-    ),
-    "quantity": name("what the row is about"),
-    "range": name("integer codes used: full or narrow", "t0qat.quantization.quantizers:CODES"),
-    "scale": name("rule for the grid's step: absmax or mse", "t0qat.quantization.quantizers:SCALES"),
-    "bits": setting("bit-width of the integer grid, 1 to 16"),
-    "flipped": setting("how many of the lowest bits of every integer code are inverted"),
-    "id": name("of a claim, as in paper/claims.toml"),
-    "claim": prose("in our own words"),
-    "column": name("of a claim: as_published, or scale_tuned"),
-    "condition": prose("what is held against what; a positive estimate is better"),
-    "as_published": prose("the verdict with the published scaling; empty where nothing is claimed"),
-    "scale_tuned": prose("the verdict with the scaling that tuning finds; likewise"),
-    "verdict": prose("supported, contradicted, no effect, undecided, or not testable here"),
-    "p_better": number("p-value of being no better, or worse by the margin, of this condition alone"),
-    "p_worse": number("p-value of being no worse, likewise"),
-    "p_corrected": number("p-value of the step of the column, times the size of the family"),
-    "n": number("independent replicates behind the row, or blocks of text"),
-    "reported": number("the paper's number; empty where it has none"),
-    "reported_percentile": number("percentage of single runs below the reported number"),
-    "mean": number("mean over replicates"),
-    "std": number("standard deviation over replicates"),
-    "ci_low": number("lower end of the interval of the mean or estimate"),
-    "ci_high": number("upper end of the interval of the mean or estimate"),
-    "q025": number("2.5 % point of single runs"),
-    "median": number("median of single runs"),
-    "q975": number("97.5 % point of single runs"),
-    "noise_scale": setting("standard deviation of weight noise, in units of weights unless relative"),
-    "weights": name("whose: those at the start, or those trained by a method"),
-    "exact": number("the same by theory"),
-    "z": number("estimate minus exact, in standard errors"),
-    "reduction": setting("fraction by which the drop of `other` is smaller than that of `method`"),
-    "network": name("a name in theory.NETWORKS"),
-    "schedule": name("of the learning rate, a name in training.SCHEDULES"),
-    "epoch": setting("after how many"),
-    "estimate": number("mean paired difference, chance, scaling of least loss, or Monte Carlo mean"),
-    "p_holm": number("two-sided p-value after Holm's correction over the family that its room says"),
-    "margin": number("what may be lost and counts as nothing"),
-    "p_bh": number("two-sided p-value after Benjamini and Hochberg's correction over the file"),
-    "p_equal": number(
-        "p-value of the margin or more, to either side; likewise corrected, but for claims"
-    ),
-    "detectable": number("smallest difference that this n sees with 90 % power"),
-    "skewness": number("of the paired differences, bias corrected"),
-    "planned_deviation": number("of the paired differences in tuning, by which n is planned"),
-    "wanted": number("pairs that see the margin with 90 % power, by the deviation in tuning"),
-    "xi_scaling": setting("the training noise is xi times this"),
-    "scaling": name("a scaling with a name: published (80000) or xi_alone (1)"),
-    "factor": setting("by which the scaling that it is compared with is larger"),
-    "arm": name("how the training noise is set", "t0qat.experiments.noise_choice:ARMS"),
-    "other_arm": name("the arm it is compared with", "t0qat.experiments.noise_choice:ARMS"),
-    "constant": name("a name in constants.CONSTANTS", "t0qat.training.constants:CONSTANTS"),
-    "magnitude": number("of the constant, dimensionless"),
-    "multiplier": number("that makes it the published noise scale"),
-    "largest_difference": number("of a trained parameter from one trained with xi at the same product"),
-    "model": name(
-        "a name in models.MODELS, or what language.plan takes", "t0qat.experiments.precision:MODEL_NAMES"
-    ),
-    "layout": name(
-        "of the weights that are rounded: channels (a step each), groups (of them, a step each), or"
-        " everything (embeddings and head too)",
-        "t0qat.training.language_models:LAYOUTS",
-    ),
-    "train_bits": setting("bit-width that the method trained for; 0: none in particular"),
-    "eval_bits": setting("bit-width of the weights that are read; 32: not rounded"),
-    "scale_rule": name(
-        "for the grid's step: absmax, mse, learned, seq, quest or sliced (a grid of the method's own),"
-        " own (that the method fixes), or none",
-        "t0qat.experiments.compare:SCALE_RULES",
-    ),
-    "metric": name("as of trained.at_widths"),
-    "against": name("plain, random_bits, best_baseline, or unrounded (plain training, not rounded)"),
-    "other_bits": number("bit-width that `other` trained for; 0: none in particular", chosen=True),
-    "learning_rate": setting("at the start of training"),
-    "strength": setting("the method's own setting, tuned or varied, see its line in methods.REGISTRY"),
-    "budget": setting("length of training, as a multiple of the benchmark's"),
-    "best_rate": number("the learning rate of the least mean loss", chosen=True),
-    "loss": number("mean over replicates, at that rate or of the chosen candidate"),
-    "gradients": number("evaluations on one batch, of all the row's replicates"),
-    "chosen": number("1: the candidate with which the arm was trained, 0: another", chosen=True),
-    "bos": prose("that the model's tokenizer puts before a text and so stands before every window"),
-    "sha256": prose("of the text in UTF-8"),
-    "characters": number("of the text"),
-    "python": prose("the version that the default text comes with"),
-    "text": prose("what the model writes after the start of the scored part, as a JSON string"),
-    "family": name("of tasks: images or text", "t0qat.experiments.recommendation:FAMILIES"),
-    "pick": name("recommended, cheaper or one_for_all", "t0qat.experiments.recommendation:PICKS"),
-    "behind": number("how much more it lost in tuning than the arm that lost least there"),
-    "cost": number("gradient evaluations of one training"),
-    "serves": number("how many bit-widths share that training"),
-    "runtime": name("what ran the file", "t0qat.experiments.running:RUNTIMES"),
-    "format": name("of the rounded weights in the file: a container of ONNX or of GGUF"),
-    "machine": prose("the processor"),
-    "target": name("of the synthetic task: sum or normal", "t0qat.training.tasks:TARGETS"),
-    "target_noise": setting("standard deviation of the noise on the target"),
-    "baseline_noise": setting(
-        "standard deviation of Standard QAT's training noise, in units of weights"
-    ),
-    "evaluation_noise": setting("standard deviation of the evaluation noise, in units of the weights"),
-}
 MEAN = "mean ci_low ci_high n"
 ESTIMATE = "estimate ci_low ci_high n"
 TEST = f"{ESTIMATE} p_holm detectable"

@@ -162,6 +162,27 @@ def test_an_unknown_network_is_named():
         deployment.plan(replicates=2, few_replicates=2, models=["resnet"])
 
 
+@pytest.mark.parametrize(
+    ("asked", "source", "message"),
+    [
+        ({"models": ["mlp"], "bits": [8, 3]}, "digits", "bits: 3: vision_kept.csv has 8, 4"),
+        ({"models": ["small_cnn"]}, "digits", "small_cnn on digits: vision_tuning.csv has mlp"),
+        ({"models": ["mlp"]}, "other", "models: mlp on digits: vision_tuning.csv has mlp on other"),
+        ({"models": ["wide_llama"]}, "digits", "wide_llama on pydoc_topics: language_tuning.csv"),
+    ],
+)  # fmt: skip
+def test_what_the_benchmark_has_not_measured_is_named_before_computing(
+    asked, source, message, monkeypatch
+):
+    monkeypatch.setattr("t0qat.pipeline.grid.run", lambda *_: pytest.fail("it computes"))
+    images = pd.DataFrame([Arm(source, "mlp", "no_noise", 0)._asdict()])
+    known = {"vision_tuning": images, "vision_tuned": images}
+    known |= dict.fromkeys(("vision_kept", "language_kept"), pd.DataFrame({"eval_bits": [8, 4]}))
+    tasks = deployment.plan(**{"replicates": 2, "few_replicates": 2, "bits": [8, 4]} | asked)
+    with pytest.raises(ParameterError, match=message):
+        deployment.deployed(tasks, tuned() | known)
+
+
 def test_differences_of_what_runs_follow_from_its_values_and_the_benchmark_s_margins():
     draws = np.random.default_rng(0)
     rows = [

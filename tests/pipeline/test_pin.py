@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -51,6 +52,22 @@ def test_make_pins_whatever_the_shell_says():
     hostile = FREE | {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "7"}
     told = subprocess.run(command, cwd=ROOT, env=hostile, capture_output=True, text=True, check=True)
     assert {f"{name}={value}" for name, value in pin.settings().items()} <= {*told.stdout.splitlines()}
+
+
+@needs_pin
+def test_make_holds_notebooks_to_their_digits(project):
+    """One digit of an answer is changed."""
+    notebook = project.root / "notebooks/01_table1.ipynb"
+    committed = notebook.read_text()
+    digit = re.search(r"(?<=with probability )\d", committed)
+    other = str((int(digit[0]) + 1) % 10)
+    notebook.write_text(committed[: digit.start()] + other + committed[digit.end() :])
+    rule = f"one: ; @$(NBVAL) {notebook.relative_to(project.root)}"
+    command = ["make", "--silent", "--eval", rule, "one", f"VENV_PYTHON={sys.executable}"]
+    alone = {key: value for key, value in project.environment.items() if not key.startswith("MAKE")}
+    options = {"cwd": project.root, "env": alone | {"MFLAGS": ""}, "capture_output": True, "text": True}
+    done = subprocess.run(command, **options)
+    assert done.returncode == 2 and "1 failed" in done.stdout, done.stdout
 
 
 def test_the_kernel_that_notebooks_ask_for_is_pinned():

@@ -115,8 +115,8 @@ ANSWERS = {
         network and width, is {DeploymentLargest}. Beside the file of floats, plain training's files
         take, over the networks, {DeploymentSaved}; their codes and steps take {DeploymentFloor} times
         bits times weights. With inputs of layers rounded to integers too, ONNX Runtime
-        {DeploymentInEight}; ik_llama.cpp, which always rounds them, {DeploymentInLlama}.
-        {DeploymentInFloats} {DeploymentLeftOut}
+        {DeploymentInEight}; ik_llama.cpp, which rounds them wherever weights are integers,
+        {DeploymentInLlama}. {DeploymentInFloats}
     """,
     "claims": """
         Of {ClaimsColumns} verdicts on the paper's claims, {ClaimsTally}. They rest on {Count:claims}

@@ -12,6 +12,7 @@ from t0qat.exhibits.response import budget_label
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
 from t0qat.experiments.arms import LINEAR, NO_WIDTH, model_label
+from t0qat.experiments.running import RUNTIMES
 from t0qat.pipeline.words import fixed, number, thousands, with_interval
 
 QUANTITIES = QUANTITY_LABELS | {
@@ -33,6 +34,7 @@ LABELS = {  # column -> the label of a name in it, or nothing
     "quantity": QUANTITIES.get,
     "network": NETWORK_LABELS.get,
     "against": AGAINST.get,
+    "runtime": {name: runtime.label for name, runtime in RUNTIMES.items()}.get,
 }
 HEADERS = {
     "dataset": "data",

@@ -22,6 +22,7 @@ from t0qat.experiments.recommendation import ARM, FAMILIES, PLAIN, RECOMMENDED, 
 from t0qat.experiments.settings import checked
 from t0qat.experiments.tuning import Setting
 from t0qat.pipeline import grid, statistics
+from t0qat.pipeline.parameters import ParameterError
 from t0qat.training import corpora
 from t0qat.training.models import MODELS
 
@@ -49,14 +50,32 @@ class Task(NamedTuple):
         starts = dict(zip(self.starts, grid.run([*self.starts.values()], "starts"), strict=True))
         return self.jobs._replace(shared=self.jobs.shared | ({"starts": starts} if starts else {}))
 
+    def check(self, results: Results) -> None:
+        """Raises ParameterError, in one line, for what the family's benchmark has not measured."""
+        file = FAMILIES[self.family].file
+        tuned, kept = results[f"{file}_tuning"], results[f"{file}_kept"]
+        there = [*dict.fromkeys(zip(tuned.model, tuned.dataset, strict=True))]
+        for model, dataset in dict.fromkeys((arm.model, arm.dataset) for arm in self.jobs.replicates):
+            if (self.source(results) or model, dataset) not in there:
+                known = ", ".join(f"{name} on {source}" for name, source in there)
+                raise ParameterError(f"models: {model} on {dataset}: {file}_tuning.csv has {known}")
+        wrong = [bits for bits in self.jobs.widths if bits not in {*kept.eval_bits}]
+        if wrong and not self.wide:
+            known = ", ".join(str(bits) for bits in kept.eval_bits.unique())
+            raise ParameterError(f"bits: {wrong[0]}: {file}_kept.csv has {known}")
+
+    def source(self, results: Results) -> str:
+        """The network whose learning rates WIDE takes; empty for others."""
+        file = FAMILIES[self.family].file
+        return networks(results[f"{file}_tuned"])[0] if self.wide else ""
+
     def settings(self, results: Results) -> dict[Arm, Setting]:
         """What tuning chose for each arm; for WIDE, of the family's first network."""
-        file = FAMILIES[self.family].file
-        chosen = tuning.chosen(results[f"{file}_tuning"])
+        chosen = tuning.chosen(results[f"{FAMILIES[self.family].file}_tuning"])
         if not self.wide:
             return chosen
-        first = networks(results[f"{file}_tuned"])[0]
-        return {arm._replace(model=WIDE): s for arm, s in chosen.items() if arm.model == first}
+        source = self.source(results)
+        return {arm._replace(model=WIDE): s for arm, s in chosen.items() if arm.model == source}
 
     def widths(self, results: Results) -> Widths:
         """Which arms run, and where: WIDE under methods without a width alone."""
@@ -149,8 +168,11 @@ def read_by() -> list[str]:
 def deployed(tasks: list[Task], results: Results) -> pd.DataFrame:
     """KEYS, replicate, FILE, metric and value: see running.in_runtimes. results: of `read_by`.
 
-    Every runtime that is there runs what it can hold; the others are left out.
+    Every runtime that is there runs what it can hold; the others are left out. Raises ParameterError,
+    before computing, for a network, data set or width that the benchmarks have not measured.
     """
+    for task in tasks:
+        task.check(results)
     cells = [cell for task in tasks for cell in task.cells(results)]
     return measured(cells, "files in runtimes", NUMBERS)
 

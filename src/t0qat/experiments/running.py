@@ -164,6 +164,13 @@ class Running(nn.Module):
         return found
 
 
+def codes_of(learner: Learner, method: str, bits: int) -> Codes:
+    """By the method's own scale rule; none for FLOAT."""
+    if bits == FLOAT:
+        return {}
+    return trained.codes_of(learner, method, bits, REGISTRY[method].rule(bits, learner.bits))
+
+
 @torch.no_grad()
 def in_runtimes(
     learner: Learner,
@@ -177,19 +184,16 @@ def in_runtimes(
 ) -> list[list]:
     """Rows [runtime, format, bits, metric, value], for FLOAT and each of the widths in each runtime.
 
-    where: names in RUNTIMES; versions: theirs, which the result hangs on. Codes are those of the
-    method's own scale rule. Metrics: those of Learner.scores, of the file as it runs; difference: of
-    `metric` from fake quantization's; predictions, differing (from its), untied (where its own two
-    outputs lie farther apart than TIE), largest (difference of an output); file_bytes, weight_bytes,
-    and floor_bytes (bits x weights).
+    where: names in RUNTIMES; versions: theirs, which the result hangs on. Metrics: those of
+    Learner.scores, of the file as it runs; difference: of `metric` from fake quantization's;
+    predictions, differing (from its), untied (where its own two outputs lie farther apart than TIE),
+    largest (difference of an output); file_bytes, weight_bytes, and floor_bytes (bits x weights).
     """
     found, weights = [], quantized(dict(learner.net.named_parameters()))
     count = sum(p.numel() for p in weights.values())
     score = functools.partial(learner.scores, codes=None, on=None, **judged)
     for bits in (FLOAT, *widths):
-        codes: Codes = {}
-        if bits != FLOAT:
-            codes = trained.codes_of(learner, method, bits, REGISTRY[method].rule(bits, learner.bits))
+        codes = codes_of(learner, method, bits)
         fake: dict[Any, tuple[Recorded, dict[str, float]]] = {}  # by what files keep of the codes
         for name in where:
             runtime = RUNTIMES[name]
@@ -232,9 +236,7 @@ def writes(
     """
     found, runtime = [], RUNTIMES[LLAMA]
     for bits in (FLOAT, *widths):
-        codes: Codes = {}
-        if bits != FLOAT:
-            codes = trained.codes_of(learner, method, bits, REGISTRY[method].rule(bits, learner.bits))
+        codes = codes_of(learner, method, bits)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network"
             runtime.write(learner.net, learner.calibration, codes, bits, path)

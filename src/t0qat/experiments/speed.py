@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from t0qat.experiments import running
 from t0qat.experiments.arms import FLOAT
-from t0qat.experiments.deployment import FILE, WIDE
+from t0qat.experiments.deployment import FILE
 from t0qat.experiments.settings import checked
 from t0qat.pipeline import statistics
 from t0qat.quantization import rounding
@@ -29,6 +29,7 @@ from t0qat.training.models import MODELS, start
 from t0qat.training.streams import stream
 
 LAYER, SIZE = "layer", 1024  # one linear layer with as many inputs as outputs
+ON_IMAGES = "mlp", "deep_cnn", "residual_cnn"
 IMAGE = (1, 8, 8)  # channels, height, width
 VOCABULARY = 96
 
@@ -53,10 +54,12 @@ def networks(seed: int, context: int) -> dict[str, tuple[nn.Module, Tensor]]:
     pixels = torch.from_numpy(draws.random((2, IMAGE[1] * IMAGE[2]), "float32"))
     row = torch.from_numpy(draws.standard_normal((2, SIZE), "float32"))
     found = {LAYER: (start(nn.Linear(SIZE, SIZE), draws), row)}
-    found |= {name: (MODELS[name](draws, IMAGE), pixels) for name in ("mlp", "deep_cnn")}
+    found |= {name: (MODELS[name](draws, IMAGE), pixels) for name in ON_IMAGES}
     tokens = torch.from_numpy(draws.integers(VOCABULARY, size=(2, context)))
-    wide = language_models.laid_out(language_models.small(WIDE, VOCABULARY, context, draws))
-    return found | {WIDE: (wide, tokens)}
+    for name in language_models.SMALL:
+        net = language_models.laid_out(language_models.small(name, VOCABULARY, context, draws))
+        found[name] = net, tokens
+    return found
 
 
 def cases(folder: Path, seed: int, context: int, bits: list[int]) -> Iterator[Case]:

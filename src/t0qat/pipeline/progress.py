@@ -30,7 +30,7 @@ def bar(words: str, done: int, total: int) -> Iterator[Callable[[], Any]]:
             path = places.stage() / FILE
             stack.callback(path.unlink, missing_ok=True)
             where = {"file": _Lines(lambda text: places.write(path, text)), "ncols": 70}
-        elif _in_notebook():
+        elif "TQDM_DISABLE" not in os.environ and _in_notebook():
             from IPython import display
 
             shown = display.display({"text/plain": words}, raw=True, display_id=True)
