@@ -63,7 +63,7 @@ def test_make_holds_notebooks_to_their_digits(project):
     other = str((int(digit[0]) + 1) % 10)
     notebook.write_text(committed[: digit.start()] + other + committed[digit.end() :])
     rule = f"one: ; @$(NBVAL) {notebook.relative_to(project.root)}"
-    command = ["make", "--silent", "--eval", rule, "one", f"VENV_PYTHON={sys.executable}"]
+    command = ["make", "--silent", "--eval", rule, "one", f"VENV_PYTHON={shlex.quote(sys.executable)}"]
     alone = {key: value for key, value in project.environment.items() if not key.startswith("MAKE")}
     options = {"cwd": project.root, "env": alone | {"MFLAGS": ""}, "capture_output": True, "text": True}
     done = subprocess.run(command, **options)
