@@ -157,6 +157,11 @@ def test_which_arms_run_and_with_whose_settings():
     assert {a.method: s for a, s in found.items()} == first
 
 
+def test_at_8_bits_alone_methods_without_a_width_run():
+    (wide,) = deployment.plan(replicates=2, few_replicates=2, models=["wide_llama"], bits=[8])
+    assert wide.widths(tuned()) == {("no_noise", 0): [8], ("random_bits", 0): [8]}
+
+
 def test_an_unknown_network_is_named():
     with pytest.raises(ParameterError, match="models: 'resnet' is unknown or twice"):
         deployment.plan(replicates=2, few_replicates=2, models=["resnet"])
@@ -166,6 +171,7 @@ def test_an_unknown_network_is_named():
     ("asked", "source", "message"),
     [
         ({"models": ["mlp"], "bits": [8, 3]}, "digits", "bits: 3: vision_kept.csv has 8, 4"),
+        ({"models": ["mlp"], "bits": [8, 5]}, "digits", "bits: 5: vision_kept.csv has 8, 4"),
         ({"models": ["small_cnn"]}, "digits", "small_cnn on digits: vision_tuning.csv has mlp"),
         ({"models": ["mlp"]}, "other", "models: mlp on digits: vision_tuning.csv has mlp on other"),
         ({"models": ["wide_llama"]}, "digits", "wide_llama on pydoc_topics: language_tuning.csv"),

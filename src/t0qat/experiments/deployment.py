@@ -130,7 +130,7 @@ def plan(
     few_replicates. WIDE has wide_replicates, each after so many wide_steps of pretraining.
     """
     shared = {"seed": seed, "device": "cpu", "bits": bits}
-    shared["trained_bits"] = [width for width in (4, 3, 2) if width in bits]
+    shared["trained_bits"] = [width for width in (4, 3, 2) if width in bits] or bits
     each_known("models", models, READERS)
     images = [name for name in models if name in MODELS]
     texts = [name for name in models if name not in MODELS and name != WIDE]
