@@ -29,12 +29,13 @@ def test_a_runtime_that_was_not_there_is_named(results):
     every = results["deployment"]
     table, said = deployment.inexact(results)
     assert said["DeploymentInLlama"].startswith("predicts otherwise in 192 of 28,800 cases (0.67 %)")
-    assert said["DeploymentInFloats"].endswith("floats, change the metric by 1 · 10⁻⁵ at most.")
+    floats = "and by at most 1 · 10⁻⁵ in files of floats, whose inputs stay floats"
+    assert said["DeploymentInLlama"].endswith(f"of a network and width, {floats}")
+    assert said["DeploymentInEight"].endswith("of a network and width")
     assert "Q4" in table and r"ik\_llama.cpp" in table
     here = results | {"deployment": every[every.runtime != "llama_cpp"]}
     table, said = deployment.inexact(here)
-    assert said["DeploymentInFloats"] == "Its files of floats were not run either."
-    missing = "is not installed where this was made, so that its rows are left out"
+    missing = "has no rows: it is not installed where this was made, or runs none of these networks"
     assert said["DeploymentInLlama"] == missing and "llama.cpp" not in table
     assert figures.deployment(here["deployment"])
 

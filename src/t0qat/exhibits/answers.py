@@ -116,7 +116,7 @@ ANSWERS = {
         take, over the networks, {DeploymentSaved}; their codes and steps take {DeploymentFloor} times
         bits times weights. With inputs of layers rounded to integers too, ONNX Runtime
         {DeploymentInEight}; ik_llama.cpp, which rounds them wherever weights are integers,
-        {DeploymentInLlama}. {DeploymentInFloats}
+        {DeploymentInLlama}.
     """,
     "claims": """
         Of {ClaimsColumns} verdicts on the paper's claims, {ClaimsTally}. They rest on {Count:claims}

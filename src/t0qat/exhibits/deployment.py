@@ -54,17 +54,7 @@ def inexact(results: Results) -> tuple[str, dict[str, str]]:
         key: _in_runtime(table[table.runtime == runtime])
         for key, runtime in {"Eight": EIGHT, "Llama": LLAMA}.items()
     }
-    said["Floats"] = _of_floats(table[table.runtime == LLAMA])
     return grouped(groups, header, "lllllrrrr", leads=3), macros("DeploymentIn", said)
-
-
-def _of_floats(rows: pd.DataFrame) -> str:
-    """A whole sentence on files in which nothing is rounded, in a runtime that else rounds inputs."""
-    if rows.empty:
-        return "Its files of floats were not run either."
-    change = rows[(rows.eval_bits == FLOAT) & (rows.metric == "difference")]["mean"].abs().max()
-    lead = "Its files of floats, whose inputs stay floats, change the metric by"
-    return f"{lead} {number(change, 2)} at most."
 
 
 def _row(mine: pd.DataFrame, row: Row) -> list[str]:
@@ -118,16 +108,22 @@ def _saved(exact: pd.DataFrame) -> str:
 
 
 def _in_runtime(rows: pd.DataFrame) -> str:
-    """What predictions and metric do in a runtime, in one sentence without its end."""
+    """What predictions and metric do in a runtime, without the end of its sentence."""
     if rows.empty:
-        return "is not installed where this was made, so that its rows are left out"
+        return "has no rows: it is not installed where this was made, or runs none of these networks"
     rounded = rows[rows.eval_bits != FLOAT]
     change = rounded[rounded.metric == "difference"]
     shown = span(change["mean"], lambda value: number(value, 2))
     share = _total(rounded, "differing") / _total(rounded, "predictions")
-    return (
+    said = (
         f"predicts otherwise in {_counted(rounded, 'differing')} cases ({percent(share)} %); the metric"
         f" changes by {shown} in the mean of a network and width"
+    )
+    floats = rows[(rows.eval_bits == FLOAT) & (rows.metric == "difference")]["mean"].abs()
+    if floats.empty:
+        return said
+    return (
+        f"{said}, and by at most {number(floats.max(), 2)} in files of floats, whose inputs stay floats"
     )
 
 

@@ -61,7 +61,7 @@ class Task(NamedTuple):
                 raise ParameterError(f"models: {model} on {dataset}: {file}_tuning.csv has {known}")
         wrong = [bits for bits in self.jobs.widths if bits not in {*kept.eval_bits}]
         if wrong and not self.wide:
-            known = ", ".join(str(bits) for bits in kept.eval_bits.unique())
+            known = ", ".join(map(str, sorted({*kept.eval_bits}, reverse=True)))
             raise ParameterError(f"bits: {wrong[0]}: {file}_kept.csv has {known}")
 
     def source(self, results: Results) -> str:
