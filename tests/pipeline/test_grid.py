@@ -170,6 +170,14 @@ grid.run([last, grid.Cell(toys.plain, {"x": 1}, ())], "things")
     assert len(list(grid.STORE.rglob("*.json"))) == 1
 
 
+def test_a_worker_whose_memory_grew_makes_way_without_a_word(toys, monkeypatch, recwarn):
+    """A notebook's output would hold the warning now and then."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+    processes = grid.run([Cell(toys.grow, {"x": x}, ()) for x in range(8)], "things")
+    assert len({*processes}) > 2
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_a_cell_out_of_memory_says_so(toys):
     with pytest.raises(GridError, match=r"^exhaust\(\{\}\): MemoryError$"):
         grid.run([Cell(toys.exhaust, {}, ())], "things")

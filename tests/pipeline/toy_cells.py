@@ -71,6 +71,14 @@ def die_once(folder, x):
 
 def exhaust():
     raise MemoryError
+
+held = []
+
+def grow(x):
+    """Keeps 400 MB in its process; says which that is."""
+    held.append(np.ones(50_000_000))
+    time.sleep(1.2)
+    return os.getpid()
 '''
 
 

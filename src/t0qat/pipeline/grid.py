@@ -132,8 +132,8 @@ def _here(cells: dict[str, Cell]) -> Iterator[Done]:
         calls = [joblib.delayed(_compute)(job, store, os.getpid()) for job in _jobs(left)]
         try:
             with warnings.catch_warnings(), contextlib.closing(pool(calls)) as work:
-                # Closed early, it is on purpose.
-                warnings.filterwarnings("ignore", ".* tasks (have been|which were)")
+                # Closed early, it is on purpose; a process whose memory grew makes way for another.
+                warnings.filterwarnings("ignore", ".* tasks (have been|which were)|A worker stopped")
                 for done in itertools.chain.from_iterable(work):
                     del left[done[0]]
                     yield done
