@@ -20,7 +20,8 @@ class Learner(NamedTuple):
     """A network, what there is for it to learn, and how it is judged."""
 
     net: nn.Module
-    examples: Callable[[], dict[str, Any]]  # inputs, target, epochs and order, as loop.train takes them
+    # Inputs, target, epochs and order, as loop.train takes them, of one of the coupled replicas.
+    examples: Callable[[int], dict[str, Any]]
     training_loss: Callable[[Tensor, Tensor], Tensor]  # of outputs and target
     steps: int  # of training
     calibration: Tensor  # inputs of the training part, for roundings that look at inputs
@@ -47,10 +48,12 @@ def learn(
 ) -> Weights:
     """Train the network; gives the method's own weights."""
     extra = method.extra(dict(learner.net.named_parameters()))
+    first, *others = map(learner.examples, range(method.batches))
+    replicas = [(one["inputs"], one["target"], one["order"]) for one in others]
     loop.train(
         learner.net, method=method, draws=stream("training_noise", replicate, seed), extra=extra,
         loss=learner.training_loss, learning_rate=learning_rate, batch_size=batch_size,
-        schedule=schedule, **learner.examples(),
+        schedule=schedule, replicas=replicas, **first,
     )  # fmt: skip
     learner.net.eval()
     return extra

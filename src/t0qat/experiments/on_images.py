@@ -48,8 +48,8 @@ def begin(
     net = MODELS[model](stream("initialization", replicate, seed), source.shape, source.classes)
     most = math.log(source.classes)
 
-    def examples() -> dict[str, Any]:
-        order = stream("batch_order", replicate, seed)
+    def examples(replica: int) -> dict[str, Any]:
+        order = stream("batch_order", replicate, seed, replica)
         return {"inputs": inputs, "target": classes, "epochs": epochs, "order": order}
 
     def criterion(net: nn.Module) -> float:

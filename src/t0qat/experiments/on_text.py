@@ -90,8 +90,8 @@ def begin(
         language_models.unpacked(start, net)
     net = language_models.laid_out(net, **LAYOUTS[layout])
 
-    def examples() -> dict[str, Any]:
-        draws = stream(purpose, replicate, seed)
+    def examples(replica: int) -> dict[str, Any]:
+        draws = stream(purpose, replicate, seed, replica)
         every = windows(read, context, 1, "the training part")
         which = torch.from_numpy(draws.integers(len(every), size=steps * batch_size))
         drawn = every[which.to(device)]

@@ -1,7 +1,7 @@
 """The one training loop for any torch module: readable, one replicate at a time."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 
@@ -54,6 +54,7 @@ def train(
     schedule: str = "constant",
     optimizer: Callable[..., torch.optim.Optimizer] = ADAM,
     extra: Weights | None = None,
+    replicas: Sequence[tuple[Tensor, Tensor, np.random.Generator]] = (),
 ) -> nn.Module:
     """Each step minimizes the method's objective on one batch; the same model, trained.
 
@@ -61,7 +62,8 @@ def train(
     noise, as Prepared takes them. Each epoch is one batch of all,
     or `batches` of nearly equal size, in an order drawn from `order` (the stream "batch_order").
     schedule: a name in SCHEDULES. optimizer: takes groups of parameters and lr. extra:
-    what the objective's `extra` made of the model; pass it in to have it afterwards, trained. The
+    what the objective's `extra` made of the model; pass it in to have it afterwards, trained. replicas:
+    inputs, target and order of each further batch that a step of the method takes. The
     defaults are the paper's (sections 3.2 and 5.2). linear.train does the same for the paper's model,
     many at once.
     """
@@ -72,9 +74,10 @@ def train(
         stepping = prepared.optimizer(base, steps)
         rates = LambdaLR(base, lambda step: SCHEDULES[schedule](step / max(1, steps)))
         for _ in range(epochs):
-            for part in _parts(inputs, target, count, order):
+            every = (_parts(*one, count) for one in ((inputs, target, order), *replicas))
+            for parts in zip(*every, strict=True):
                 base.zero_grad()
-                prepared.minimized(partial(_batch_loss, model, loss, *part)).backward()
+                prepared.minimized(*(partial(_batch_loss, model, loss, *p) for p in parts)).backward()
                 stepping.step()
                 rates.step()
     return model
@@ -85,7 +88,7 @@ def batches(n: int, batch_size: int | None) -> int:
     return max(1, round(n / batch_size)) if batch_size else 1
 
 
-def _parts(inputs, target, count, order):
+def _parts(inputs, target, order, count):
     if count == 1:
         return [(inputs, target)]
     mixed = torch.from_numpy(order.permutation(len(inputs))).to(inputs.device)

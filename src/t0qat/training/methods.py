@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import layers
-from t0qat.training import noise, own_grids, plain, regularizers, rounders, views
+from t0qat.training import coupled, noise, own_grids, plain, regularizers, rounders, views
 from t0qat.training.views import Method, View
 
-FAMILIES = (noise, plain, rounders, own_grids, regularizers)
+FAMILIES = (noise, plain, rounders, own_grids, regularizers, coupled)
 REGISTRY: dict[str, Method] = {
     name: method for family in FAMILIES for name, method in family.METHODS.items()
 }

@@ -66,6 +66,8 @@ def _rules(method: Method) -> dict:
             rules[name] = whole(*method.reach)
         elif isinstance(parameter.default, tuple):
             rules[name] = several(whole(1, 8), [*parameter.default])
+        elif type(parameter.default) is int:
+            rules[name] = whole(1, 1000)
         else:
             rules[name] = number(0, 1e9)
     return rules | {name: rule for name, rule in method.settings.items() if name in rules}

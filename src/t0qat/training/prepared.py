@@ -53,25 +53,34 @@ class Prepared:
             name: p if p.ndim < 2 or name in self.names else p.flatten() for name, p in weights.items()
         }
 
-    def minimized(self, closure: Callable[[], Tensor]) -> Tensor:
+    def minimized(self, *closures: Callable[[], Tensor]) -> Tensor:
         """What a step minimizes, a scalar; `loss` in both of the model's modes."""
         weights = dict(self.model.named_parameters())
         seen = self._seen(weights)
         flat = {name: p for name, p in seen.items() if p is not weights[name]}
 
-        def at(shown: Weights) -> Tensor:
+        def at(shown: Weights, which: int = 0) -> Tensor:
             shown = {f"model.{name}": p.view_as(weights[name]) for name, p in (flat | shown).items()}
-            return functional_call(self._run, shown, (closure,)) if shown else closure()
+            return functional_call(self._run, shown, (closures[which],)) if shown else closures[which]()
 
         return self.objective.value(at, seen | self.extra, self.draws)
 
-    def loss(self, closure: Callable[[], Tensor]) -> Tensor:
+    def loss(self, *closures: Callable[[], Tensor]) -> Tensor:
         """What a training step minimizes, a scalar with its gradient: call backward on it.
 
         closure(): the loss on one batch, a scalar, by calls of the model. It runs as often as the method
         needs, each time with other weights in place of the model's own. In evaluation mode: at W alone.
+        A method that couples replicas takes one for each, on a batch of its own. Raises ParameterError.
         """
-        value = self.minimized(closure) if self.model.training else closure()
+        if len(closures) != self.objective.batches:
+            raise ParameterError(
+                f"closures: {len(closures)} given; this method takes {self.objective.batches}, a batch each"
+            )
+        if self.model.training:
+            value = self.minimized(*closures)
+        else:
+            value, *others = (closure() for closure in closures)
+            value = sum(others, value)
         if not isinstance(value, Tensor) or value.ndim:
             shown = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ParameterError(

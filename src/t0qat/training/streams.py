@@ -35,14 +35,18 @@ class _Words(ISeedSequence):
         return np.array(self.words, dtype)
 
 
-def stream(purpose: str, replicate: int, seed: int = 0) -> np.random.Generator:
+def stream(
+    purpose: str, replicate: int, seed: int = 0, replica: int = 0
+) -> np.random.Generator:
     """The generator of one replicate for one purpose; seed and replicate are 0 ... 2**64 - 1.
+
+    replica: which of the networks that one training couples, 0 ... 2**32 - 1.
 
     Raises ValueError for a purpose that is not in PURPOSES.
     """
     if purpose not in PURPOSES:
         raise ValueError(f"purpose = {purpose!r}: allowed is one of {', '.join(PURPOSES)}")
-    words = _Words(seed, PURPOSES.index(purpose), replicate)
+    words = _Words(seed, PURPOSES.index(purpose) + (replica << 32), replicate)
     return np.random.Generator(np.random.SFC64(words))
 
 

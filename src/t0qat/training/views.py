@@ -24,7 +24,7 @@ from t0qat.quantization.rounding import AT_EVERY_WIDTH, AT_TRAINED_WIDTH
 # (parameter, standard normal draws like it) -> what is seen. Elementwise: the linear engine hands a view
 # the weights and biases of many replicates at once.
 View = Callable[[Tensor, Tensor], Tensor]
-Loss = Callable[[Weights], Tensor]
+Loss = Callable[..., Tensor]
 
 
 def at_ease(optimizer: torch.optim.Optimizer, steps: int | None) -> AbstractContextManager:
@@ -37,7 +37,7 @@ class Objective(NamedTuple):
 
     value(loss, weights, draws) is a scalar. weights: the network's parameters by name, with those of
     `extra`. loss(seen): the batch loss of the network with the tensors of `seen` in place of its own;
-    loss({}) is plain. draws: the replicate's generator of training noise. extra(weights): parameters
+    loss({}) is plain; loss(seen, i): on the i-th of the `batches` that a step takes. draws: the replicate's generator of training noise. extra(weights): parameters
     that the method trains beside the network's, with the learning rate times `rate`. around(optimizer,
     steps): gives what steps in the optimizer's place; `rounded_groups` are those of quantized weights.
     """
@@ -46,6 +46,7 @@ class Objective(NamedTuple):
     extra: Callable[[Weights], Weights] = lambda weights: {}
     rate: float = 1.0
     around: Callable[..., AbstractContextManager] = at_ease
+    batches: int = 1
 
 
 def unchanged(parameter: Tensor, noise: Tensor) -> Tensor:
