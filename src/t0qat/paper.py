@@ -32,7 +32,8 @@ def benchmark(file: str, on: str) -> dict[str, str]:
         f"{file}_kept": f"{on} layout eval_bits scale_rule {AGAINST}",
         f"{file}_paired": f"{on} layout eval_bits scale_rule {AGAINST}",
         f"{file}_any_paired": f"{on} layout scale_rule quantity {AGAINST}",
-        f"{file}_tuning": f"{on} {ARM} learning_rate strength? mean ci_low? ci_high? n gradients chosen",
+        f"{file}_tuning": f"{on} {ARM} learning_rate strength? short? mean? ci_low? ci_high? n gradients"
+        " chosen",
         f"{file}_tuned": f"{on} {ARM} eval_bits mean ci_low? ci_high? n",
     }
 

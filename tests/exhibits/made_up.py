@@ -378,6 +378,7 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
         keys = arm._asdict()
         tables[file + "_tuning"] += [
             loss(**keys, learning_rate=rate, strength=strength, gradients=7, chosen=int(i == 0))
+            | {"short": float("nan")}
             for i, (rate, strength) in enumerate(arm.candidates(5, 0.003, 0.06))
         ]
 

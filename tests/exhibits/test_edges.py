@@ -15,7 +15,7 @@ def tried(*losses: float, method: str = "ste", strengths=(float("nan"),)) -> pd.
         keys | {"learning_rate": 0.01 * 2 ** (i // len(strengths)), "mean": loss, "strength": strength}
         for i, (loss, strength) in enumerate(zip(losses, [*strengths] * len(losses), strict=False))
     )
-    return table.assign(chosen=(table.index == table["mean"].idxmin()).astype(int))
+    return table.assign(short=float("nan"), chosen=(table.index == table["mean"].idxmin()).astype(int))
 
 
 def open_edges(*arms: pd.DataFrame) -> str:
@@ -48,6 +48,15 @@ def test_a_rate_inside_does_as_well_with_any_strength():
     assert open_edges(tried(*losses, strengths=(0.1, 0.2))).startswith("1 of 1 arms")
     losses[5] = 1.1
     assert open_edges(tried(*losses, strengths=(0.1, 0.2))) == "none of 1 arms"
+
+
+def test_where_short_trainings_made_the_first_cut_going_inside_costs_what_it_did_there():
+    """Whole trainings lose less: those of the choice alone would make every end an open one."""
+    table = tried(*OPEN)
+    short = table.assign(short=[8.0, 5.1, 5.0], mean=[float("nan"), float("nan"), 1.0], chosen=[0, 0, 1])
+    assert open_edges(short) == "none of 1 arms"
+    short["short"] = [8.0, 5.3, 5.0]
+    assert open_edges(short).startswith("1 of 1 arms")
 
 
 @pytest.mark.parametrize(

@@ -246,18 +246,19 @@ def test_choices_at_an_end_of_what_was_tried_are_counted_and_named_where_few(tab
     assert said == "no arm, since none had a choice"
 
 
-@pytest.mark.parametrize(
-    ("most", "said"), [([1, 1], "1 seed"), ([2, 2], "2 seeds"), ([1, 3], "1 to 3 seeds")]
-)
-def test_the_seeds_of_the_first_cut_are_the_fewest_of_arms_with_most_candidates(tables, most, said):
+def test_what_tuning_took_counts_short_trainings_as_the_part_that_they_are(tables):
     tried = tables["vision_tuning"]
-    keys = ["model", "method", "train_bits"]
-    sizes = tried.groupby(keys).learning_rate.transform("size")
-    tried["n"] = 8
-    for i, (_, rows) in enumerate(tried[sizes == sizes.max()].groupby(keys, sort=False)):
-        least = most[i > 0]
-        tried.loc[rows.index[:2], "n"] = least, 16 - least  # as many trainings in all
-    assert vision.vision(tables)[1]["VisionTuningFirst"] == said
+    tried["n"] = 0
+    first = tried.groupby(["model", "method", "train_bits"]).cumcount() == 0
+    tried.loc[first, "n"] = 23
+    many = tried.method.isin(["kure", "sam"])
+    tried.loc[many, "short"] = 1.0
+    tried.loc[first & many, "n"] = 15
+    size = many.sum() / (first & many).sum()
+    said = vision.vision(tables)[1]
+    assert said["VisionTuningEach"] == f"{15 + size / 3:.0f} to 23" and size == 15
+    assert said["VisionTuningTrials"] == str(many.sum()) and said["VisionTuningShort"] == "33.3"
+    assert said["VisionTuningSeeds"] == "15 to 23" and said["VisionTuningMany"] == "8"
 
 
 def test_intervals_wider_than_the_margin_are_counted(tables):

@@ -100,12 +100,16 @@ def test_the_worst_is_the_most_where_less_is_better_and_rivals_lost_least_in_tun
 
 
 def test_rounds_take_the_trainings_and_keep_a_quarter():
-    assert halving(20, 40) == [(20, 1), (5, 3), (2, 8)]
-    assert halving(4, 40) == [(4, 5), (2, 15)]
+    # A third of a training each for more than 8, of which a quarter is left.
+    assert halving(20, 40) == [(5, 3), (2, 12)] and halving(12, 23) == [(3, 3), (2, 8)]
+    assert halving(4, 40) == [(4, 5), (2, 15)] and halving(8, 40) == [(8, 2), (2, 14)]
     assert halving(2, 40) == [(2, 20)] and halving(1, 7) == [(1, 7)]
     assert halving(5, 5) == [(5, 1)]
-    with pytest.raises(ParameterError, match="trainings = 3: fewer than 4 candidates"):
+    with pytest.raises(ParameterError, match="trainings = 3: 4 candidates take 4 or more"):
         halving(4, 3)
+    with pytest.raises(ParameterError, match="trainings = 6: 12 candidates take 7 or more"):
+        halving(12, 6)
+    assert halving(12, 7) == [(3, 1)]
 
 
 @pytest.mark.parametrize("candidates", [1, 2, 3, 4, 5, 9, 12, 20, 25, 64])
@@ -114,19 +118,23 @@ def test_rounds_never_take_more_and_leave_less_than_one_more_round_of_the_last(c
         rounds = halving(candidates, trainings)
         before = [0, *(seen for _, seen in rounds)]
         spent = sum(size * (seen - b) for (size, seen), b in zip(rounds, before, strict=False))
-        assert trainings - min(2, candidates) < spent <= trainings
+        cut = 0.333 * candidates if candidates > 8 else 0
+        assert trainings - cut - 3 < spent <= trainings - cut
         sizes, seen = zip(*rounds, strict=True)
-        assert sizes[0] == candidates and [*seen] == sorted({*seen})
+        assert sizes[0] == (-(-candidates // 4) if cut else candidates) and [*seen] == sorted({*seen})
 
 
-def loss_of(arm: str, candidate: int, replicate: int) -> list[list]:
-    """What a toy training is asked: candidate 2 is best, but looks bad on the first replicate."""
+def loss_of(arm: str, candidate: int, replicate: int, budget: float = 1) -> list[list]:
+    """What a toy training is asked: candidate 2 is best, but looks bad on the first replicate.
+
+    A short one loses more, and takes fewer gradients.
+    """
     quality = {2: 0.1}.get(candidate, 0.2 + 0.1 * candidate)
     unlucky = 0.15 * (candidate == 2 and replicate == FIRST)
     wave = 0.01 * (replicate - FIRST)
     losses = {4: quality + unlucky + wave, 2: quality + wave}
-    rows = [[bits, "mse", "loss", loss] for bits, loss in losses.items()]
-    return [[32, "none", "loss", -5.0], [32, "none", "gradients", 7], *rows]
+    rows = [[bits, "mse", "loss", loss + (budget < 1)] for bits, loss in losses.items()]
+    return [[32, "none", "loss", -5.0], [32, "none", "gradients", 7 if budget == 1 else 2], *rows]
 
 
 def test_halving_finds_the_best_on_shared_replicates_and_counts_what_it_took(monkeypatch):
@@ -140,17 +148,21 @@ def test_halving_finds_the_best_on_shared_replicates_and_counts_what_it_took(mon
     arms = [Arm("d", "m", "kure", 0), Arm("d", "m", "no_noise", 0)]
     many = [(0.1, float(k)) for k in range(20)]
     rivals = [Rivals(arms[0], many, halving(20, 40)), Rivals(arms[1], many[:4], halving(4, 40))]
-    table, losses = tuning.tune(rivals, lambda arm, setting, i: (arm.method, int(setting[1]), i))
-    assert len(asked) == len({*asked}) == 80
+    table, losses = tuning.tune(rivals, lambda arm, setting, *of: (arm.method, int(setting[1]), *of))
+    assert len(asked) == len({*asked}) == 20 + 33 + 40
     by_arm = table.groupby("method")
-    assert by_arm.n.sum().to_dict() == {"kure": 40, "no_noise": 40}
-    assert by_arm.gradients.sum().to_dict() == {"kure": 280, "no_noise": 280}
+    assert by_arm.n.sum().to_dict() == {"kure": 33, "no_noise": 40}
+    assert by_arm.gradients.sum().to_dict() == {"kure": 7 * 33 + 2 * 20, "no_noise": 280}
+    assert by_arm.short.count().to_dict() == {"kure": 20, "no_noise": 0}
+    gone = table[(table.method == "kure") & (table.n == 0)]
+    assert [*gone.strength] == [*range(5, 20)] and gone["mean"].isna().all()
+    assert gone.short.tolist() == pytest.approx([1.2 + 0.1 * k for k in range(5, 20)])
     assert tuning.chosen(table) == {arms[0]: (0.1, 2.0), arms[1]: (0.1, 2.0)}
     best = table[(table.method == "kure") & (table.chosen == 1)].iloc[0]
-    scores = [np.mean([loss for _, _, m, loss in loss_of("", 2, FIRST + i)[2:]]) for i in range(8)]
-    assert best["mean"] == pytest.approx(np.mean(scores)) and best.n == 8
+    scores = [np.mean([loss for _, _, m, loss in loss_of("", 2, FIRST + i)[2:]]) for i in range(12)]
+    assert best["mean"] == pytest.approx(np.mean(scores)) and best.n == 12
     assert table[table.n == 1][["ci_low", "ci_high"]].isna().all(axis=None)
-    assert losses.groupby("method").size().to_dict() == {"kure": 3 * 8, "no_noise": 3 * 15}
+    assert losses.groupby("method").size().to_dict() == {"kure": 3 * 12, "no_noise": 3 * 15}
     assert losses[losses.eval_bits == 4].iloc[0].loss == pytest.approx(0.25)
 
 

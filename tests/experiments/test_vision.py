@@ -329,7 +329,7 @@ def test_a_training_is_made_once_and_what_is_asked_later_trains_nothing(tmp_path
         ({"methods": ["ste", "none"]}, r"methods: 'none' is unknown or twice; known are .*t0_qat.*kure"),
         ({"methods": ["ste", "ste"]}, r"methods = .*: allowed is a list, each once"),
         ({"methods": ["no_noise"]}, r"methods = \['no_noise'\]: name one to compare"),
-        ({"trainings": 2}, "trainings = 2: fewer than 4 candidates"),
+        ({"trainings": 2}, "trainings = 2: 4 candidates take 4 or more"),
         ({"trained_bits": [5]}, r"trained_bits = \[5\]: allowed are those of bits"),
         ({"lowest_rate": 0.5}, "lowest_rate = 0.5: "),
         ({"dataset": "nowhere.npz"}, "dataset = 'nowhere.npz': "),

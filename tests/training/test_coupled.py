@@ -22,9 +22,7 @@ def train(objective, orders: list[int]) -> dict[str, torch.Tensor]:
     """The network and, under their names, what else was trained."""
     net = models.mlp(stream("initialization", 3))
     extra = objective.extra(dict(net.named_parameters()))
-    first, *others = (
-        (INPUTS, CLASSES, stream("batch_order", 5, replica=replica)) for replica in orders
-    )
+    first, *others = ((INPUTS, CLASSES, stream("batch_order", 5, replica=replica)) for replica in orders)
     loop.train(
         net, *first[:2], objective, stream("training_noise", 5), epochs=2, batch_size=20, order=first[2],
         learning_rate=0.02, loss=cross_entropy, schedule="cosine", extra=extra, replicas=others,
@@ -54,7 +52,9 @@ def test_a_ring_of_three_is_a_star_of_three_times_its_strength():
     ring, star = train(coupled.ring(3, 0.2, 3), [0, 1, 2]), train(coupled.star(3, 0.6, 3), [0, 1, 2])
     for name, p in ring.items():
         torch.testing.assert_close(p, star[name], rtol=1e-3, atol=1e-4)
-    five = [train(way(3, rho, 5), [*range(5)]) for way, rho in ((coupled.ring, 0.2), (coupled.star, 0.6))]
+    five = [
+        train(way(3, rho, 5), [*range(5)]) for way, rho in ((coupled.ring, 0.2), (coupled.star, 0.6))
+    ]
     assert any(not torch.allclose(p, five[1][name], rtol=1e-3, atol=1e-3) for name, p in five[0].items())
 
 

@@ -48,9 +48,11 @@ def choices(tried: pd.DataFrame, setting: str) -> pd.DataFrame:
     """The candidate that each arm chose, beside the values of a setting that it chose from.
 
     least, most: these values' ends; end: at which of them the choice lies, "lowest", "highest" or "";
-    inside: the least mean at a value between them, whatever else is set; nan where there is none.
+    inside: the least mean at a value between them, whatever else is set; nan where there is none. Where
+    short trainings made the first cut, they alone are there for all: inside and mean are of these.
     """
     values = tried.groupby(KEYS)[setting]
+    tried = tried.assign(mean=tried["short"].fillna(tried["mean"]))
     tried = tried.assign(least=values.transform("min"), most=values.transform("max"), end="")
     between = (tried.least < tried[setting]) & (tried[setting] < tried.most)
     tried["inside"] = tried["mean"].where(between)

@@ -26,10 +26,11 @@ from t0qat.exhibits.deviations import left_out
 from t0qat.exhibits.edges import at_an_edge, at_an_open_edge, choices, chosen_end, for_width
 from t0qat.exhibits.labels import at, listed, name, on_models, the_models, together, width, widths_of
 from t0qat.exhibits.rows import Results, one, rows_of
+from t0qat.experiments import tuning
 from t0qat.experiments.arms import KEYS, NO_WIDTH
 from t0qat.experiments.compare import is_rival, own_width
 from t0qat.pipeline.statistics import ERROR_RATE, discovery_level
-from t0qat.pipeline.words import NOTHING, Row, number, span, thousands
+from t0qat.pipeline.words import NOTHING, Row, number, percent, span, thousands
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
 
@@ -49,21 +50,23 @@ def size(b: Benchmark, results: Results) -> Said:
     arms = table.drop_duplicates(KEYS)
     pairs = results[b.file + "_paired"]
     level = discovery_level(pairs.p_bh)
-    each = tried.groupby(KEYS, sort=False)["n"].agg(["size", "min", "max", "sum"])
-    full = each[each["sum"] == each["sum"].max()]
-    first = span(full[full["size"] == full["size"].max()]["min"])
+    arm = tried.groupby(KEYS, sort=False)
+    each = arm.n.agg(["size", "max"]).assign(spent=arm.n.sum() + tuning.SHORT * arm.short.count())
+    full = each[each.spent > each.spent.max() / 2]  # those of loud noise get far less
     models, own = has_all_methods(table), b.table(results, "_paired")
     seen = own[(own.scale_rule == "own") & (own.detectable > 0)].detectable
     return {
         "Replicates": table.n.max(),
         "Arms": len(arms),
         "Networks": arms.n.sum(),
-        "TuningFirst": f"{first} seed{'s' * (first != '1')}",
+        "TuningMany": tuning.FACTOR * tuning.LAST,
+        "TuningShort": percent(tuning.SHORT),
         "TuningSeeds": span(full["max"]),
-        "TuningEach": full["sum"].max(),
+        "TuningEach": span(full.spent.round()),
         "Candidates": listed(map(thousands, sorted({*full["size"]})), last=" or "),
         "Rates": listed(map(number, sorted({*tried.learning_rate}))),
         "TuningNetworks": tried.n.sum(),
+        "TuningTrials": tried.short.count(),
         "EdgeRate": at_an_edge(tried, "learning_rate"),
         "OpenEdge": at_an_open_edge(tried, "learning_rate", b.metric.margin),
         "EdgeStrength": at_an_edge(tried, "strength"),

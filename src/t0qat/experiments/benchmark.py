@@ -32,6 +32,11 @@ class Jobs(NamedTuple):
     replicates: dict[Arm, int]  # on how many each arm is tested
     judged: dict[str, int]  # what every question takes beside its own
 
+    def lasting(self, budget: float) -> "Jobs":
+        """The same with trainings of so many times their length, one epoch or step at least."""
+        length = trial.KINDS[self.kind].LENGTH
+        return self._replace(shared=self.shared | {length: max(1, round(budget * self.shared[length]))})
+
     def training(self, arm: Arm, setting: Setting, replicate: int, part: str) -> grid.Training:
         return trial.train(self.kind, arm, *setting, replicate=replicate, part=part, **self.shared)
 
@@ -42,10 +47,11 @@ class Jobs(NamedTuple):
         training = self.training(arm, setting, i, part)
         return trained.asked(ask, training, arm.method, **own | self.judged)
 
-    def criterion(self, arm: Arm, setting: Setting, replicate: int) -> grid.Cell:
+    def criterion(self, arm: Arm, setting: Setting, replicate: int, budget: float = 1.0) -> grid.Cell:
         """What tuning reads: the loss at the width that the arm trains for, or at every one."""
         widths = [arm.train_bits] if arm.train_bits != NO_WIDTH else self.widths
-        return self.cell(trained.criterion, arm, setting, replicate, "validation", widths=widths)
+        jobs = self.lasting(budget)
+        return jobs.cell(trained.criterion, arm, setting, replicate, "validation", widths=widths)
 
     def tests(self, settings: dict[Arm, Setting]) -> list[tuple[dict, grid.Cell]]:
         """Every arm at its setting on all its replicates, each cell with what it is."""

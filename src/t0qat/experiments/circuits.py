@@ -37,6 +37,7 @@ NONE, GLOBAL, READOUT = "none", "global_depolarizing", "readout_flips"
 DEVICE = (*CHANNELS, GLOBAL, READOUT)  # what a device does: the first after each gate
 MODEL = "circuit_"  # a circuit's name among models: this and its classes
 
+
 class Classifier(nn.Module):
     """A circuit whose outcomes are classes: features (n, qubits) -> log chances (n, classes)."""
 
@@ -67,7 +68,10 @@ def sampled_paulis(xi_scaling: float) -> Objective:
     chance = flip_chance(torch.tensor(XI * xi_scaling, dtype=torch.float64)).item()
 
     def value(loss, weights, draws):
-        turns = {name: math.pi * torch.from_numpy(draws.random(p.shape) < chance) for name, p in weights.items()}
+        turns = {
+            name: math.pi * torch.from_numpy(draws.random(p.shape) < chance)
+            for name, p in weights.items()
+        }
         return loss({name: p + turns[name] for name, p in weights.items()})
 
     return Objective(value)
@@ -124,13 +128,26 @@ def samples(circuit: Circuit, part: str, replicate: int, seed: int) -> Samples:
     turns = (torch.from_numpy(components.transform(x) / scale) for x in (inputs, others))
     features, test_features = turns
     return Samples(
-        features, torch.from_numpy(data.target[shown]), test_features, torch.from_numpy(data.test_target[asked])
+        features,
+        torch.from_numpy(data.target[shown]),
+        test_features,
+        torch.from_numpy(data.test_target[asked]),
     )
 
 
 def fit(
-    *, classes: int, qubits: int, layers: int, way: str, xi_scaling: float | None, learning_rate: float,
-    steps: int, batch_size: int, part: str, replicate: int, seed: int,
+    *,
+    classes: int,
+    qubits: int,
+    layers: int,
+    way: str,
+    xi_scaling: float | None,
+    learning_rate: float,
+    steps: int,
+    batch_size: int,
+    part: str,
+    replicate: int,
+    seed: int,
 ) -> dict[str, Tensor]:
     """A training of the grid: the angles (layers, qubits, 2)."""
     circuit, trained = Circuit(qubits, layers, classes), WAYS[way]
@@ -179,7 +196,9 @@ class Trained(NamedTuple):
         return [["accuracy", right], ["loss", nll_loss(logs, target).item()]]
 
 
-def opened(weights: dict[str, Tensor], *, classes, qubits, layers, part, replicate, seed, **_) -> Trained:
+def opened(
+    weights: dict[str, Tensor], *, classes, qubits, layers, part, replicate, seed, **_
+) -> Trained:
     circuit = Circuit(qubits, layers, classes)
     return Trained(circuit, weights["angles"], samples(circuit, part, replicate, seed))
 
@@ -196,7 +215,14 @@ def to_bits(angles: Tensor, bits: int) -> Tensor:
 
 @torch.no_grad()
 def on_devices(
-    trained: Trained, *, strengths: list[float], bits: list[int], middle: float, shots: int, replicate: int, seed: int
+    trained: Trained,
+    *,
+    strengths: list[float],
+    bits: list[int],
+    middle: float,
+    shots: int,
+    replicate: int,
+    seed: int,
 ) -> list[list]:
     """Rows [channel, strength, eval_bits, shots, metric, value]."""
     found, draws = [], stream("evaluation_noise", replicate, seed)
@@ -209,6 +235,11 @@ def on_devices(
                 found += [[*where, 0, *row] for row in trained.scores(chances)]
                 rest = (1 - chances.sum(-1, keepdim=True)).clamp(min=0)
                 counts = draws.multinomial(shots, torch.cat([chances, rest], -1).numpy())[:, :-1]
-                right = (torch.from_numpy(counts).argmax(-1) == trained.found.test_target).double().mean().item()
+                right = (
+                    (torch.from_numpy(counts).argmax(-1) == trained.found.test_target)
+                    .double()
+                    .mean()
+                    .item()
+                )
                 found.append([*where, shots, "accuracy", right])
     return found

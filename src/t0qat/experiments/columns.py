@@ -88,6 +88,7 @@ COLUMNS: dict[str, Column] = {
     "budget": setting("length of training, as a multiple of the benchmark's"),
     "best_rate": number("the learning rate of the least mean loss", chosen=True),
     "loss": number("mean over replicates, at that rate or of the chosen candidate"),
+    "short": number("loss after one short training, with which the first cut was made"),
     "gradients": number("evaluations on one batch, of all the row's replicates"),
     "chosen": number("1: the candidate with which the arm was trained, 0: another", chosen=True),
     "bos": prose("that the model's tokenizer puts before a text and so stands before every window"),

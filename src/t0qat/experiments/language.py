@@ -76,7 +76,7 @@ def plan(
     methods: Sequence[str] | str = "all",
     bits: Sequence[int] = (8, 4, 3, 2),
     trained_bits: Sequence[int] = (4, 3, 2),
-    trainings: int = 33,
+    trainings: int = 25,
     tuning_starts: int = 2,
     rates: int = 5,
     lowest_rate: float = 0.00001,

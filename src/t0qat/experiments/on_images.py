@@ -17,6 +17,7 @@ from t0qat.training import images, loop, models, tasks
 from t0qat.training.models import MODELS
 from t0qat.training.streams import stream
 
+LENGTH = "epochs"  # the argument that says how long a training is
 CALIBRATION = 256  # images of the training part, for roundings that look at inputs
 TOGETHER = 1024  # images a forward pass of evaluation
 

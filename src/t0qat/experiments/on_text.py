@@ -24,6 +24,7 @@ from t0qat.training.language_models import LAYOUTS, Predictor
 from t0qat.training.methods import REGISTRY
 from t0qat.training.streams import stream
 
+LENGTH = "steps"  # the argument that says how long a training is
 CALIBRATION = 32  # windows of the training part, for roundings that look at inputs
 TOGETHER = 64  # windows a forward pass of evaluation, at most
 LOGITS = 2**25  # of such a pass, at most, unless one window has more: 128 MiB

@@ -38,7 +38,6 @@ class Task(NamedTuple):
     """What the trainings of one kind share."""
 
     jobs: Jobs  # with a budget of 1
-    length: str  # the argument that a budget multiplies
     models: list[str]
     dataset: str
     rates: Sequence[float]
@@ -48,14 +47,12 @@ class Task(NamedTuple):
         """Every curve with every budget, of at least one epoch or step, and rate: (what it is, cell)."""
         found = []
         for model, budget in itertools.product(self.models, budgets):
-            length = max(1, round(budget * self.jobs.shared[self.length]))
-            jobs = self.jobs._replace(shared=self.jobs.shared | {self.length: length})
             every = itertools.product(curves, self.rates, range(self.replicates))
             for (method, strength), rate, i in every:
                 arm = Arm(self.dataset, model, method, NO_WIDTH)
                 label = dict(zip(CURVE, (self.dataset, model, method, strength), strict=True))
                 label |= {"budget": budget, "learning_rate": rate, "replicate": i}
-                found.append((label, jobs.criterion(arm, (rate, strength), FIRST + i)))
+                found.append((label, self.jobs.criterion(arm, (rate, strength), FIRST + i, budget)))
         return found
 
 
@@ -112,7 +109,7 @@ def _tasks(given: dict) -> list[Task]:
             dataset=dataset, models=images, few_models=[], epochs=given["epochs"], replicates=n,
             few_replicates=n, **shared,
         )  # fmt: skip
-        found.append(Task(jobs, "epochs", images, dataset, given["image_rates"], n))
+        found.append(Task(jobs, images, dataset, given["image_rates"], n))
     if texts:
         n, corpus = given["few_replicates"], given["corpus"]
         lengths = {name: given[name] for name in ("context", "pretraining_steps", "steps")}
@@ -121,7 +118,7 @@ def _tasks(given: dict) -> list[Task]:
             **lengths, **shared,
         )  # fmt: skip
         jobs = _begun(planned, texts, corpus, n)
-        found.append(Task(jobs, "steps", texts, corpus, given["text_rates"], n))
+        found.append(Task(jobs, texts, corpus, given["text_rates"], n))
     return found
 
 

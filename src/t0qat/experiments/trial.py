@@ -16,7 +16,8 @@ from t0qat.training.methods import REGISTRY
 from t0qat.training.views import objective_of
 
 # Each has `begin`: the arguments of `fit` -> a Learner; `own`: (arm, replicate, arguments that all
-# trainings share) -> those of its own; `files`: (data set, model) -> what they are read from; and CODE.
+# trainings share) -> those of its own; `files`: (data set, model) -> what they are read from; LENGTH;
+# and CODE.
 KINDS = {"images": on_images, "text": on_text}
 
 

@@ -2,8 +2,9 @@
 
 Every candidate starts on a few replicates; the better part goes on to more, until the last two have most
 (Jamieson & Talwalkar 2016, arXiv 1502.07943; the schedule is that of scikit-learn's halving search, with
-replicates as the resource). All arms take the same number of trainings: one with fewer candidates starts
-on more replicates. Candidates that are compared share their replicates.
+replicates as the resource). Of many candidates the first cut is made by one short training of each, with
+the length as the resource. All arms take the gradients of the same number of trainings: one with fewer
+candidates starts on more replicates. Candidates that are compared share their replicates.
 """
 
 import math
@@ -19,6 +20,7 @@ from t0qat.pipeline.parameters import ParameterError
 
 FIRST = 10**9  # the first replicate of tuning: those of tests lie below
 FACTOR, LAST = 4, 2  # each round keeps one candidate in four, and the last decides between two
+SHORT = 0.333  # of a training's length, where more than FACTOR * LAST candidates are tried
 
 Setting = tuple[float, float]  # learning rate, strength
 
@@ -28,7 +30,13 @@ class Rivals(NamedTuple):
 
     arm: Arm
     candidates: list[Setting]
-    rounds: list[tuple[int, int]]  # of each round: candidates, and replicates that each has had after it
+    # Of each round of whole trainings: candidates, and replicates that each has had after it.
+    rounds: list[tuple[int, int]]
+
+    @property
+    def cut(self) -> bool:
+        """Whether a short training of each candidate comes first."""
+        return len(self.candidates) > self.rounds[0][0]
 
 
 def rivals_of(
@@ -58,14 +66,19 @@ def rivals_of(
 
 
 def halving(candidates: int, trainings: int) -> list[tuple[int, int]]:
-    """Rounds that take so many trainings, or a few less: halving(20, 40) is [(20, 1), (5, 3), (2, 8)].
+    """Rounds of so many trainings in all, or a few less: halving(20, 40) is [(5, 3), (2, 12)].
 
-    Every round takes an equal share of what is left, but at least one replicate more for each candidate.
-    Raises ParameterError where that is not enough for the first.
+    More than FACTOR * LAST candidates have taken SHORT of a training each before, and one in FACTOR is
+    left. Every round takes an equal share of what is left, but at least one replicate more for each
+    candidate. Raises ParameterError where that is not enough for the first.
     """
-    if trainings < candidates:
-        raise ParameterError(f"trainings = {trainings}: fewer than {candidates} candidates to tune")
-    sizes = [candidates]
+    first, left = candidates, trainings
+    if candidates > FACTOR * LAST:
+        first, left = math.ceil(candidates / FACTOR), math.floor(trainings - SHORT * candidates)
+    if left < first:
+        least = trainings + first - left
+        raise ParameterError(f"trainings = {trainings}: {candidates} candidates take {least} or more")
+    sizes, trainings = [first], left
     while sizes[-1] > LAST:
         sizes.append(max(LAST, math.ceil(sizes[-1] / FACTOR)))
     rounds, seen = [], 0
@@ -78,22 +91,32 @@ def halving(candidates: int, trainings: int) -> list[tuple[int, int]]:
 
 
 def tune(
-    rivals: list[Rivals], ask: Callable[[Arm, Setting, int], grid.Cell]
+    rivals: list[Rivals], ask: Callable[[Arm, Setting, int, float], grid.Cell]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All candidates, and what was read of the chosen ones.
 
-    ask(arm, setting, replicate): a cell that gives rows of trained.criterion. A candidate's score on a
-    replicate is the mean loss over the widths read; the lowest mean over replicates is the best, of
-    equals the first. First table: KEYS, learning_rate, strength (nan where there is none), mean, ci_low,
-    ci_high, n, gradients (of all n), chosen (1 or 0). Second: KEYS, replicate, eval_bits, loss.
+    ask(arm, setting, replicate, budget): a cell that gives rows of trained.criterion; budget: as
+    Jobs.lasting takes it. A candidate's score on a replicate is the mean loss over the widths read; the
+    lowest mean over replicates is the best, of equals the first. First table: KEYS, learning_rate,
+    strength (nan where there is none), short (the score of a short training, nan without one), mean,
+    ci_low, ci_high, n (of whole trainings; nan and 0 without one), gradients (of all trainings), chosen
+    (1 or 0). Second: KEYS, replicate, eval_bits, loss.
     """
     read: dict[tuple[int, int], list] = defaultdict(list)  # (rival, candidate) -> one answer a replicate
+    short: dict[tuple[int, int], list] = {}  # likewise, of short trainings
 
     def mean(which: tuple[int, int]) -> float:
         scores = [score(rows) for rows in read[which]]
         return round(sum(scores) / len(scores), 12) if scores else 0.0
 
     left = [[(i, k) for k in range(len(one.candidates))] for i, one in enumerate(rivals)]
+    jobs = [which for i, one in enumerate(rivals) if one.cut for which in left[i]]
+    cells = [ask(rivals[i].arm, rivals[i].candidates[k], FIRST, SHORT) for i, k in jobs]
+    if cells:
+        short.update(zip(jobs, grid.run(cells, "tuning, short"), strict=True))
+    for i, one in enumerate(rivals):
+        if one.cut:
+            left[i] = sorted(left[i], key=lambda which: score(short[which]))[: one.rounds[0][0]]
     for number in range(max(len(one.rounds) for one in rivals)):
         jobs, cells = [], []
         for i, one in enumerate(rivals):
@@ -104,17 +127,19 @@ def tune(
             for which in left[i]:
                 for replicate in range(FIRST + len(read[which]), FIRST + seen):
                     jobs.append(which)
-                    cells.append(ask(one.arm, one.candidates[which[1]], replicate))
+                    cells.append(ask(one.arm, one.candidates[which[1]], replicate, 1.0))
         for which, rows in zip(jobs, grid.run(cells, f"tuning, round {number + 1}"), strict=True):
             read[which].append(rows)
     table, losses = [], []
     for i, one in enumerate(rivals):
         best = min(left[i], key=mean)
         for k, (rate, strength) in enumerate(one.candidates):
-            answers = read[i, k]
+            first = [short[i, k]] if one.cut else []
             row = one.arm._asdict() | {"learning_rate": rate, "strength": strength}
-            row |= _mean([score(rows) for rows in answers])
-            row["gradients"] = sum(n for rows in answers for *_, m, n in rows if m == "gradients")
+            row |= {"short": score(*first) if first else math.nan}
+            row |= _mean([score(rows) for rows in read[i, k]])
+            every = [*first, *read[i, k]]
+            row["gradients"] = sum(n for rows in every for *_, m, n in rows if m == "gradients")
             table.append(row | {"chosen": int((i, k) == best)})
         losses += [
             one.arm._asdict() | {"replicate": FIRST + number, "eval_bits": bits, "loss": loss}
@@ -126,10 +151,10 @@ def tune(
 
 
 def _mean(scores: list[float]) -> dict[str, float]:
-    """As statistics.mean_interval; of one score without an interval."""
+    """As statistics.mean_interval; of one score without an interval, of none without a mean."""
     if len(scores) > 1:
         return statistics.mean_interval(scores)
-    return {"mean": scores[0], "ci_low": math.nan, "ci_high": math.nan, "n": 1}
+    return {"mean": [*scores, math.nan][0], "ci_low": math.nan, "ci_high": math.nan, "n": len(scores)}
 
 
 def lost(losses: pd.DataFrame) -> pd.DataFrame:

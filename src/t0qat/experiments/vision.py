@@ -34,7 +34,7 @@ def plan(
     methods: Sequence[str] | str = "all",
     bits: Sequence[int] = (8, 4, 3, 2),
     trained_bits: Sequence[int] = (4, 3, 2),
-    trainings: int = 28,
+    trainings: int = 23,
     rates: int = 4,
     lowest_rate: float = 0.0063,
     highest_rate: float = 0.2,

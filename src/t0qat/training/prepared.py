@@ -74,7 +74,7 @@ class Prepared:
         """
         if len(closures) != self.objective.batches:
             raise ParameterError(
-                f"closures: {len(closures)} given; this method takes {self.objective.batches}, a batch each"
+                f"closures: {len(closures)} given; allowed are {self.objective.batches}, one a batch"
             )
         if self.model.training:
             value = self.minimized(*closures)

@@ -35,9 +35,7 @@ class _Words(ISeedSequence):
         return np.array(self.words, dtype)
 
 
-def stream(
-    purpose: str, replicate: int, seed: int = 0, replica: int = 0
-) -> np.random.Generator:
+def stream(purpose: str, replicate: int, seed: int = 0, replica: int = 0) -> np.random.Generator:
     """The generator of one replicate for one purpose; seed and replicate are 0 ... 2**64 - 1.
 
     replica: which of the networks that one training couples, 0 ... 2**32 - 1.

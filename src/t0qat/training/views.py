@@ -37,9 +37,10 @@ class Objective(NamedTuple):
 
     value(loss, weights, draws) is a scalar. weights: the network's parameters by name, with those of
     `extra`. loss(seen): the batch loss of the network with the tensors of `seen` in place of its own;
-    loss({}) is plain; loss(seen, i): on the i-th of the `batches` that a step takes. draws: the replicate's generator of training noise. extra(weights): parameters
-    that the method trains beside the network's, with the learning rate times `rate`. around(optimizer,
-    steps): gives what steps in the optimizer's place; `rounded_groups` are those of quantized weights.
+    loss({}) is plain; loss(seen, i): on the i-th of the `batches` that a step takes. draws: the
+    replicate's generator of training noise. extra(weights): parameters that the method trains beside
+    the network's, with the learning rate times `rate`. around(optimizer, steps): gives what steps in
+    the optimizer's place; `rounded_groups` are those of quantized weights.
     """
 
     value: Callable[[Loss, Weights, np.random.Generator], Tensor]
