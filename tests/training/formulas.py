@@ -36,17 +36,21 @@ class Problem:
         self.weights = dict(self.model.named_parameters())
         self.shown = []
 
-    def loss(self, seen):
+    def loss(self, seen, which=0):
         self.shown.append(self.at(seen))
-        return cross_entropy(functional_call(self.model, seen, (self.inputs,)), self.classes)
+        inputs = self.batch(which)
+        return cross_entropy(functional_call(self.model, seen, (inputs,)), self.classes)
+
+    def batch(self, which):
+        return self.inputs + which / 10
 
     def at(self, seen):
         return {name: seen.get(name, p).detach().clone() for name, p in self.weights.items()}
 
-    def slope(self, points) -> dict[str, torch.Tensor]:
+    def slope(self, points, which=0) -> dict[str, torch.Tensor]:
         """The gradient of the plain loss at these weights, from a copy of the network."""
         copied = moved(self.model, points)
-        cross_entropy(copied(self.inputs), self.classes).backward()
+        cross_entropy(copied(self.batch(which)), self.classes).backward()
         return {name: p.grad for name, p in copied.named_parameters()}
 
     def gradient(self, objective, draws, extra=None):
@@ -54,7 +58,8 @@ class Problem:
         extra = objective.extra(self.weights) if extra is None else extra
         value = objective.value(self.loss, self.weights | extra, draws)
         names = self.weights | extra
-        return dict(zip(names, torch.autograd.grad(value, list(names.values())), strict=True))
+        slopes = torch.autograd.grad(value, [*names.values()], allow_unused=True)
+        return {name: g for name, g in zip(names, slopes, strict=True) if g is not None}
 
 
 BITS = 3
@@ -100,6 +105,15 @@ def of_ste(slope, w, draws, low=LOW, high=HIGH, levels=7):
         seen[name] = torch.from_numpy(np.clip(code, low, high)) * scale
         mask[name] = torch.from_numpy((code >= low) & (code <= high))
     return {name: g * mask.get(name, 1) for name, g in slope(seen).items()}
+
+
+def of_replicas(slope, w, draws):
+    """Each of five on a batch of its own; before the first step nothing couples them."""
+    found = {}
+    for k in range(5):
+        for name, g in of_ste(lambda points, k=k: slope(points, k), w, draws).items():
+            found[f"replicas.{k}.{name}"] = g
+    return found
 
 
 def of_random_bits(slope, w, draws):
@@ -319,6 +333,8 @@ ORACLES = {
     "quest": of_quest,
     "seq": of_seq,
     "matryoshka": of_matryoshka,
+    "ring": of_replicas,
+    "star": of_replicas,
 }
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from t0qat.pipeline.parameters import ParameterError
@@ -98,3 +98,69 @@ def test_chances_are_those_of_aer(qubits, classes, name):
         for j, feature in enumerate(features[i]):
             expected = aer(circuit, angle, feature, operators)
             np.testing.assert_allclose(found[i, j], expected, atol=1e-10)
+
+
+@given(deviation=st.floats(0, 12), angle=st.floats(-4, 4))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_gaussian_noise_on_an_angle_is_a_flip_of_its_axis(deviation, angle):
+    """The mean over angles, by quadrature, where 200 points resolve them; far beyond nothing is left."""
+    points, weights = np.polynomial.hermite_e.hermegauss(200)
+    for axis in (circuits.Y_AXIS, circuits.Z_AXIS):
+        exact = circuits.flip(axis, circuits.flip_chance(real(deviation))) @ circuits.rotation(
+            axis, real(angle)
+        )
+        many = circuits.rotation(axis, real(angle + deviation * points))
+        mean = (real(weights)[:, None, None] * many).sum(0) / weights.sum()
+        np.testing.assert_allclose(exact, mean, atol=1e-9)
+
+
+def test_what_the_published_noise_is_on_a_device():
+    """p = (1 - exp(-s**2 / 2)) / 2, with 50 digits by mpmath."""
+    mpmath = pytest.importorskip("mpmath")
+    for scaling in (1, 80000):
+        s = mpmath.mpf(4) / 3 * mpmath.mpf(10) ** -4 * scaling
+        expected = float((1 - mpmath.exp(-(s**2) / 2)) / 2)
+        found = circuits.flip_chance(real(float(s))).item()
+        assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_one_qubit_by_hand():
+    """Zero, turned by a feature and an RY, is one with chance sin(sum / 2)**2; RZ changes nothing."""
+    circuit = Circuit(1, 1, 2)
+    asked = circuit.before(circuit.asked(), real([[[0.4, 1.3]]]))
+    found = circuit.chances(asked, real([[0.5], [-0.4]]))
+    ones = np.sin(np.array([0.45, 0.0])) ** 2
+    np.testing.assert_allclose(found, np.stack([1 - ones, ones], -1), atol=1e-15)
+    read = circuit.chances(circuit.before(circuit.asked(0.1), real([[[0.4, 1.3]]])), real([[0.5]]))
+    np.testing.assert_allclose(read[0, 1], 0.9 * ones[0] + 0.1 * (1 - ones[0]), atol=1e-15)
+
+
+@pytest.mark.parametrize("name", [None, "amplitude_damping", "rotation_flips"])
+def test_gradients_are_differences(name):
+    circuit, draws = Circuit(3, 2, 4), np.random.default_rng(4)
+    after = None if name is None else same(circuits.CHANNELS[name](real(0.1)))
+    features = torch.from_numpy(draws.uniform(-2, 2, (4, 3)))
+
+    def loss(angles):
+        return (
+            -circuit.chances(circuit.before(circuit.asked(), angles, after), features, after)
+            .log()
+            .mean()
+        )
+
+    angles = torch.from_numpy(draws.uniform(-3, 3, circuit.angles)).requires_grad_()
+    assert torch.autograd.gradcheck(loss, angles)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "message"),
+    [
+        (Circuit(6, 3, 2), r"qubits = 6: 1 to 5 are allowed; one state takes 0\.0328 MB"),
+        (Circuit(0, 3, 2), "qubits = 0: 1 to 5 are allowed"),
+        (Circuit(2, 3, 5), "classes = 5: 2 qubits have 2 to 4 outcomes"),
+        (Circuit(4, 3, 1), "classes = 1: 4 qubits have 2 to 16 outcomes"),
+    ],
+)
+def test_a_circuit_that_cannot_be_is_named(circuit, message):
+    with pytest.raises(ParameterError, match=message):
+        circuit.check()

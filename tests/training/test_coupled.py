@@ -92,5 +92,5 @@ def test_a_quadratic_s_stationary_point_solves_its_linear_system(way):
 def test_each_replica_needs_a_batch():
     model = nn.Linear(2, 2)
     qat = prepare(model, "ring", replicas=3)
-    with pytest.raises(ParameterError, match="closures: 1 given; this method takes 3, a batch each"):
+    with pytest.raises(ParameterError, match="closures: 1 given; allowed are 3, one a batch"):
         qat.loss(lambda: model(torch.ones(1, 2)).sum())

@@ -40,6 +40,9 @@ def run(name: str, net=None, *, replicate=0, **settings) -> nn.Module:
     data = settings.pop("data", None) or images(170)
     objective = settings.pop("objective", None) or REGISTRY[name].objective()
     net = net or fresh()
+    settings["replicas"] = [
+        (*data, stream("batch_order", replicate, replica=k)) for k in range(1, objective.batches)
+    ]
     return loop.train(net, *data, objective, stream("training_noise", replicate), **settings)
 
 

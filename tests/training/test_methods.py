@@ -19,8 +19,10 @@ from t0qat.training.methods import REGISTRY, on_layer
 
 FOR_BITS = {
     "ste", "lsq", "parq", "matched_noise", "diffq", "lotion", "stable_qat", "cage", "quest", "seq",
+    "ring", "star",
 }  # fmt: skip
-THROUGH_OPTIMIZER = {"lsq", "seq", "parq", "cage", "weight_decay"}  # what their strength acts through
+# What their strength acts through, or its steps.
+THROUGH_OPTIMIZER = {"lsq", "seq", "parq", "cage", "weight_decay", "ring", "star"}
 
 
 def test_settings_reach_the_method_that_names_them_and_no_other():
@@ -69,7 +71,8 @@ def test_what_the_registry_says_of_a_method_is_so():
         assert all(p.default is not p.empty for p in takes.values())
         assert bool(method.strength) == bool(method.values)
         assert method.for_bits == (name in FOR_BITS)
-        assert method.trained_for([8, 4, 3, 2]) == ([2] if name == "seq" else [8, 4, 3, 2])
+        few = {"seq": [2], "ring": [4, 2], "star": [4, 2]}
+        assert method.trained_for([8, 4, 3, 2]) == few.get(name, [8, 4, 3, 2])
         assert method.rounding in rounding.ROUNDINGS
         if method.strength:
             assert method.strength in takes and len(method.values) == 3

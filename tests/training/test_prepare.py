@@ -40,11 +40,16 @@ def own_loop(model: nn.Module, method: str, **settings) -> nn.Module:
     steps = EPOCHS * len(INPUTS) // SIZE
     optimizer = qat.optimizer(torch.optim.Adam(model.parameters(), lr=RATE, fused=True), steps)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-    order = stream("batch_order", 5)
+    orders = [stream("batch_order", 5, replica=k) for k in range(qat.objective.batches)]
+
+    def closure(batch):
+        return lambda: cross_entropy(model(INPUTS[batch]), CLASSES[batch])
+
     for _ in range(EPOCHS):
-        for batch in torch.from_numpy(order.permutation(len(INPUTS))).split(SIZE):
+        mixed = [torch.from_numpy(order.permutation(len(INPUTS))).split(SIZE) for order in orders]
+        for batches in zip(*mixed, strict=True):
             optimizer.zero_grad()
-            qat.loss(lambda batch=batch: cross_entropy(model(INPUTS[batch]), CLASSES[batch])).backward()
+            qat.loss(*map(closure, batches)).backward()
             optimizer.step()
             scheduler.step()
     qat.close()
@@ -54,10 +59,13 @@ def own_loop(model: nn.Module, method: str, **settings) -> nn.Module:
 @pytest.mark.parametrize("method", REGISTRY)
 def test_the_readers_loop_and_this_packages_loop_give_the_same_bits(method):
     mine, other = own_loop(fresh(), method), fresh()
+    objective = REGISTRY[method].objective()
+    more = range(1, objective.batches)
     loop.train(
-        other, INPUTS, CLASSES, REGISTRY[method].objective(), stream("training_noise", 5),
+        other, INPUTS, CLASSES, objective, stream("training_noise", 5),
         epochs=EPOCHS, batch_size=SIZE, learning_rate=RATE, loss=cross_entropy, schedule="decaying",
         order=stream("batch_order", 5),
+        replicas=[(INPUTS, CLASSES, stream("batch_order", 5, replica=k)) for k in more],
     )  # fmt: skip
     for (name, a), b in zip(mine.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b), name

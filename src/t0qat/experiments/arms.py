@@ -36,6 +36,12 @@ def method_label(method: str) -> str:
     return REGISTRY[method].label
 
 
+def spaced(count: int, lowest: float, highest: float) -> list[float]:
+    """So many values, each the same multiple of the one before; of one, their geometric mean."""
+    values = np.geomspace(lowest, highest, count) if count > 1 else [math.sqrt(lowest * highest)]
+    return [float(f"{value:.3g}") for value in values]
+
+
 class Arm(NamedTuple):
     """What is compared: a method on a model, at a bit-width if it trains for one."""
 
@@ -52,13 +58,12 @@ class Arm(NamedTuple):
     def candidates(self, rates: int, lowest: float, highest: float) -> list[tuple[float, float]]:
         """(learning rate, strength): every value of the strength with every rate.
 
-        So many rates from lowest to highest, each the same multiple of the one before; of one, their
-        geometric mean. strength is nan where the method has none. A method that does not train has one.
+        So many rates, as `spaced` gives them. strength is nan where the method has none. A method that
+        does not train has one.
         """
         if not self.registered.length:
             return [(lowest, math.nan)]
-        tried = np.geomspace(lowest, highest, rates) if rates > 1 else [math.sqrt(lowest * highest)]
-        tried = [float(f"{rate:.3g}") for rate in tried]
+        tried = spaced(rates, lowest, highest)
         return [(rate, value) for value in self.registered.values or (math.nan,) for rate in tried]
 
     def training(self, learning_rate: float, strength: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Gaussian noise of deviation s on the angle of a rotation is, in the mean, a flip
 channel: Gaussian angles, sampled Pauli gates, and the channel itself, their expectation.
 """
 
+import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -17,15 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
-from t0qat.experiments import benchmark, compare, tuning
-from t0qat.experiments.arms import FLOAT, NO_WIDTH, Arm, each_known
+from t0qat.experiments import benchmark, tuning
+from t0qat.experiments.arms import FLOAT, KEYS, NO_WIDTH, Arm, each_known, spaced
 from t0qat.experiments.settings import checked
 from t0qat.experiments.tuning import Rivals, Setting
 from t0qat.pipeline import grid, statistics
 from t0qat.pipeline.parameters import ParameterError
 from t0qat.quantization import quantizers
+from t0qat.quantization.layers import Weights
 from t0qat.quantization.quantizers import Grid, absmax_scale, encode
-from t0qat.training import circuits, constants, images, loop, methods, streams, tasks
+from t0qat.training import circuits, constants, images, loop, methods, prepared, streams, tasks
 from t0qat.training.circuits import CHANNELS, After, Circuit, flip, flip_chance
 from t0qat.training.constants import XI
 from t0qat.training.methods import REGISTRY
@@ -35,7 +37,9 @@ from t0qat.training.views import Objective
 LEAST = 1e-9  # a chance below counts as this, so that no loss is infinite
 NONE, GLOBAL, READOUT = "none", "global_depolarizing", "readout_flips"
 DEVICE = (*CHANNELS, GLOBAL, READOUT)  # what a device does: the first after each gate
-MODEL = "circuit_"  # a circuit's name among models: this and its classes
+MODEL = "circuit_"  # a circuit's name among models: this and its digits
+ROW = ("channel", "channel_strength", "eval_bits", "shots", "metric", "value")
+SHARED = ("qubits", "layers", "steps", "batch_size", "seed")  # what every training takes
 
 
 class Classifier(nn.Module):
@@ -111,8 +115,8 @@ class Samples(NamedTuple):
     test_target: Tensor
 
 
-def samples(circuit: Circuit, part: str, replicate: int, seed: int) -> Samples:
-    """Digits named below circuit.classes by as many principal components as there are qubits.
+def samples(digits: str, qubits: int, part: str, replicate: int, seed: int) -> Samples:
+    """Images of these digits by as many principal components as there are qubits.
 
     Components and their standard deviations, by which they are divided, are of the training part.
     part: as on_images.begin takes it.
@@ -121,23 +125,22 @@ def samples(circuit: Circuit, part: str, replicate: int, seed: int) -> Samples:
 
     data = images.load("digits").split(replicate, seed)
     data = data if part == "test" else tasks.held_out_quarter(data, replicate, seed)
-    shown, asked = data.target < circuit.classes, data.test_target < circuit.classes
-    inputs, others = (np.float64(x) for x in (data.inputs[shown], data.test_inputs[asked]))
-    components = PCA(circuit.qubits, svd_solver="full").fit(inputs)
+    classes = np.array([int(digit) for digit in digits])
+    shown, asked = (np.isin(target, classes) for target in (data.target, data.test_target))
+    inputs, others = np.float64(data.inputs[shown]), np.float64(data.test_inputs[asked])
+    components = PCA(qubits, svd_solver="full").fit(inputs)
     scale = components.transform(inputs).std(0)
-    turns = (torch.from_numpy(components.transform(x) / scale) for x in (inputs, others))
-    features, test_features = turns
-    return Samples(
-        features,
-        torch.from_numpy(data.target[shown]),
-        test_features,
-        torch.from_numpy(data.test_target[asked]),
-    )
+    turns = [torch.from_numpy(components.transform(x) / scale) for x in (inputs, others)]
+    named = [
+        torch.from_numpy((target[:, None] == classes).argmax(1))
+        for target in (data.target[shown], data.test_target[asked])
+    ]
+    return Samples(turns[0], named[0], turns[1], named[1])
 
 
 def fit(
     *,
-    classes: int,
+    digits: str,
     qubits: int,
     layers: int,
     way: str,
@@ -150,17 +153,17 @@ def fit(
     seed: int,
 ) -> dict[str, Tensor]:
     """A training of the grid: the angles (layers, qubits, 2)."""
-    circuit, trained = Circuit(qubits, layers, classes), WAYS[way]
-    found = samples(circuit, part, replicate, seed)
+    found, trained = samples(digits, qubits, part, replicate, seed), WAYS[way]
     own = {} if xi_scaling is None else {"xi_scaling": xi_scaling}
     deviation = XI * xi_scaling if trained.exact else 0.0
+    circuit = Circuit(qubits, layers, len(digits))
     net = Classifier(circuit, stream("initialization", replicate, seed), deviation)
-    which = stream("batch_order", replicate, seed).integers(len(found.target), size=(steps, batch_size))
-    every = torch.from_numpy(which.ravel())
+    order = stream("batch_order", replicate, seed)
+    drawn = torch.from_numpy(order.integers(len(found.target), size=steps * batch_size))
     loop.train(
-        net, found.features[every], found.target[every], trained.objective(**own),
+        net, found.features[drawn], found.target[drawn], trained.objective(**own),
         stream("training_noise", replicate, seed), epochs=1, learning_rate=learning_rate, loss=nll_loss,
-        batch_size=batch_size, order=stream("batch_order", replicate, seed), schedule="warmup_cosine",
+        batch_size=batch_size, order=order, schedule="warmup_cosine",
     )  # fmt: skip
     return {"angles": net.angles}
 
@@ -189,6 +192,12 @@ class Trained(NamedTuple):
             return (1 - mixed) * found + mixed / 2**circuit.read
         return found
 
+    def measured(self, chances: Tensor, shots: int, draws: np.random.Generator) -> float:
+        """The accuracy of the outcome that came most often, of equals the first."""
+        rest = (1 - chances.sum(-1, keepdim=True)).clamp(min=0)
+        counts = draws.multinomial(shots, torch.cat([chances, rest], -1).numpy())[:, :-1]
+        return float((counts.argmax(-1) == self.found.test_target.numpy()).mean())
+
     def scores(self, chances: Tensor) -> list[list]:
         target = self.found.test_target
         logs = chances.clamp(min=LEAST).log()
@@ -197,10 +206,18 @@ class Trained(NamedTuple):
 
 
 def opened(
-    weights: dict[str, Tensor], *, classes, qubits, layers, part, replicate, seed, **_
+    weights: Weights,
+    *,
+    digits: str,
+    qubits: int,
+    layers: int,
+    part: str,
+    replicate: int,
+    seed: int,
+    **_: Any,
 ) -> Trained:
-    circuit = Circuit(qubits, layers, classes)
-    return Trained(circuit, weights["angles"], samples(circuit, part, replicate, seed))
+    circuit = Circuit(qubits, layers, len(digits))
+    return Trained(circuit, weights["angles"], samples(digits, qubits, part, replicate, seed))
 
 
 def to_bits(angles: Tensor, bits: int) -> Tensor:
@@ -214,17 +231,31 @@ def to_bits(angles: Tensor, bits: int) -> Tensor:
 
 
 @torch.no_grad()
+def criterion(trained: Trained, *, middle: float, steps: int) -> list[list]:
+    """What tuning compares: rows as of trained.criterion, a channel of DEVICE in place of a width."""
+    found = [[FLOAT, "none", "gradients", steps]]
+    for number, channel in enumerate((NONE, *DEVICE)):
+        (chances,) = trained.chances(trained.angles, channel, [middle])
+        found.append([number, channel, "loss", dict(trained.scores(chances))["loss"]])
+    return found
+
+
+@torch.no_grad()
 def on_devices(
     trained: Trained,
     *,
     strengths: list[float],
-    bits: list[int],
     middle: float,
+    bits: list[int],
     shots: int,
     replicate: int,
     seed: int,
 ) -> list[list]:
-    """Rows [channel, strength, eval_bits, shots, metric, value]."""
+    """Rows [channel, channel_strength, eval_bits, shots, metric, value].
+
+    Angles that are not rounded meet every strength of every channel, rounded ones none and the middle.
+    shots 0: by exact chances. Metrics: accuracy, loss (nats; of exact chances alone).
+    """
     found, draws = [], stream("evaluation_noise", replicate, seed)
     for width in (FLOAT, *bits):
         angles = to_bits(trained.angles, width)
@@ -233,13 +264,131 @@ def on_devices(
             for strength, chances in zip(used, trained.chances(angles, channel, used), strict=True):
                 where = [channel, strength, width]
                 found += [[*where, 0, *row] for row in trained.scores(chances)]
-                rest = (1 - chances.sum(-1, keepdim=True)).clamp(min=0)
-                counts = draws.multinomial(shots, torch.cat([chances, rest], -1).numpy())[:, :-1]
-                right = (
-                    (torch.from_numpy(counts).argmax(-1) == trained.found.test_target)
-                    .double()
-                    .mean()
-                    .item()
-                )
-                found.append([*where, shots, "accuracy", right])
+                found.append([*where, shots, "accuracy", trained.measured(chances, shots, draws)])
     return found
+
+
+class Plan(NamedTuple):
+    """What is trained and asked."""
+
+    rivals: list[Rivals]
+    shared: dict[str, Any]
+    asked: dict[str, Any]  # of devices
+    replicates: int
+
+    def cell(
+        self, ask: Callable, arm: Arm, setting: Setting, replicate: int, part: str, **own
+    ) -> grid.Cell:
+        rate, scaling = setting
+        what = self.shared | {"digits": arm.model.removeprefix(MODEL), "way": arm.method, "part": part}
+        what |= {"xi_scaling": None if math.isnan(scaling) else scaling, "learning_rate": rate}
+        training = grid.Training(fit, what | {"replicate": replicate}, CODE, opened=opened)
+        return grid.Cell(ask, own, CODE, reads=training)
+
+    def tuned(self, arm: Arm, setting: Setting, replicate: int, budget: float) -> grid.Cell:
+        steps = max(1, round(budget * self.shared["steps"]))
+        plan = self._replace(shared=self.shared | {"steps": steps})
+        return plan.cell(
+            criterion, arm, setting, replicate, "validation", middle=self.asked["middle"], steps=steps
+        )
+
+    def tests(self, settings: dict[Arm, Setting]) -> list[tuple[dict, grid.Cell]]:
+        return [
+            (
+                arm._asdict() | {"replicate": i},
+                self.cell(
+                    on_devices,
+                    arm,
+                    setting,
+                    i,
+                    "test",
+                    **self.asked,
+                    replicate=i,
+                    seed=self.shared["seed"],
+                ),
+            )
+            for arm, setting in settings.items()
+            for i in range(self.replicates)
+        ]
+
+
+@checked
+def plan(
+    *,
+    replicates: int,
+    digits: Sequence[str] = ("38", "0123"),
+    ways: Sequence[str] = tuple(WAYS),
+    qubits: int = 4,
+    layers: int = 3,
+    steps: int = 120,
+    batch_size: int = 32,
+    trainings: int = 23,
+    rates: int = 4,
+    lowest_rate: float = 0.01,
+    highest_rate: float = 0.3,
+    strengths: Sequence[float] = (0.01, 0.03, 0.1, 0.2, 0.3),
+    bits: Sequence[int] = (8, 4, 3, 2),
+    shots: int = 1024,
+    seed: int = 0,
+) -> Plan:
+    """What `measured` will train. Raises ParameterError, in one line, before computing.
+
+    digits: the classes of each task; strengths: of the channels, the middle one judges tuning.
+    """
+    given = locals()
+    each_known("ways", ways, WAYS)
+    for task in digits:
+        each_known("digits", task, "0123456789")
+        Circuit(qubits, layers, len(task)).check()
+    if not lowest_rate < highest_rate:
+        raise ParameterError(f"lowest_rate = {lowest_rate}: must be below highest_rate = {highest_rate}")
+    if max(strengths) > 1:
+        raise ParameterError(f"strengths = {[*strengths]}: allowed are 0 to 1")
+    tried = spaced(rates, lowest_rate, highest_rate)
+    rivals = []
+    for task, way in itertools.product(digits, ways):
+        arm = Arm("digits", MODEL + task, way, NO_WIDTH)
+        candidates = [(rate, value) for value in WAYS[way].values or (math.nan,) for rate in tried]
+        rivals.append(Rivals(arm, candidates, tuning.halving(len(candidates), trainings)))
+    asked = {"strengths": [*strengths], "middle": sorted(strengths)[len(strengths) // 2]}
+    asked |= {"bits": [*bits], "shots": shots}
+    return Plan(rivals, {name: given[name] for name in SHARED}, asked, replicates)
+
+
+def measured(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tuning's table, as tuning.tune gives it, and KEYS, replicate and ROW of the tests."""
+    table, _ = tuning.tune(plan.rivals, plan.tuned)
+    return table, benchmark.measured(plan.tests(tuning.chosen(table)), "circuits", ROW)
+
+
+def tables(tuned: pd.DataFrame, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Results files: circuits, circuits_tuning and circuits_paired.
+
+    circuits: KEYS, ROW without value, mean, ci_low, ci_high, n. circuits_paired: accuracy of a method
+    minus that of plain training, and of tuned noise minus that of its channel, at all shots and with
+    angles that are not rounded, mean over a channel's strengths; channel "all": over all channels, too.
+    """
+    shown = rows[(rows.shots > 0) & (rows.eval_bits == FLOAT) & (rows.channel != NONE)]
+    each = shown.groupby([*KEYS, "channel", "replicate"], sort=False)["value"].mean().reset_index()
+    whole = each.groupby([*KEYS, "replicate"], sort=False)["value"].mean().reset_index()
+    every = pd.concat([each, whole.assign(channel="all")])
+    found = []
+    for (model, channel), here in every.groupby(["model", "channel"], sort=False):
+        by = {name: mine.set_index("replicate")["value"] for name, mine in here.groupby("method")}
+        pairs = [(name, PLAIN) for name in by if name != PLAIN]
+        pairs += [(TUNED, CHANNEL)] if {TUNED, CHANNEL} <= {*by} else []
+        for name, other in pairs:
+            label = {"model": model, "channel": channel, "method": name, "other": other}
+            found.append(label | statistics.paired_difference(by[name], by[other]))
+    return {
+        "circuits": statistics.means(rows, [*KEYS, *ROW[:-1]]),
+        "circuits_tuning": tuned,
+        "circuits_paired": pd.DataFrame(found),
+    }
+
+
+# What the cells of this module's grids depend on.
+CODE = (
+    sys.modules[__name__], circuits, constants, images, loop, prepared, quantizers, streams, tasks,
+    *methods.CODE,
+)  # fmt: skip

@@ -56,7 +56,7 @@ def learn(
         schedule=schedule, replicas=replicas, **first,
     )  # fmt: skip
     learner.net.eval()
-    return extra
+    return {} if replicas else extra  # the network is all that is left of replicas
 
 
 def packed(net: nn.Module, extra: Weights) -> Weights:

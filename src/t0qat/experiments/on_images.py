@@ -27,7 +27,7 @@ def begin(
     dataset: str,
     model: str,
     layout: str,
-    epochs: int,
+    epochs: float,
     batch_size: int,
     part: str,
     replicate: int,
@@ -67,7 +67,7 @@ def begin(
         differing = outputs(packing.runnable(integers, net), others).argmax(1) != answers
         return [*found, ["differing", differing.sum().item()], ["bytes", integers.total_bytes]]
 
-    steps = epochs * loop.batches(len(inputs), batch_size)
+    steps = round(epochs * loop.batches(len(inputs), batch_size))
     calibration = inputs[:CALIBRATION]
     return Learner(net.to(device), examples, cross_entropy, steps, calibration, scores, criterion)
 
@@ -80,7 +80,7 @@ def outputs(net: nn.Module, inputs: Tensor) -> Tensor:
 
 def own(arm: Arm, replicate: int, *, epochs: int, **shared: Any) -> dict[str, Any]:
     """Its share of the epochs, which are counted in gradient evaluations."""
-    return shared | {"epochs": max(1, round(epochs * arm.registered.share))}
+    return shared | {"epochs": epochs * arm.registered.share}
 
 
 files = images.files

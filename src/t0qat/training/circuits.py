@@ -1,7 +1,7 @@
 """Small quantum circuits that classify, and the noise of devices: density matrices as real vectors.
 
 The state of one qubit is (tr R, tr R X, tr R Y, tr R Z), R its density matrix and X, Y, Z the Pauli
-matrices: 1 and a point of a ball. Of n qubits it is all products' traces, (..., 4, ..., 4) with an axis a
+matrices: 1 and a point of a ball. Of n qubits it is all products' traces, (..., 4, ..., 4), an axis a
 qubit, float64. A gate or channel of a qubit is a 4 x 4 matrix along its axis, its Pauli transfer matrix
 (Greenbaum 2015, arXiv 1509.02921). What is asked of a state is the coefficients of an observable,
 (..., 4, ..., 4) too, and the answer the sum of all products; so a circuit may also be run backwards, by
@@ -117,7 +117,7 @@ class After(NamedTuple):
 
 
 class Circuit(NamedTuple):
-    """Features turn qubits about Y; then layers of RY and RZ on each and a ring of CZ; then some are read.
+    """Features turn qubits about Y; then come layers, RY and RZ on each and a ring of CZ; some are read.
 
     As many qubits as classes need bits, the first ones; the outcome is the class.
     """
@@ -162,9 +162,9 @@ class Circuit(NamedTuple):
         return torch.from_numpy(np.stack(found))
 
     def before(self, asked: Tensor, angles: Tensor, after: After | None = None) -> Tensor:
-        """What to ask of the features' state, in place of `asked` (classes, 4, ..., 4) behind the layers.
+        """What to ask of the features' state in place of `asked` behind the layers.
 
-        angles (..., layers, qubits, 2) in radians; gives (..., classes, 4, ..., 4).
+        asked (classes, 4, ..., 4); angles (..., layers, qubits, 2), radians: (..., classes, 4, ..., 4).
         """
         found = asked.expand(*angles.shape[:-3], *asked.shape).flatten(-self.qubits)
         places, signs = ring(self.qubits)
@@ -182,8 +182,9 @@ class Circuit(NamedTuple):
         return found.unflatten(-1, [4] * self.qubits)
 
     def chances(self, asked: Tensor, features: Tensor, after: After | None = None) -> Tensor:
-        """Of each class (..., inputs, classes), from what `before` gives; features (..., inputs, qubits).
+        """Of each class, from what `before` gives: (..., inputs, classes).
 
+        features (..., inputs, qubits).
         A feature is the angle by which its qubit, which is zero, turns about Y.
         """
         state = torch.stack([torch.ones_like(features), torch.sin(features), torch.zeros_like(features),

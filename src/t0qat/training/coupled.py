@@ -82,6 +82,6 @@ def coupled(bits: int, rho: float, replicas: int, apart) -> Objective:
 
 STRENGTHS = (0.01, 0.1, 1.0)
 METHODS = {
-    "ring": Method("Ring", ring, "coupled", REPLICAS, "rho", STRENGTHS, scale="absmax"),
-    "star": Method("Star", star, "coupled", REPLICAS, "rho", STRENGTHS, scale="absmax"),
+    "ring": Method("Ring", ring, "coupled", REPLICAS, "rho", STRENGTHS, scale="absmax", widths=(4, 2)),
+    "star": Method("Star", star, "coupled", REPLICAS, "rho", STRENGTHS, scale="absmax", widths=(4, 2)),
 }

@@ -1,5 +1,6 @@
 """The one training loop for any torch module: readable, one replicate at a time."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -46,7 +47,7 @@ def train(
     method: View | Objective,
     draws: np.random.Generator | Callable[[Tensor], Tensor],
     *,
-    epochs: int = 300,
+    epochs: float = 300,
     learning_rate: float = 0.005,
     loss: Callable[[Tensor, Tensor], Tensor] = mse_loss,
     batch_size: int | None = None,
@@ -59,27 +60,25 @@ def train(
     """Each step minimizes the method's objective on one batch; the same model, trained.
 
     inputs (n, ...) and target as the loss takes them beside the model's output. draws: the training
-    noise, as Prepared takes them. Each epoch is one batch of all,
-    or `batches` of nearly equal size, in an order drawn from `order` (the stream "batch_order").
-    schedule: a name in SCHEDULES. optimizer: takes groups of parameters and lr. extra:
-    what the objective's `extra` made of the model; pass it in to have it afterwards, trained. replicas:
-    inputs, target and order of each further batch that a step of the method takes. The
-    defaults are the paper's (sections 3.2 and 5.2). linear.train does the same for the paper's model,
-    many at once.
+    noise, as Prepared takes them. Each epoch is one batch of all, or `batches` of nearly equal size, in
+    an order drawn from `order` (the stream "batch_order"); the last may be a part of one. schedule: a
+    name in SCHEDULES. optimizer: takes groups of parameters and lr. extra: what the objective's `extra`
+    made of the model; pass it in to have it afterwards, trained. replicas: inputs, target and order of
+    each further batch that a step of the method takes. The defaults are the paper's (sections 3.2 and
+    5.2). linear.train does the same for the paper's model, many at once.
     """
     count = batches(len(inputs), batch_size)
-    steps = epochs * count
+    steps = round(epochs * count)
     with closing(Prepared(model, objective_of(method), draws, extra=extra)) as prepared:
         base = optimizer(model.parameters(), lr=learning_rate)
         stepping = prepared.optimizer(base, steps)
         rates = LambdaLR(base, lambda step: SCHEDULES[schedule](step / max(1, steps)))
-        for _ in range(epochs):
-            every = (_parts(*one, count) for one in ((inputs, target, order), *replicas))
-            for parts in zip(*every, strict=True):
-                base.zero_grad()
-                prepared.minimized(*(partial(_batch_loss, model, loss, *p) for p in parts)).backward()
-                stepping.step()
-                rates.step()
+        each = (_epochs(*one, count) for one in ((inputs, target, order), *replicas))
+        for parts in itertools.islice(zip(*each, strict=True), steps):
+            base.zero_grad()
+            prepared.minimized(*(partial(_batch_loss, model, loss, *part) for part in parts)).backward()
+            stepping.step()
+            rates.step()
     return model
 
 
@@ -88,11 +87,13 @@ def batches(n: int, batch_size: int | None) -> int:
     return max(1, round(n / batch_size)) if batch_size else 1
 
 
-def _parts(inputs, target, order, count):
-    if count == 1:
-        return [(inputs, target)]
-    mixed = torch.from_numpy(order.permutation(len(inputs))).to(inputs.device)
-    return zip(inputs[mixed].tensor_split(count), target[mixed].tensor_split(count), strict=True)
+def _epochs(inputs, target, order, count):
+    """Batches without end."""
+    while count == 1:
+        yield inputs, target
+    while True:
+        mixed = torch.from_numpy(order.permutation(len(inputs))).to(inputs.device)
+        yield from zip(inputs[mixed].tensor_split(count), target[mixed].tensor_split(count), strict=True)
 
 
 def _batch_loss(model, loss, inputs, target) -> Tensor:
