@@ -31,8 +31,8 @@ def ring(bits: int = 4, rho: float = 0.1, replicas: int = REPLICAS) -> Objective
 def star(bits: int = 4, rho: float = 0.1, replicas: int = REPLICAS) -> Objective:
     """sum_k loss(Q(W_k)) + rho t / 2 sum_k |W_k - mean|**2, as `ring` otherwise.
 
-    Source: Pittorino et al. (2021), arXiv 2006.07897; Baldassi & Zecchina (2018),
-    10.1073/pnas.1711456115, compare the two.
+    Source: Pittorino et al. (2021), arXiv 2006.07897; Baldassi & Zecchina (2018), arXiv 1706.08470,
+    compare the two.
     """
     return coupled(bits, rho, replicas, lambda w: w - w.mean(0))
 
