@@ -168,6 +168,17 @@ EXPERIMENTS = {
         },
         "deployment",
     ),
+    "circuits": Experiment(
+        {
+            "circuits": f"model* way channel channel_strength eval_bits shots metric {MEAN}",
+            "circuits_robust": f"model* way channel {MEAN}",
+            "circuits_paired": f"model* channel way other_way {ESTIMATE} detectable",
+            "circuits_tuning": "model* way learning_rate strength? short? mean? ci_low? ci_high? n"
+            " gradients chosen",
+        },
+        {"circuits": shown("circuits:circuits", "circuits_robust circuits_paired")},
+        "circuits",
+    ),
     "claims": Experiment(
         {
             "claims": "id column condition estimate? ci_low? ci_high? n? margin p_better? p_worse?"

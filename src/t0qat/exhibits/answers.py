@@ -118,6 +118,11 @@ ANSWERS = {
         {DeploymentInEight}; ik_llama.cpp, which rounds them wherever weights are integers,
         {DeploymentInLlama}.
     """,
+    "circuits": """
+        Mean over device channels and strengths, the accuracy of a circuit trained with noise as published
+        is, minus that of plain training, {CircuitsPublished}; with tuned noise, {CircuitsTuned}. Tuned
+        noise minus training in its exact channel: {CircuitsChannel}.
+    """,
     "claims": """
         Of {ClaimsColumns} verdicts on the paper's claims, {ClaimsTally}. They rest on {Count:claims}
         conditions.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
 from t0qat.experiments import benchmark, tuning
-from t0qat.experiments.arms import FLOAT, KEYS, NO_WIDTH, Arm, each_known, spaced
+from t0qat.experiments.arms import FLOAT, NO_WIDTH, Arm, each_known, spaced
 from t0qat.experiments.settings import checked
 from t0qat.experiments.tuning import Rivals, Setting
 from t0qat.pipeline import grid, statistics
@@ -35,8 +35,9 @@ from t0qat.training.streams import stream
 from t0qat.training.views import Objective
 
 LEAST = 1e-9  # a chance below counts as this, so that no loss is infinite
-NONE, GLOBAL, READOUT = "none", "global_depolarizing", "readout_flips"
+NONE, GLOBAL, READOUT, ALL = "none", "global_depolarizing", "readout_flips", "all"
 DEVICE = (*CHANNELS, GLOBAL, READOUT)  # what a device does: the first after each gate
+SHOWN = (NONE, *DEVICE, ALL)  # in results files
 MODEL = "circuit_"  # a circuit's name among models: this and its digits
 ROW = ("channel", "channel_strength", "eval_bits", "shots", "metric", "value")
 SHARED = ("qubits", "layers", "steps", "batch_size", "seed")  # what every training takes
@@ -362,28 +363,33 @@ def measured(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def tables(tuned: pd.DataFrame, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Results files: circuits, circuits_tuning and circuits_paired.
+    """Results files, where a method is a `way`.
 
-    circuits: KEYS, ROW without value, mean, ci_low, ci_high, n. circuits_paired: accuracy of a method
-    minus that of plain training, and of tuned noise minus that of its channel, at all shots and with
-    angles that are not rounded, mean over a channel's strengths; channel "all": over all channels, too.
+    circuits: model, way, ROW without value, mean, ci_low, ci_high, n. circuits_robust: model, way,
+    channel, mean, ...: of the accuracy at all shots with angles that are not rounded, mean over the
+    strengths of a channel, channel ALL: over all channels, too. circuits_paired: the same, of a way
+    minus plain training, and of tuned noise minus its channel. circuits_tuning: as tuning.tune.
     """
-    shown = rows[(rows.shots > 0) & (rows.eval_bits == FLOAT) & (rows.channel != NONE)]
-    each = shown.groupby([*KEYS, "channel", "replicate"], sort=False)["value"].mean().reset_index()
-    whole = each.groupby([*KEYS, "replicate"], sort=False)["value"].mean().reset_index()
-    every = pd.concat([each, whole.assign(channel="all")])
+    drop = ["dataset", "layout", "train_bits"]
+    rows, tuned = (t.rename(columns={"method": "way"}).drop(columns=drop) for t in (rows, tuned))
+    shown = rows[(rows.shots > 0) & (rows.eval_bits == FLOAT)]
+    of = ["model", "way", "replicate"]
+    each = shown.groupby([*of, "channel"], sort=False)["value"].mean().reset_index()
+    whole = each[each.channel != NONE].groupby(of, sort=False)["value"].mean().reset_index()
+    every = pd.concat([each, whole.assign(channel=ALL)], ignore_index=True)
     found = []
     for (model, channel), here in every.groupby(["model", "channel"], sort=False):
-        by = {name: mine.set_index("replicate")["value"] for name, mine in here.groupby("method")}
-        pairs = [(name, PLAIN) for name in by if name != PLAIN]
+        by = {way: mine.set_index("replicate")["value"] for way, mine in here.groupby("way", sort=False)}
+        pairs = [(way, PLAIN) for way in by if way != PLAIN]
         pairs += [(TUNED, CHANNEL)] if {TUNED, CHANNEL} <= {*by} else []
-        for name, other in pairs:
-            label = {"model": model, "channel": channel, "method": name, "other": other}
-            found.append(label | statistics.paired_difference(by[name], by[other]))
+        for way, other in pairs:
+            label = {"model": model, "channel": channel, "way": way, "other_way": other}
+            found.append(label | statistics.paired_difference(by[way], by[other]))
     return {
-        "circuits": statistics.means(rows, [*KEYS, *ROW[:-1]]),
+        "circuits": statistics.means(rows, ["model", "way", *ROW[:-1]]),
+        "circuits_robust": statistics.means(every, ["model", "way", "channel"]),
+        "circuits_paired": pd.DataFrame(found).drop(columns="p"),
         "circuits_tuning": tuned,
-        "circuits_paired": pd.DataFrame(found),
     }
 
 

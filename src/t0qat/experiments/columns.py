@@ -81,7 +81,9 @@ COLUMNS: dict[str, Column] = {
         "t0qat.experiments.compare:SCALE_RULES",
     ),
     "metric": name("as of trained.at_widths"),
-    "against": name("plain, random_bits, best_baseline, or unrounded (plain training, not rounded)"),
+    "against": name(
+        "plain, random_bits, best_baseline, one of the method's controls, or unrounded (plain training)"
+    ),
     "other_bits": number("bit-width that `other` trained for; 0: none in particular", chosen=True),
     "learning_rate": setting("at the start of training"),
     "strength": setting("the method's own setting, tuned or varied, see its line in methods.REGISTRY"),
@@ -104,6 +106,14 @@ COLUMNS: dict[str, Column] = {
     "runtime": name("what ran the file", "t0qat.experiments.running:RUNTIMES"),
     "format": name("of the rounded weights in the file: a container of ONNX or of GGUF"),
     "machine": prose("the processor"),
+    "way": name("how a circuit was trained", "t0qat.experiments.circuits:WAYS"),
+    "other_way": name("the way it is compared with", "t0qat.experiments.circuits:WAYS"),
+    "channel": name(
+        "what a device does to the qubits, none, or all (mean over those)",
+        "t0qat.experiments.circuits:SHOWN",
+    ),
+    "channel_strength": setting("of a channel, after every gate, 0 to 1"),
+    "shots": setting("how often a circuit is run and read; 0: exact chances"),
     "target": name("of the synthetic task: sum or normal", "t0qat.training.tasks:TARGETS"),
     "target_noise": setting("standard deviation of the noise on the target"),
     "baseline_noise": setting(

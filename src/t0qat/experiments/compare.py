@@ -144,7 +144,8 @@ def differences(
 
     rows: KEYS, the columns of `measure`, replicate and value; known: the same in tuning, the value a
     loss, of every arm that may be a rival there; margin: as of `margins`. Columns dataset, model,
-    *measure, method, train_bits, against (plain, random_bits or best_baseline), other, other_bits,
+    *measure, method, train_bits, against (plain, random_bits, best_baseline, or one of the method's
+    controls), other, other_bits,
     estimate, ci_low, ci_high, n, margin, p_bh (of no difference, paired t-test), p_equal (of the margin
     or more), both corrected as statistics.explored says, detectable, as that says too, skewness (of the
     paired differences, bias corrected, nan of two) and planned_deviation (theirs in tuning, nan where
@@ -161,6 +162,7 @@ def differences(
             rivals = [b for b in baselines if b != key]
             best = min(rivals, key=lambda b: lost[*where, *b], default=key)
             others = {"plain": ("no_noise", 0), "random_bits": ("random_bits", 0), "best_baseline": best}
+            others |= {name: (name, key[1]) for name in REGISTRY[key[0]].controls}
             for against, other in others.items():
                 if other != key and other in values:
                     row = dict(zip([*place, *ARM], (*where, *key), strict=True)) | {"against": against}

@@ -80,6 +80,12 @@ RULES = {
     "schedule": choice(*SCHEDULES),
     "device": choice("auto", "cpu", "cuda"),
     "context": whole(2, 1_000_000),
+    "digits": several(pattern("[0-9]+", "digits to tell apart, such as '38'"), ["38", "0123"]),
+    "ways": several(NETWORK, ["no_noise", "t0_qat_tuned"]),
+    "qubits": whole(1, 1000),  # how many a circuit may have, Circuit.check says
+    "layers": whole(1, 1000),
+    "strengths": several(number(0, 1), [0.01, 0.1], rising=True),
+    "shots": whole(1, 1_000_000_000),
 }
 
 

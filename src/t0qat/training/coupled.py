@@ -81,7 +81,14 @@ def coupled(bits: int, rho: float, replicas: int, apart) -> Objective:
 
 
 STRENGTHS = (0.01, 0.1, 1.0)
+# Five gradients a step: a fifth of the steps. One width that costs little, and one that costs much.
 METHODS = {
-    "ring": Method("Ring", ring, "coupled", REPLICAS, "rho", STRENGTHS, scale="absmax", widths=(4, 2)),
-    "star": Method("Star", star, "coupled", REPLICAS, "rho", STRENGTHS, scale="absmax", widths=(4, 2)),
-}
+    "ring": Method(
+        "Ring", ring, "coupled", REPLICAS, "rho", STRENGTHS, scale="absmax", widths=(4, 2),
+        controls=("star", "ste"),
+    ),
+    "star": Method(
+        "Star", star, "coupled", REPLICAS, "rho", STRENGTHS, scale="absmax", widths=(4, 2),
+        controls=("ste",),
+    ),
+}  # fmt: skip

@@ -134,6 +134,7 @@ class Method(NamedTuple):
     widths: tuple[int, ...] = ()  # the only ones that it trains for, if it does not for all
     reach: tuple[int, int] = (1, 16)  # the least and the most bits that it can train for
     settings: Mapping[str, Rule] = {}  # of `build`, that notebooks may set
+    controls: tuple[str, ...] = ()  # names of methods that it is compared with, beside those of all
 
     @property
     def for_bits(self) -> bool:
