@@ -119,9 +119,9 @@ ANSWERS = {
         {DeploymentInLlama}.
     """,
     "circuits": """
-        Mean over device channels and strengths, the accuracy of a circuit trained with noise as published
-        is, minus that of plain training, {CircuitsPublished}; with tuned noise, {CircuitsTuned}. Tuned
-        noise minus training in its exact channel: {CircuitsChannel}.
+        In the mean over device channels and strengths, the accuracy of circuits trained with noise as
+        published is, minus that of plain training, {CircuitsPublished}; with tuned noise,
+        {CircuitsTuned}. Tuned noise minus training in its exact channel: {CircuitsChannel}.
     """,
     "claims": """
         Of {ClaimsColumns} verdicts on the paper's claims, {ClaimsTally}. They rest on {Count:claims}
