@@ -1,10 +1,27 @@
 """Table and sentences of circuits under device noise."""
 
+import math
+
+import torch
+
 from t0qat.exhibits.labels import listed, macros
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.experiments.circuits import ALL, CHANNEL, DEVICE, MODEL, NONE, PLAIN, PUBLISHED, TUNED, WAYS
+from t0qat.experiments.circuits import (
+    ALL,
+    CHANNEL,
+    DEVICE,
+    GLOBAL,
+    MODEL,
+    NONE,
+    PLAIN,
+    PUBLISHED,
+    TUNED,
+    WAYS,
+)
 from t0qat.pipeline.latex import grouped
-from t0qat.pipeline.words import Row, plus_minus, with_interval
+from t0qat.pipeline.words import Row, number, percent, plus_minus, with_interval
+from t0qat.training.circuits import flip_chance
+from t0qat.training.constants import XI, XI_SCALING
 
 CHANNEL_LABELS = {
     NONE: "No noise",
@@ -27,6 +44,8 @@ def task_label(model: str) -> str:
 def circuits(results: Results) -> tuple[str, dict[str, str]]:
     """The accuracy of every training under every channel, mean over its strengths."""
     table, pairs = results["circuits_robust"], results["circuits_paired"]
+    every = results["circuits"]
+    moved = every[(every.metric == "moved") & (every.channel == GLOBAL)]
     columns = (NONE, *DEVICE, ALL)
 
     def row(model: str, way: str) -> list[str]:
@@ -44,6 +63,9 @@ def circuits(results: Results) -> tuple[str, dict[str, str]]:
             "Published": _against(pairs, PUBLISHED, PLAIN),
             "Tuned": _against(pairs, TUNED, PLAIN),
             "Channel": _against(pairs, TUNED, CHANNEL),
+            "Alone": number(flip_chance(torch.tensor(XI, dtype=torch.float64)).item(), 2),
+            "Missing": number(math.exp(-((XI * XI_SCALING) ** 2) / 2) / 2, 2),
+            "Global": percent(moved["mean"].max()) + " %",
         },
     )
 

@@ -255,16 +255,20 @@ def on_devices(
     """Rows [channel, channel_strength, eval_bits, shots, metric, value].
 
     Angles that are not rounded meet every strength of every channel, rounded ones none and the middle.
-    shots 0: by exact chances. Metrics: accuracy, loss (nats; of exact chances alone).
+    shots 0: by exact chances. Metrics: accuracy; of exact chances alone also loss (nats) and moved, the
+    share of images whose class the device changes.
     """
     found, draws = [], stream("evaluation_noise", replicate, seed)
     for width in (FLOAT, *bits):
         angles = to_bits(trained.angles, width)
+        still = trained.chances(angles, NONE, [0.0])[0].argmax(-1)
         for channel in (NONE, *DEVICE):
             used = [0.0] if channel == NONE else strengths if width == FLOAT else [middle]
             for strength, chances in zip(used, trained.chances(angles, channel, used), strict=True):
                 where = [channel, strength, width]
                 found += [[*where, 0, *row] for row in trained.scores(chances)]
+                moved = (chances.argmax(-1) != still).double().mean().item()
+                found.append([*where, 0, "moved", moved])
                 found.append([*where, shots, "accuracy", trained.measured(chances, shots, draws)])
     return found
 
