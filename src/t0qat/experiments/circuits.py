@@ -282,7 +282,7 @@ class Plan(NamedTuple):
     replicates: int
 
     def cell(
-        self, ask: Callable, arm: Arm, setting: Setting, replicate: int, part: str, **own
+        self, ask: Callable, own: dict, arm: Arm, setting: Setting, replicate: int, part: str
     ) -> grid.Cell:
         rate, scaling = setting
         what = self.shared | {"digits": arm.model.removeprefix(MODEL), "way": arm.method, "part": part}
@@ -293,28 +293,17 @@ class Plan(NamedTuple):
     def tuned(self, arm: Arm, setting: Setting, replicate: int, budget: float) -> grid.Cell:
         steps = max(1, round(budget * self.shared["steps"]))
         plan = self._replace(shared=self.shared | {"steps": steps})
-        return plan.cell(
-            criterion, arm, setting, replicate, "validation", middle=self.asked["middle"], steps=steps
-        )
+        own = {"middle": self.asked["middle"], "steps": steps}
+        return plan.cell(criterion, own, arm, setting, replicate, "validation")
 
     def tests(self, settings: dict[Arm, Setting]) -> list[tuple[dict, grid.Cell]]:
-        return [
-            (
-                arm._asdict() | {"replicate": i},
-                self.cell(
-                    on_devices,
-                    arm,
-                    setting,
-                    i,
-                    "test",
-                    **self.asked,
-                    replicate=i,
-                    seed=self.shared["seed"],
-                ),
-            )
-            for arm, setting in settings.items()
-            for i in range(self.replicates)
-        ]
+        found = []
+        for arm, setting in settings.items():
+            for i in range(self.replicates):
+                own = self.asked | {"replicate": i, "seed": self.shared["seed"]}
+                cell = self.cell(on_devices, own, arm, setting, i, "test")
+                found.append((arm._asdict() | {"replicate": i}, cell))
+        return found
 
 
 @checked
