@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from t0qat.exhibits import figures
 from t0qat.experiments import (
     arms,
+    circuits,
     expansion,
     long_training,
     on_text,
@@ -71,6 +72,8 @@ def trained(net, inputs, target, objective) -> dict:
     extra = objective.extra(dict(net.named_parameters()))
     draws, order = stream("training_noise", 0), stream("batch_order", 0)
     options = {"loss": cross_entropy, "batch_size": 64, "order": order, "schedule": "warmup_cosine"}
+    others = (stream("batch_order", 0, 0, replica) for replica in range(1, objective.batches))
+    options["replicas"] = [(inputs, target, own) for own in others]
     loop.train(net, inputs, target, objective, draws, epochs=1, extra=extra, **options)
     return extra
 
@@ -162,6 +165,15 @@ def curves():
     return precision.every_grid(opened("small_cnn", "no_noise", 0), method="no_noise")
 
 
+def circuit():
+    """Two steps in the channel of noise, and every reading of what they give."""
+    plan = circuits.plan(replicates=2, digits=["0123"], steps=2, strengths=[0.1], bits=[2], shots=10)
+    arm = arms.Arm("digits", "circuit_0123", circuits.CHANNEL, arms.NO_WIDTH)
+    (_, cell), _ = plan.tests({arm: (0.1, 3000.0)})
+    angles = cell.reads.made()
+    return angles, cell.made(cell.reads.opened(angles, **cell.reads.arguments))
+
+
 def picture():
     """The pixels of a figure."""
     file = io.BytesIO()
@@ -177,6 +189,7 @@ STEPS = {
     "statistics": interval,
     "scales": sweep,
     "bits and flips": curves,
+    "circuits": circuit,
     "a vision cell": cell,
     "a figure's pixels": picture,
 }
