@@ -7,10 +7,12 @@ import torch
 from t0qat.exhibits.labels import listed, macros
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.circuits import (
+    ACROSS,
     ALL,
     CHANNEL,
     DEVICE,
     GLOBAL,
+    LEARNED,
     MODEL,
     NONE,
     PLAIN,
@@ -44,8 +46,6 @@ def task_label(model: str) -> str:
 def circuits(results: Results) -> tuple[str, dict[str, str]]:
     """The accuracy of every training under every channel, mean over its strengths."""
     table, pairs = results["circuits_robust"], results["circuits_paired"]
-    every = results["circuits"]
-    moved = every[(every.metric == "moved") & (every.channel == GLOBAL)]
     columns = (NONE, *DEVICE, ALL)
 
     def row(model: str, way: str) -> list[str]:
@@ -65,9 +65,50 @@ def circuits(results: Results) -> tuple[str, dict[str, str]]:
             "Channel": _against(pairs, TUNED, CHANNEL),
             "Alone": number(flip_chance(torch.tensor(XI, dtype=torch.float64)).item(), 2),
             "Missing": number(math.exp(-((XI * XI_SCALING) ** 2) / 2) / 2, 2),
-            "Global": percent(moved["mean"].max()) + " %",
+            "Vanishing": vanishing(rows_of(table, way=PUBLISHED, channel=NONE)),
+            "Gains": gains(rows_of(pairs, way=TUNED, other_way=PLAIN)),
+            "Global": unmoved(rows_of(results["circuits"], metric="moved", channel=GLOBAL)),
         },
     )
+
+
+def vanishing(rows: list[Row]) -> str:
+    """What came of the first prediction. rows: the accuracy of noise as published, a task each."""
+    learned = [row for row in rows if row["ci_high"] >= LEARNED / _classes(row["model"])]
+    if not learned:
+        return "The first prediction held: with noise as published, circuits answer as if they guessed."
+    where = listed(task_label(row["model"]) for row in learned)
+    return f"The first prediction failed: with noise as published, circuits learn something of {where}."
+
+
+def gains(rows: list[Row]) -> str:
+    """What came of the second. rows: of tuned noise minus plain training."""
+    better = {row["channel"] for row in rows if row["ci_low"] > 0}
+    named = listed(_named(c) for c in DEVICE if c in better)
+    if not named:
+        return "The second was not tried: tuned noise gains under no channel beyond the interval."
+    if {*DEVICE} & better <= ACROSS:
+        return f"The second held: tuned noise gains beyond the interval under {named}, and there alone."
+    if {*DEVICE} & better & ACROSS:
+        return f"The second held in part: tuned noise gains beyond the interval under {named}."
+    return f"The second failed: tuned noise gains beyond the interval, but under {named}."
+
+
+def unmoved(rows: list[Row]) -> str:
+    """What came of the third. rows: the share of answers that global depolarizing changes."""
+    most = max(row["mean"] for row in rows)
+    if not most:
+        return "The third held: read exactly, global depolarizing changes no answer."
+    return f"The third failed: read exactly, global depolarizing changes up to {percent(most)} %."
+
+
+def _named(channel: str) -> str:
+    label = CHANNEL_LABELS[channel]
+    return label if label[1] == " " else label.lower()  # X and Y stay
+
+
+def _classes(model: str) -> int:
+    return len(model.removeprefix(MODEL))
 
 
 def _against(pairs, way: str, other: str) -> str:
