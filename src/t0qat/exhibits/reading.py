@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
+from t0qat.exhibits.circuits import CHANNEL_LABELS
 from t0qat.exhibits.labels import DATASET_LABELS, QUANTITY_LABELS, label_on, width
 from t0qat.exhibits.response import budget_label
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
 from t0qat.experiments.arms import LINEAR, NO_WIDTH, model_label
+from t0qat.experiments.circuits import WAYS
 from t0qat.experiments.running import RUNTIMES
 from t0qat.pipeline.words import fixed, number, thousands, with_interval
 
@@ -28,6 +30,7 @@ QUANTITIES = QUANTITY_LABELS | {
     "left_predicted": "Way left, by theory",
 }
 AGAINST = {"plain": "Plain training", "random_bits": "Random-bit STE", "best_baseline": "Best other"}
+WAY_LABELS = {name: way.label for name, way in WAYS.items()}
 LABELS = {  # column -> the label of a name in it, or nothing
     "model": model_label,
     "dataset": DATASET_LABELS.get,
@@ -35,6 +38,9 @@ LABELS = {  # column -> the label of a name in it, or nothing
     "network": NETWORK_LABELS.get,
     "against": AGAINST.get,
     "runtime": {name: runtime.label for name, runtime in RUNTIMES.items()}.get,
+    "way": WAY_LABELS.get,
+    "other_way": WAY_LABELS.get,
+    "channel": CHANNEL_LABELS.get,
 }
 HEADERS = {
     "dataset": "data",
@@ -46,6 +52,8 @@ HEADERS = {
     "n": "replicates",
     "other": "minus",
     "other_arm": "minus",
+    "other_way": "minus",
+    "way": "training",
     "p_holm": "p, corrected",
     "p_corrected": "p, corrected",
     "p_bh": "p of no difference",
