@@ -40,7 +40,7 @@ Said = dict[str, str | int]
 
 def phrases(b: Benchmark, results: Results) -> Said:
     """All of them."""
-    every = (size, ranking, keeping, noise, left_out)
+    every = (size, ranking, keeping, noise, replicas, left_out)
     return {key: v for said in every for key, v in said(b, results).items()}
 
 
@@ -107,6 +107,21 @@ def ranking(b: Benchmark, results: Results) -> Said:
         "AgainstNoise": tally(compared[family == "noise"]),
         "AgainstRounds": tally(compared[family == "rounding"]),
         "AgainstOthers": tally(compared[~family.isin(["noise", "rounding"])]),
+    }
+
+
+def replicas(b: Benchmark, results: Results) -> Said:
+    """What is shown of coupled replicas against each other and against the rounding of each."""
+    pairs = b.table(results, "_paired")
+    pairs = decided(pairs[(pairs.scale_rule == "own") & own_width(pairs)])
+
+    def against(method: str, other: str) -> str:
+        return tally(pairs[(pairs.method == method) & (pairs.against == other)])
+
+    return {
+        "RingStar": against("ring", "star"),
+        "RingSte": against("ring", "ste"),
+        "StarSte": against("star", "ste"),
     }
 
 
