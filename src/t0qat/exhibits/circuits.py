@@ -83,13 +83,13 @@ def vanishing(rows: list[Row]) -> str:
 
 def gains(rows: list[Row]) -> str:
     """What came of the second. rows: of tuned noise minus plain training."""
-    better = {row["channel"] for row in rows if row["ci_low"] > 0}
+    better = {row["channel"] for row in rows if row["ci_low"] > 0} & {*DEVICE}
     named = listed(_named(c) for c in DEVICE if c in better)
-    if not named:
+    if not better:
         return "The second was not tried: tuned noise gains under no channel beyond the interval."
-    if {*DEVICE} & better <= ACROSS:
+    if better <= ACROSS:
         return f"The second held: tuned noise gains beyond the interval under {named}, and there alone."
-    if {*DEVICE} & better & ACROSS:
+    if better & ACROSS:
         return f"The second held in part: tuned noise gains beyond the interval under {named}."
     return f"The second failed: tuned noise gains beyond the interval, but under {named}."
 
