@@ -140,7 +140,7 @@ SIZES = {
     "08_recommendation": {"models": ["small_cnn", "small_llama"], "dataset": "stripes"}
     | {"pretraining_steps": 2},
     "09_deployment": {"models": ["mlp"], "dataset": "stripes", "bits": [4, 2], "repeats": 1},
-    "10_circuits": {"ways": ["no_noise", "t0_qat"], "steps": 1},
+    "10_circuits": {"digits": ["38"], "trainings": 12, "steps": 1},
     "99_claims": {},
 }
 RUN = """

@@ -32,8 +32,8 @@ def benchmark(file: str, on: str) -> dict[str, str]:
         f"{file}_kept": f"{on} layout eval_bits scale_rule {AGAINST}",
         f"{file}_paired": f"{on} layout eval_bits scale_rule {AGAINST}",
         f"{file}_any_paired": f"{on} layout scale_rule quantity {AGAINST}",
-        f"{file}_tuning": f"{on} {ARM} learning_rate strength? short? mean? ci_low? ci_high? n gradients"
-        " chosen",
+        f"{file}_tuning": f"{on} {ARM} learning_rate strength? short? mean? ci_low? ci_high? n?"
+        " gradients chosen",
         f"{file}_tuned": f"{on} {ARM} eval_bits mean ci_low? ci_high? n",
     }
 
@@ -173,7 +173,7 @@ EXPERIMENTS = {
             "circuits": f"model* way channel channel_strength eval_bits shots metric {MEAN}",
             "circuits_robust": f"model* way channel {MEAN}",
             "circuits_paired": f"model* channel way other_way {ESTIMATE} detectable",
-            "circuits_tuning": "model* way learning_rate strength? short? mean? ci_low? ci_high? n"
+            "circuits_tuning": "model* way learning_rate strength? short? mean? ci_low? ci_high? n?"
             " gradients chosen",
         },
         {"circuits": shown("circuits:circuits", "circuits circuits_robust circuits_paired")},

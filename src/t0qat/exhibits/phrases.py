@@ -65,7 +65,7 @@ def size(b: Benchmark, results: Results) -> Said:
         "TuningEach": span(full.spent.round()),
         "Candidates": listed(map(thousands, sorted({*full["size"]})), last=" or "),
         "Rates": listed(map(number, sorted({*tried.learning_rate}))),
-        "TuningNetworks": tried.n.sum(),
+        "TuningNetworks": int(tried.n.sum()),
         "TuningTrials": tried.short.count(),
         "EdgeRate": at_an_edge(tried, "learning_rate"),
         "OpenEdge": at_an_open_edge(tried, "learning_rate", b.metric.margin),

@@ -99,7 +99,7 @@ def tune(
     Jobs.lasting takes it. A candidate's score on a replicate is the mean loss over the widths read; the
     lowest mean over replicates is the best, of equals the first. First table: KEYS, learning_rate,
     strength (nan where there is none), short (the score of a short training, nan without one), mean,
-    ci_low, ci_high, n (of whole trainings; nan and 0 without one), gradients (of all trainings), chosen
+    ci_low, ci_high, n (of whole trainings; all nan without one), gradients (of all trainings), chosen
     (1 or 0). Second: KEYS, replicate, eval_bits, loss.
     """
     read: dict[tuple[int, int], list] = defaultdict(list)  # (rival, candidate) -> one answer a replicate
@@ -151,10 +151,11 @@ def tune(
 
 
 def _mean(scores: list[float]) -> dict[str, float]:
-    """As statistics.mean_interval; of one score without an interval, of none without a mean."""
+    """As statistics.mean_interval; of one score without an interval, of none nothing."""
     if len(scores) > 1:
         return statistics.mean_interval(scores)
-    return {"mean": [*scores, math.nan][0], "ci_low": math.nan, "ci_high": math.nan, "n": len(scores)}
+    only = {"mean": scores[0], "n": 1} if scores else {"mean": math.nan, "n": math.nan}
+    return only | {"ci_low": math.nan, "ci_high": math.nan}
 
 
 def lost(losses: pd.DataFrame) -> pd.DataFrame:
