@@ -1,6 +1,7 @@
 """What pictures are drawn on: canvases in a notebook's front end, or one still picture."""
 
 import io
+import math
 from collections.abc import Callable, Iterable
 
 import matplotlib as mpl
@@ -39,12 +40,14 @@ def live(kind: Callable[[Axes], Picture], number: int) -> Picture:
 
 
 def still(shown: Iterable[tuple[str, Callable[[Axes], Picture], object]]) -> bytes:
-    """A PNG of four pictures: of each the title, the kind, and what its `update` takes."""
+    """A PNG of pictures, two in a row: of each the title, the kind, and what its `update` takes."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2 * SIZE[0], 2 * SIZE[1]))
-        figure.subplots_adjust(0.07, 0.075, 0.985, 0.96, wspace=0.17, hspace=0.28)
-        for axes, (title, kind, found) in zip(figure.subplots(2, 2).flat, shown, strict=True):
-            axes.set_title(title)
+        shown = [*shown]
+        rows = math.ceil(len(shown) / 2)
+        figure = Figure(figsize=(2 * SIZE[0], rows * SIZE[1]))
+        figure.subplots_adjust(0.07, 0.15 / rows, 0.985, 1 - 0.08 / rows, wspace=0.17, hspace=0.28)
+        for i, (title, kind, found) in enumerate(shown, 1):
+            axes = figure.add_subplot(rows, 2, i, title=title)
             kind(axes).update(found)
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=100, metadata={"Software": None})

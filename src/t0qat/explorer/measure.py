@@ -1,4 +1,4 @@
-"""What the explorer shows at one setting: the published experiment, and a small network, rounded.
+"""What the explorer shows at one setting: the published experiment, small networks, and circuits.
 
 Work comes as generators: each yields (done, total) after a step of about 0.1 s, so that the caller may
 let other work in, or stop, and returns its result. Every step is kept, so that moving one slider
@@ -6,6 +6,7 @@ computes only what that slider changes. Losses are those of published.published,
 """
 
 import inspect
+import math
 from collections import namedtuple
 from collections.abc import Callable, Generator
 from functools import lru_cache
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from t0qat.experiments import circuits as classifiers
 from t0qat.experiments import published as experiment
 from t0qat.experiments.published import Losses
 from t0qat.pipeline import pin
@@ -33,6 +35,7 @@ from t0qat.training.views import Method
 BLOCK = 500  # replicates a step
 NETWORKS = 4  # of each method
 BITS = range(1, 9)
+CIRCUITS = 6  # of each way of training
 
 # What the experiment, and each method that it compares, takes where nothing is given. Of one name in
 # several methods, that of the first.
@@ -62,6 +65,14 @@ FIELDS = [
     ("replicates", BLOCK),
 ]
 NETWORK = {"epochs": 40, "learning_rate": 0.02}  # few and long steps: pictures are to follow the slider
+# As deep as a training of 0.1 s allows: the more gates, the more the device and the noise show.
+CIRCUIT = {"digits": "38", "qubits": 4, "layers": 4}
+CIRCUIT_TRAINING = {"learning_rate": 0.2, "steps": 40, "batch_size": 32}
+# The channel in which training noise shows most. In the mean, noise on an angle about Z is this one.
+DEVICE = "dephasing"
+DEVICE_STRENGTHS = tuple(i / 10 for i in range(10))
+AT_ONCE = classifiers.PLAIN, classifiers.PUBLISHED  # ways whose first circuits are drawn first
+LINES = *AT_ONCE, classifiers.CHANNEL
 
 
 class Setting(namedtuple("Setting", [n for n, _ in FIELDS], defaults=[value for _, value in FIELDS])):
@@ -97,6 +108,11 @@ class Setting(namedtuple("Setting", [n for n, _ in FIELDS], defaults=[value for 
     def networks(self) -> tuple:
         """What the networks on all widths depend on."""
         return *map(self.strengths, on_layer().values()), self.grid_range, self.grid_scale
+
+    @property
+    def circuits(self) -> float:
+        """What the circuits depend on."""
+        return self.xi_scaling
 
     @property
     def grid(self) -> Grid:
@@ -142,6 +158,23 @@ class Networks(NamedTuple):
     def number(self) -> int:
         """How many of each method."""
         return len(next(iter(self.accuracy.values())))
+
+
+class Circuits(NamedTuple):
+    """Share of test images named rightly on a device by way: (circuits, DEVICE_STRENGTHS)."""
+
+    setting: Setting
+    accuracy: dict[str, np.ndarray]
+
+    @property
+    def number(self) -> int:
+        """How many of each way of LINES."""
+        return len(self.accuracy.get(classifiers.CHANNEL, ()))
+
+    @property
+    def own_strength(self) -> float:
+        """Of the DEVICE's channel that T0-QAT's noise is, in the mean, after a rotation about Z."""
+        return -math.expm1(-(self.setting.noise**2))
 
 
 @lru_cache(48)
@@ -229,3 +262,27 @@ def networks(setting: Setting, number: int = NETWORKS) -> Generator[tuple[int, i
             rows[name].append(_shares_right(*what))
             yield replicate * len(rows) + i, number * len(rows)
     return Networks(setting, {name: np.array(row) for name, row in rows.items()})
+
+
+@lru_cache(2048)
+@pin.one_thread()
+def _on_device(way: str, xi_scaling: float | None, replicate: int) -> list[float]:
+    own = CIRCUIT | {"part": "test", "replicate": replicate, "seed": PUBLISHED["seed"]}
+    weights = classifiers.fit(way=way, xi_scaling=xi_scaling, **CIRCUIT_TRAINING, **own)
+    trained = classifiers.opened(weights, **own)
+    with torch.no_grad():
+        chances = trained.chances(trained.angles, DEVICE, DEVICE_STRENGTHS)
+    return [dict(trained.scores(each))["accuracy"] for each in chances]
+
+
+def circuits(
+    setting: Setting, number: int = CIRCUITS, ways: tuple[str, ...] = LINES
+) -> Generator[tuple[int, int], None, Circuits]:
+    """Quantum circuits that tell two digits apart, on devices of every strength."""
+    rows = {way: [] for way in ways}
+    for replicate in range(number):
+        for i, way in enumerate(ways, 1):
+            noise = None if way == classifiers.PLAIN else setting.circuits
+            rows[way].append(_on_device(way, noise, replicate))
+            yield replicate * len(ways) + i, number * len(ways)
+    return Circuits(setting, {way: np.array(row) for way, row in rows.items()})

@@ -14,7 +14,7 @@ from t0qat.experiments.published import QUANTITIES
 from t0qat.experiments.scale import scalings
 from t0qat.explorer import canvas, pictures, settings, words
 from t0qat.explorer.controls import Controls, presets
-from t0qat.explorer.measure import Linear, Networks, Setting
+from t0qat.explorer.measure import DEVICE_STRENGTHS, Circuits, Linear, Networks, Setting
 from t0qat.explorer.work import Work
 from t0qat.pipeline import places
 from t0qat.pipeline.paper import Paper
@@ -29,6 +29,7 @@ PICTURES = {
     "losses": ("Quantized against full precision", pictures.BeforeAfter, words.losses),
     "bits": ("Accuracy against bits, digits", pictures.Accuracy, words.accuracy),
     "weights": ("Weights on their integer grid", pictures.OnGrid, words.weights),
+    "device": ("Quantum circuit on a noisy device", pictures.OnDevice, words.device),
 }
 
 
@@ -62,7 +63,7 @@ class Explorer(Work):
 
     @property
     def sentences(self) -> dict[str, str]:
-        """By picture: drop, losses, bits, weights; as HTML."""
+        """By picture: drop, losses, bits, weights, device; as HTML."""
         return {name: say(self._found(name)) for name, (_, _, say) in PICTURES.items()}
 
     @property
@@ -76,6 +77,9 @@ class Explorer(Work):
             "bits": [grid.bits for grid in self.networks.setting.grids()],
             "accuracy": {m: x[:, :-1] for m, x in self.networks.accuracy.items()},
             "unrounded": {m: x[:, -1] for m, x in self.networks.accuracy.items()},
+            "circuits_setting": self.circuits.setting._asdict(),
+            "strengths": DEVICE_STRENGTHS,
+            "on_device": self.circuits.accuracy,
             "limits": {n: [p.axes.get_xlim(), p.axes.get_ylim()] for n, p in self._pictures.items()},
         }
         return json.loads(json.dumps(drawn, default=lambda array: array.tolist()))
@@ -90,8 +94,8 @@ class Explorer(Work):
         scaling, _ = self.presets[name]
         self._controls.setting = Setting(scaling=scaling, **kept)
 
-    def _found(self, name: str) -> Linear | Networks:
-        return self.networks if name == "bits" else self.linear
+    def _found(self, name: str) -> Linear | Networks | Circuits:
+        return {"bits": self.networks, "device": self.circuits}.get(name, self.linear)
 
     def draw(self, name: str) -> None:
         """Draw the picture of that name and say its sentence."""
@@ -101,7 +105,7 @@ class Explorer(Work):
         self._pictures[name].draw()
 
     def still(self) -> bytes:
-        """The four pictures as they are now, as one PNG."""
+        """The pictures as they are now, as one PNG."""
         return canvas.still((title, kind, self._found(n)) for n, (title, kind, _) in PICTURES.items())
 
     def _repr_mimebundle_(self, **kwargs) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The explorer's four pictures. Each is made once on its axes; a new result only changes its data.
+"""The explorer's pictures. Each is made once on its axes; a new result only changes its data.
 
 Limits follow the data until the reader zooms or pans; then they stay as the reader left them. They are
 round numbers, so that most moves of a slider leave them: then only the data are drawn anew. Text takes
@@ -11,11 +11,14 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from t0qat.exhibits.figures.style import only, style
+from t0qat.exhibits.circuits import CHANNEL_LABELS
+from t0qat.exhibits.figures.style import STYLES, only, style
 from t0qat.exhibits.figures.table1 import density
-from t0qat.explorer.measure import BITS, Linear, Networks
+from t0qat.experiments.circuits import CHANNEL, PUBLISHED, WAYS
+from t0qat.explorer import measure
+from t0qat.explorer.measure import BITS, Circuits, Linear, Networks
 from t0qat.training.constants import REPORTED
 from t0qat.training.methods import on_layer
 
@@ -204,3 +207,44 @@ class OnGrid(Picture):
         farthest = max(np.max(np.abs(m.weights / m.step)) for m in found.rounded.values())
         reach = max(-low, np.rint(farthest)) + max(0.6, 0.04 * (high - low))
         self.limit((0.4, 10.6), (-reach, reach))
+
+
+class OnDevice(Picture):
+    """Accuracy of circuits against a device's noise; whiskers from the lowest to the highest.
+
+    The grey bar is at the strength that T0-QAT's noise itself has, in the mean.
+    """
+
+    APART = 0.012  # so that whiskers at one strength stay apart
+
+    def __init__(self, axes: Axes):
+        channel, guess = CHANNEL_LABELS[measure.DEVICE], 1 / len(measure.CIRCUIT["digits"])
+        axes.set(xlabel=f"Strength of {channel.lower()} after every gate", ylabel="Right test images")
+        axes.yaxis.set_major_locator(FixedLocator(np.linspace(0, 1, 6)))  # the legend is above
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.axhline(guess, color="0.6", linewidth=0.8)
+        axes.annotate("guessing", (0.03, guess - 0.01), fontsize=7, color="0.35", va="top")
+        (self.own,) = axes.plot([], [], color="0.85", linewidth=9, zorder=0)
+        small = {"fontsize": 6, "color": "0.35", "rotation": 90, "ha": "center", "clip_on": True}
+        self.name = axes.text(0, 0, f"{style(PUBLISHED)['label']}'s noise", zorder=1, **small)
+        self.lines, self.whiskers = {}, {}
+        for way in measure.LINES:
+            look = STYLES[3] | {"label": WAYS[way].label} if way == CHANNEL else style(way)
+            (self.lines[way],) = axes.plot([], [], markersize=4, **look)
+            whiskers = LineCollection([], colors=look["color"], linewidths=0.8, zorder=1)
+            self.whiskers[way] = axes.add_collection(whiskers)
+        axes.legend(loc="upper center", ncols=len(self.lines))
+        super().__init__(axes, [self.own, self.name, *self.lines.values(), *self.whiskers.values()])
+
+    def update(self, found: Circuits) -> None:
+        lowest = 0.4
+        for i, (way, line) in enumerate(self.lines.items()):
+            each = found.accuracy.get(way, np.empty((1, 0)))
+            at = np.array(measure.DEVICE_STRENGTHS[: each.shape[1]]) + (i - 1) * self.APART
+            line.set_data(at, each.mean(0))
+            self.whiskers[way].set_segments(_upright(at, each.min(0), each.max(0)))
+            lowest = each.min(initial=lowest)
+        lowest = np.floor(5 * lowest) / 5
+        self.own.set_data(2 * [found.own_strength], [lowest, 1])
+        self.name.set_position((found.own_strength, lowest + 0.02))
+        self.limit((-0.04, 1.04), (lowest, 1.15))

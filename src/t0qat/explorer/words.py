@@ -1,10 +1,13 @@
 """A sentence under each picture, made from what the picture shows."""
 
+import math
 from html import escape
 
 import numpy as np
 
-from t0qat.explorer.measure import Linear, Networks
+from t0qat.experiments.circuits import CHANNEL, PLAIN, PUBLISHED
+from t0qat.explorer import measure
+from t0qat.explorer.measure import Circuits, Linear, Networks
 from t0qat.pipeline import statistics
 from t0qat.pipeline.words import direction, fixed, number, percent, thousands, with_interval
 from t0qat.training.constants import REPORTED
@@ -83,4 +86,27 @@ def weights(found: Linear) -> str:
     return (
         f"One run's ten weights, rounded to INT{grid.bits}: {thousands(high - low + 1)} codes from"
         f" {fixed(low, 0)} to {high} ({grid.range} range, {grid.scale} scale). {each}."
+    )
+
+
+def device(found: Circuits) -> str:
+    noise, (one, other) = found.setting.noise, measure.CIRCUIT["digits"]
+    means = {way: each.mean(1) for way, each in found.accuracy.items()}  # over the strengths
+    plain = percent(means[PLAIN].mean())
+    text = f"A quantum circuit tells {one} from {other}. Mean over the strengths of the device,"
+    if noise == 0:
+        return (
+            f"{text} {plain} % of the test images are named rightly: without noise all training is one."
+        )
+    text += (
+        f" {T0} with noise {noise:.3g} on its angles names {percent(means[PUBLISHED].mean())} % of the"
+        f" test images rightly, training without noise {plain} %"
+    )
+    if found.number < 2:
+        return f"{text} (one circuit each; more are being trained)."
+    words, numbers = _difference(100 * means[PUBLISHED], 100 * means[PLAIN])
+    return (
+        f"{text}: the accuracy is {words} without, difference {numbers} points ({found.number} paired"
+        f" circuits). The noise's exact channel, in which each rotation shrinks what it turns to"
+        f" {number(math.exp(-(noise**2) / 2), 2)} of its size, gives {percent(means[CHANNEL].mean())} %."
     )

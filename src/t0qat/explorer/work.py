@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from t0qat.explorer import measure
 from t0qat.explorer.controls import Controls
-from t0qat.explorer.measure import Linear, Networks, Setting
+from t0qat.explorer.measure import Circuits, Linear, Networks, Setting
 
 PATIENCE = 0.5  # seconds without a progress bar
 
@@ -17,12 +17,13 @@ PATIENCE = 0.5  # seconds without a progress bar
 class Work:
     """Computes at the setting of some controls; a subclass draws.
 
-    linear, networks: what is drawn, None before `start`. task: the asyncio task that worked last, or
-    None. progress, cancel: widgets, visible while work takes long.
+    linear, networks, circuits: what is drawn, None before `start`. task: the asyncio task that worked
+    last, or None. progress, cancel: widgets, visible while work takes long.
     """
 
     linear: Linear | None = None
     networks: Networks | None = None
+    circuits: Circuits | None = None
     task: asyncio.Task | None = None
 
     def __init__(self, controls: Controls):
@@ -39,7 +40,7 @@ class Work:
         return self._controls.setting
 
     def draw(self, name: str) -> None:
-        """Show linear or networks in the picture of that name: drop, losses, weights or bits."""
+        """Show what is drawn in the picture of that name: drop, losses, weights, bits or device."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -48,8 +49,8 @@ class Work:
         self._controls.observe(self._changed, "setting")
 
     def _back(self, _) -> None:
-        """Set the controls back to what is drawn: other work stops."""
-        self._controls.setting = self.networks.setting  # of the pictures that come last
+        """Set the controls back to what all pictures showed last: other work stops."""
+        self._controls.setting = self._whole
 
     def _changed(self, _) -> None:
         try:
@@ -78,7 +79,10 @@ class Work:
             self._report(0, 0)
 
     def _is_drawn(self, setting: Setting) -> bool:
-        return self.linear.setting == self.networks.setting == setting and self._has_networks(setting)
+        parts = self.linear, self.networks, self.circuits
+        return all(part.setting == setting for part in parts) and (
+            self._has_networks(setting) and self._has_circuits(setting)
+        )
 
     def _work(self, setting: Setting) -> Iterator[bool]:
         """Compute and draw; yields after each step whether a newer wish may stop it there.
@@ -94,17 +98,35 @@ class Work:
         if self._has_networks(setting):
             self.networks = self.networks._replace(setting=setting)
             yield from self._drawn("bits")
-            return
-        for number in (1, measure.NETWORKS):
-            self.networks = yield from self._steps(measure.networks(setting, number), True, long)
-            yield from self._drawn("bits")
-            yield True
+        if self._has_circuits(setting):
+            self.circuits = self.circuits._replace(setting=setting)
+        # First a glance at each picture; the exact channel would make that of the circuits late.
+        for networks, *circuits in (
+            (1, 1, measure.AT_ONCE),
+            (measure.NETWORKS, 1),
+            (measure.NETWORKS, measure.CIRCUITS),
+        ):
+            if not self._has_networks(setting):
+                self.networks = yield from self._steps(measure.networks(setting, networks), True, long)
+                yield from self._drawn("bits")
+                yield True
+            if not self._has_circuits(setting):
+                self.circuits = yield from self._steps(measure.circuits(setting, *circuits), True, long)
+                yield from self._drawn("device")
+                yield True
+        self._whole = setting
 
     def _has_networks(self, setting: Setting) -> bool:
         """Whether those drawn are all that this setting needs."""
         if self.networks is None or self.networks.number < measure.NETWORKS:
             return False
         return self.networks.setting.networks == setting.networks
+
+    def _has_circuits(self, setting: Setting) -> bool:
+        """Whether those drawn are all that this setting needs."""
+        if self.circuits is None or self.circuits.number < measure.CIRCUITS:
+            return False
+        return self.circuits.setting.circuits == setting.circuits
 
     def _steps(self, work: Generator, may_stop: bool, visible: bool) -> Generator[bool, None, Any]:
         while True:
