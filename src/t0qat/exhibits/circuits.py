@@ -74,11 +74,11 @@ def circuits(results: Results) -> tuple[str, dict[str, str]]:
 
 def vanishing(rows: list[Row]) -> str:
     """What came of the first prediction. rows: the accuracy of noise as published, a task each."""
-    learned = [row for row in rows if row["ci_high"] >= LEARNED / _classes(row["model"])]
+    learned = [row for row in rows if row["mean"] >= LEARNED / _classes(row["model"])]
     if not learned:
-        return "The first prediction held: with noise as published, circuits answer as if they guessed."
+        return "The first prediction held: noise as published leaves circuits no better than a guess."
     where = listed(task_label(row["model"]) for row in learned)
-    return f"The first prediction failed: with noise as published, circuits learn something of {where}."
+    return f"The first prediction failed: noise as published lets circuits learn something of {where}."
 
 
 def gains(rows: list[Row]) -> str:

@@ -97,7 +97,7 @@ def _registered(name: str, **settings: float) -> Objective:
     return REGISTRY[name].objective(**settings)
 
 
-SCALINGS = (1000.0, 3000.0, 10000.0)
+SCALINGS = (300.0, 1000.0, 3000.0, 10000.0)
 PLAIN, PUBLISHED, TUNED, CHANNEL = "no_noise", "t0_qat", "t0_qat_tuned", "channel"
 WAYS = {
     PLAIN: Way("Plain", partial(_registered, PLAIN)),
@@ -320,8 +320,8 @@ def plan(
     batch_size: int = 32,
     trainings: int = 23,
     rates: int = 4,
-    lowest_rate: float = 0.01,
-    highest_rate: float = 0.3,
+    lowest_rate: float = 0.1,
+    highest_rate: float = 3.0,
     strengths: Sequence[float] = (0.01, 0.03, 0.1, 0.2, 0.3),
     bits: Sequence[int] = (8, 4, 3, 2),
     shots: int = 1024,

@@ -27,7 +27,8 @@ def circuits(table: pd.DataFrame) -> Figure:
                 here = mine[mine.way == way].sort_values("channel_strength")
                 look = {"color": f"C{i}", "marker": MARKS[i % len(MARKS)], "markersize": 2.5}
                 points(panel, here, here.channel_strength, **look, linewidth=0.8, label=WAYS[way].label)
-            panel.set_title(CHANNEL_LABELS[channel] if model == models[0] else "", fontsize=6.5)
+            title = CHANNEL_LABELS[channel].replace(" ", "\n") if model == models[0] else ""
+            panel.set_title(title, fontsize=6.5)
         line[0].set_ylabel(task_label(model))
     figure.supxlabel("Strength of the channel, after every gate")
     figure.supylabel("Accuracy")
