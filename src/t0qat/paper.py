@@ -172,7 +172,7 @@ EXPERIMENTS = {
         {
             "circuits": f"model* way channel channel_strength eval_bits shots metric {MEAN}",
             "circuits_robust": f"model* way channel {MEAN}",
-            "circuits_paired": f"model* channel way other_way {ESTIMATE} detectable",
+            "circuits_paired": f"model* channel way other_way {TEST}",
             "circuits_tuning": "model* way learning_rate strength? short? mean? ci_low? ci_high? n?"
             " gradients chosen",
         },

@@ -113,7 +113,7 @@ class After(NamedTuple):
     feature: Tensor  # after the turn by a feature
     y: Tensor  # after a rotation about Y
     z: Tensor  # after one about Z
-    ring: Tensor  # after the ring
+    ring: Tensor | None = None  # after the ring, where anything does
 
 
 class Circuit(NamedTuple):
@@ -168,17 +168,17 @@ class Circuit(NamedTuple):
         """
         found = asked.expand(*angles.shape[:-3], *asked.shape).flatten(-self.qubits)
         places, signs = ring(self.qubits)
+        about_y, about_z = angles.unbind(-1)
+        gates = rotation(Y_AXIS, about_y), rotation(Z_AXIS, about_z)
+        if after:
+            gates = after.y[..., None, None, :, :] @ gates[0], after.z[..., None, None, :, :] @ gates[1]
+        both = gates[1] @ gates[0]
         for layer in reversed(range(self.layers)):
-            for q in range(self.qubits if after else 0):
+            for q in range(self.qubits if after and after.ring is not None else 0):
                 found = _asked_before(after.ring, found, q)
             found = signs * found[..., places]
-            about_y, about_z = angles[..., layer, :, :].unbind(-1)
-            gates = rotation(Y_AXIS, about_y), rotation(Z_AXIS, about_z)
-            if after:
-                gates = after.y[..., None, :, :] @ gates[0], after.z[..., None, :, :] @ gates[1]
-            both = gates[1] @ gates[0]
             for q in range(self.qubits):
-                found = _asked_before(both[..., q, :, :], found, q)
+                found = _asked_before(both[..., layer, q, :, :], found, q)
         return found.unflatten(-1, [4] * self.qubits)
 
     def chances(self, asked: Tensor, features: Tensor, after: After | None = None) -> Tensor:
