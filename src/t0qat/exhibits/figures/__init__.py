@@ -8,7 +8,7 @@ from t0qat.exhibits.figures.benchmark import (
     vision_matrix,
 )
 from t0qat.exhibits.figures.calibration import calibration
-from t0qat.exhibits.figures.circuits import circuits
+from t0qat.exhibits.figures.circuits import circuits, qubit
 from t0qat.exhibits.figures.deployment import deployment
 from t0qat.exhibits.figures.grids import integer_grids
 from t0qat.exhibits.figures.precision import precision
