@@ -114,8 +114,8 @@ window.lab = {
     return lab.watched;
   },
 
-  // Milliseconds from the next key press until each picture and each sentence has changed. The third may
-  // come again as it was; it is waited for three seconds, the others for ten minutes.
+  // Milliseconds from the next key press until each picture and each sentence has changed. Networks and
+  // circuits may come again as they were; they are waited for three seconds, the others ten minutes.
   async redraw(sentences) {
     const text = () => sentences.map((name) => document.querySelector(name).textContent);
     const looked = lab.looks();
@@ -125,7 +125,7 @@ window.lab = {
     );
     const times = { pictures: looked.map(() => null), sentences: said.map(() => null) };
     const missing = (i) => times.pictures[i] === null || times.sentences[i] === null;
-    const wait = () => ([0, 1, 3].some(missing) ? 600_000 : missing(2) ? 3000 : 0);
+    const wait = () => ([0, 1, 3].some(missing) ? 600_000 : [2, 4].some(missing) ? 3000 : 0);
     while (performance.now() < start + wait()) {
       await new Promise(requestAnimationFrame);
       const since = performance.now() - start;

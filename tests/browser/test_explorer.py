@@ -21,8 +21,9 @@ from t0qat.training import constants, methods
 
 pytestmark = pytest.mark.browser
 NAME = "00_explore.ipynb"
-SENTENCES = [f".explore-sentence-{name}" for name in ("drop", "losses", "bits", "weights")]
-DRAWN = ("setting", "networks_setting")
+PICTURES = "drop", "losses", "bits", "weights", "device"
+SENTENCES = [f".explore-sentence-{name}" for name in PICTURES]
+DRAWN = ("setting", "networks_setting", "circuits_setting")
 PUBLISHED = {
     "constant": "xi", "scaling": constants.XI_SCALING, "baseline_noise": 0.4,
     "evaluation_noise": "reported", "target": "sum", "dataset": "synthetic",
@@ -36,7 +37,7 @@ class Panel:
         self.lab, self.page = lab, lab.page
         lab.run_all()
         lab.page.evaluate("lab.scroller().scrollTo(0, 0)")
-        lab.page.wait_for_function("lab.looks().length === 4 && !lab.looks().includes(0)")
+        lab.page.wait_for_function("lab.looks().length === 5 && !lab.looks().includes(0)")
 
     def read(self, expression: str):
         """The value, in the kernel, of an expression on `panel`."""
@@ -61,10 +62,10 @@ class Panel:
         idle = "panel.task is None or panel.task.done()"
         end = time.monotonic() + 600
         while True:
-            done, linear, networks = self.read(f"({idle}, *map(panel.shown.get, {DRAWN}))")
-            if done and linear == networks and setting.items() <= linear.items():
+            done, linear, *others = self.read(f"({idle}, *map(panel.shown.get, {DRAWN}))")
+            if done and others == 2 * [linear] and setting.items() <= linear.items():
                 break
-            assert time.monotonic() < end, f"{setting} wanted, {linear} and {networks} drawn"
+            assert time.monotonic() < end, f"{setting} wanted, {linear} and {others} drawn"
             self.page.wait_for_timeout(50)
         return self.read("panel.shown")
 
@@ -200,6 +201,33 @@ def test_bits_range_and_scale_rule_move_the_weights_on_their_grid(panel):
         assert rows[methods.REGISTRY[method].label] == pytest.approx(each)
 
 
+def test_the_circuit_on_a_noisy_device_follows_the_noise_of_training(panel):
+    def check(shown: dict) -> dict:
+        """The lines of the picture, which say what is shown."""
+        rows = panel.read(
+            "{line.get_label(): list(line.get_ydata()) for line in"
+            " panel._figures['device'].axes[0].lines if len(line.get_xdata()) == 10}"
+        )
+        means = {way: np.mean(rows, axis=0) for way, rows in shown["on_device"].items()}
+        for way, label in (("no_noise", "No noise"), ("t0_qat", "T0-QAT"), ("channel", "Exact channel")):
+            assert rows[label] == pytest.approx([*means[way]])
+        sentence = panel.says("device")
+        number(r"without noise ([\d.]+) %", sentence, 100 * means["no_noise"].mean())
+        number(r"angles names ([\d.]+) %", sentence, 100 * means["t0_qat"].mean())
+        number(r"gives ([\d.]+) %", sentence, 100 * means["channel"].mean())
+        return rows
+
+    first = check(panel.settled())
+    look = panel.page.evaluate("lab.looks()")[4]
+    panel.press("scaling", *["ArrowLeft"] * 12)
+    scalings = panel.read("[value for _, value in panel.controls['scaling'].options]")
+    scaling = scalings[scalings.index(constants.XI_SCALING) - 12]
+    second = check(panel.settled(scaling=scaling))
+    assert second["No noise"] == first["No noise"]
+    assert np.mean(second["T0-QAT"]) > np.mean(first["T0-QAT"])
+    panel.page.wait_for_function("look => lab.looks()[4] !== look", arg=look)
+
+
 def test_impossible_values_cannot_be_chosen(panel):
     assert panel.options("range") == list(quantizers.CODES)
     panel.press("bits", "End")
@@ -311,7 +339,7 @@ def test_how_fast_pictures_are_redrawn(panel, pictures):
         panel.settled()
     times = {
         f"{name}, {part}": [move[part][i] for move in moves]
-        for i, name in enumerate(("drop", "losses", "bits", "weights"))
+        for i, name in enumerate(PICTURES)
         for part in ("pictures", "sentences")
     }
     linear = [[move[part][i] for part in move for i in (0, 1, 3)] for move in moves]
@@ -319,7 +347,7 @@ def test_how_fast_pictures_are_redrawn(panel, pictures):
     times["linear layer, all of it"] = [max(each) for each in linear]
     (pictures / "redraw.json").write_text(json.dumps(times, indent=1))
     for name, each in times.items():
-        each = [time for time in each if time]  # the same accuracy, and the same words, may come again
+        each = [time for time in each if time]  # the same accuracies, and the same words, may come again
         print(f"{name}: median {statistics.median(each):.0f} ms, at most {max(each):.0f} ms")
 
 

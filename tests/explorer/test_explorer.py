@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from t0qat import explorer
-from t0qat.experiments import published
+from t0qat.experiments import circuits, published
 from t0qat.experiments.published import Losses
 from t0qat.experiments.settings import RULES, check
 from t0qat.explorer import measure, panel, settings
 from t0qat.explorer.measure import Setting
-from t0qat.explorer.pictures import Drops
+from t0qat.explorer.pictures import Drops, OnDevice
 from t0qat.paper import PAPER
 from t0qat.pipeline import notebooks, places, results
 from t0qat.pipeline.parameters import ParameterError
@@ -34,18 +34,23 @@ SMALL = {"replicates": 20}
 pytestmark = pytest.mark.filterwarnings("ignore:Passing unrecognized arguments:DeprecationWarning")
 
 
+def forget() -> None:
+    for kept in (measure._network, measure._shares_right, measure._on_device):
+        kept.cache_clear()
+
+
 @pytest.fixture
 def small(monkeypatch):
-    """An explorer of two quickly trained networks a method, at 20 replicates."""
+    """An explorer of two quickly trained networks a method, two such circuits a way, 20 replicates."""
     monkeypatch.setattr(measure, "NETWORKS", 2)
     monkeypatch.setattr(measure, "NETWORK", measure.NETWORK | {"epochs": 2})
-    measure._network.cache_clear()
-    measure._shares_right.cache_clear()
+    monkeypatch.setattr(measure, "CIRCUITS", 2)
+    monkeypatch.setattr(measure, "CIRCUIT_TRAINING", measure.CIRCUIT_TRAINING | {"steps": 3})
+    forget()
     made = explorer.Explorer(PAPER)
     made.set(**SMALL)
     yield made
-    measure._network.cache_clear()
-    measure._shares_right.cache_clear()
+    forget()
 
 
 def independent(setting: Setting) -> dict[str, Losses]:
@@ -57,7 +62,9 @@ def independent(setting: Setting) -> dict[str, Losses]:
 
 
 def assert_shows(made, setting: Setting) -> None:
-    assert made.linear.setting == made.networks.setting == made.wanted == setting
+    assert (
+        made.linear.setting == made.networks.setting == made.circuits.setting == made.wanted == setting
+    )
     for method, losses in independent(setting).items():
         for quantity in published.QUANTITIES:
             assert made.shown[quantity][method] == getattr(losses, quantity).tolist()
@@ -189,6 +196,78 @@ def test_the_networks_against_a_plain_loop_and_rounding_by_hand(small):
     line = small._pictures["bits"].lines["t0_qat"]
     assert list(line.get_xdata()) == [*shown["bits"], 9]
     np.testing.assert_array_equal(line.get_ydata()[:-1], np.mean(shown["accuracy"]["t0_qat"], 0))
+
+
+@pytest.mark.parametrize("scaling", [0.0, 2154.0, 80_000.0])
+def test_the_circuits_are_those_of_the_experiment(small, scaling):
+    small.set(scaling=scaling)
+    shown, strengths = small.shown, measure.DEVICE_STRENGTHS
+    assert shown["strengths"] == [*strengths]
+    for way in ("no_noise", "t0_qat", "channel"):
+        rows = []
+        for replicate in range(measure.CIRCUITS):
+            own = {"qubits": 4, "layers": 4, "part": "test", "replicate": replicate, "seed": 0}
+            angles = circuits.fit(
+                digits="38", way=way, xi_scaling=None if way == "no_noise" else scaling,
+                **measure.CIRCUIT_TRAINING, **own,
+            )["angles"].detach()  # fmt: skip
+            images = circuits.samples("38", 4, "test", replicate, 0)
+            trained = circuits.Trained(circuits.Circuit(4, 4, 2), angles, images)
+            each = [trained.chances(angles, "dephasing", [strength])[0] for strength in strengths]
+            answers = np.argmax(torch.stack(each).numpy(), -1)
+            rows.append((answers == images.test_target.numpy()).mean(1))
+        np.testing.assert_allclose(shown["on_device"][way], rows, rtol=0, atol=1e-12)
+        line = small._pictures["device"].lines[way]
+        np.testing.assert_allclose(line.get_xdata(), strengths, atol=0.02)
+        np.testing.assert_allclose(line.get_ydata(), np.mean(rows, 0), rtol=0, atol=1e-12)
+        whiskers = [part[:, 1] for part in small._pictures["device"].whiskers[way].get_segments()]
+        ends = np.stack([np.min(rows, 0), np.max(rows, 0)], 1)
+        np.testing.assert_allclose(whiskers, ends, rtol=0, atol=1e-12)
+
+
+def test_without_noise_all_circuits_are_the_plain_ones(small):
+    different = small.shown["on_device"]
+    assert different["t0_qat"] != different["no_noise"] != different["channel"]
+    small.set(scaling=0.0)
+    shown = small.shown["on_device"]
+    assert shown["t0_qat"] == shown["channel"] == shown["no_noise"] == different["no_noise"]
+    assert "without noise" in small.sentences["device"]
+
+
+def test_the_bar_is_at_the_dephasing_that_the_noise_about_z_is_in_the_mean(small):
+    for scaling in (0.0, 1000.0, 4642.0, 80_000.0):
+        small.set(scaling=scaling)
+        strength = torch.tensor(small._pictures["device"].own.get_xdata()[0], dtype=torch.float64)
+        deviation = torch.tensor(small.wanted.noise, dtype=torch.float64)
+        own = circuits.flip(circuits.circuits.Z_AXIS, circuits.flip_chance(deviation))
+        torch.testing.assert_close(circuits.CHANNELS["dephasing"](strength), own)
+
+
+def test_only_noise_of_training_trains_circuits(small, monkeypatch):
+    trained, original = [], circuits.fit
+    counted = lambda **what: trained.append((what["way"], what["replicate"])) or original(**what)  # noqa: E731
+    monkeypatch.setattr(circuits, "fit", counted)
+    before = small.shown["on_device"]
+    for other in (
+        {"baseline_noise": 1.2}, {"evaluation_noise": 0.3}, {"bits": 2}, {"grid_range": "narrow"},
+        {"grid_scale": "mse"}, {"target": "normal"}, {"dataset": "diabetes"}, {"replicates": 50},
+    ):  # fmt: skip
+        small.set(**other)
+        assert small.circuits.setting == small.wanted
+    assert (trained, small.shown["on_device"]) == ([], before)
+    small.set(scaling=1000.0)  # each once, and the plain ones not again
+    assert sorted(trained) == [("channel", 0), ("channel", 1), ("t0_qat", 0), ("t0_qat", 1)]
+    small.set(scaling=80_000.0)
+    assert (len(trained), small.shown["on_device"]) == (4, before)
+
+
+def test_the_first_circuit_is_drawn_before_the_rest_are_trained(small, monkeypatch):
+    drawn, original = [], OnDevice.update
+    size = lambda found: {way: len(rows) for way, rows in found.accuracy.items()}  # noqa: E731
+    monkeypatch.setattr(OnDevice, "update", lambda s, f: drawn.append(size(f)) or original(s, f))
+    small.set(scaling=1000.0)
+    each = ("no_noise", "t0_qat", "channel")
+    assert drawn == [dict.fromkeys(each[:2], 1), dict.fromkeys(each, 1), dict.fromkeys(each, 2)]
 
 
 def test_each_preset_sets_the_experiment_and_leaves_the_grid(small):
@@ -330,6 +409,22 @@ def test_cancel_while_networks_train_goes_back_to_the_picture_that_is_whole(smal
         small.set(scaling=1.0)
         while small.linear.setting != small.wanted:
             await asyncio.sleep(0)
+        small.cancel.click()
+        await small.task
+
+    run_async(scenario())
+    assert small.sentences == before
+    assert_shows(small, Setting(**SMALL))
+
+
+def test_cancel_while_circuits_train_goes_back_to_the_picture_that_is_whole(small):
+    before = small.sentences
+
+    async def scenario():
+        small.set(scaling=1.0)
+        while small.circuits.setting != small.wanted:
+            await asyncio.sleep(0)
+        assert small.circuits.number < measure.CIRCUITS
         small.cancel.click()
         await small.task
 

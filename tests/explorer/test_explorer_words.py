@@ -5,8 +5,8 @@ from hypothesis import given, settings, strategies
 
 from t0qat.experiments.published import Losses
 from t0qat.explorer import words
-from t0qat.explorer.measure import Linear, Networks, Setting
-from t0qat.training.constants import REPORTED
+from t0qat.explorer.measure import Circuits, Linear, Networks, Setting
+from t0qat.training.constants import REPORTED, XI
 
 # Sentences
 
@@ -65,3 +65,22 @@ def test_the_accuracy_sentence_is_of_the_chosen_width():
     one = found([0.8] * 4, [0.8] * 4)
     one = one._replace(accuracy={m: rows[:1] for m, rows in one.accuracy.items()})
     assert "one network each" in words.accuracy(one)
+
+
+def test_the_sentence_of_the_circuits_turns_with_their_accuracy():
+    def found(noise, mine, plain, channel=None):
+        rows = {"no_noise": plain, "t0_qat": mine} | ({"channel": channel} if channel else {})
+        table = {way: np.repeat(np.array(each)[:, None], 10, 1) for way, each in rows.items()}
+        return Circuits(Setting(scaling=noise / XI), table)
+
+    more, less = [0.9, 0.91, 0.9, 0.91], [0.8, 0.82, 0.8, 0.81]
+    sentence = words.device(found(0.5, more, less, [0.85] * 4))
+    assert "noise 0.5 on its angles names 90.5 %" in sentence
+    assert "without noise 80.8 %: the accuracy is larger than" in sentence
+    assert "(4 paired circuits)" in sentence
+    assert "to 0.88 of its size, gives 85.0 %" in sentence
+    assert "smaller than" in words.device(found(0.5, less, more, more))
+    assert "not detectably different" in words.device(found(0.5, more, more, more))
+    assert "one circuit each" in words.device(found(0.5, more[:1], less[:1]))
+    assert "one circuit each" in words.device(found(0.5, more[:1], less[:1], less[:1]))
+    assert "80.8 % of the test images" in words.device(found(0.0, less, less, less))

@@ -35,7 +35,7 @@ from t0qat.training.views import Method
 BLOCK = 500  # replicates a step
 NETWORKS = 4  # of each method
 BITS = range(1, 9)
-CIRCUITS = 6  # of each way of training
+CIRCUITS = 4  # of each way of training
 
 # What the experiment, and each method that it compares, takes where nothing is given. Of one name in
 # several methods, that of the first.

@@ -222,11 +222,13 @@ class OnDevice(Picture):
         axes.set(xlabel=f"Strength of {channel.lower()} after every gate", ylabel="Right test images")
         axes.yaxis.set_major_locator(FixedLocator(np.linspace(0, 1, 6)))  # the legend is above
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.axhline(guess, color="0.6", linewidth=0.8)
-        axes.annotate("guessing", (0.03, guess - 0.01), fontsize=7, color="0.35", va="top")
-        (self.own,) = axes.plot([], [], color="0.85", linewidth=9, zorder=0)
-        small = {"fontsize": 6, "color": "0.35", "rotation": 90, "ha": "center", "clip_on": True}
-        self.name = axes.text(0, 0, f"{style(PUBLISHED)['label']}'s noise", zorder=1, **small)
+        level = axes.axhline(guess, color="0.6", linewidth=0.8)
+        small = {"fontsize": 6, "color": "0.35"}
+        text = axes.text(1.03, guess - 0.01, "guessing", ha="right", va="top", **small)
+        look = {"color": "0.85", "linewidth": 9, "solid_capstyle": "butt", "zorder": 0}
+        (self.own,) = axes.plot([], [], **look)
+        small |= {"rotation": 90, "ha": "center", "clip_on": True, "zorder": 1}
+        self.name = axes.text(0, guess + 0.02, f"{style(PUBLISHED)['label']}'s noise", **small)
         self.lines, self.whiskers = {}, {}
         for way in measure.LINES:
             look = STYLES[3] | {"label": WAYS[way].label} if way == CHANNEL else style(way)
@@ -234,7 +236,8 @@ class OnDevice(Picture):
             whiskers = LineCollection([], colors=look["color"], linewidths=0.8, zorder=1)
             self.whiskers[way] = axes.add_collection(whiskers)
         axes.legend(loc="upper center", ncols=len(self.lines))
-        super().__init__(axes, [self.own, self.name, *self.lines.values(), *self.whiskers.values()])
+        above = [level, text, self.name, *self.lines.values(), *self.whiskers.values()]
+        super().__init__(axes, [self.own, *above])  # the bar would hide what is drawn before it
 
     def update(self, found: Circuits) -> None:
         lowest = 0.4
@@ -246,5 +249,5 @@ class OnDevice(Picture):
             lowest = each.min(initial=lowest)
         lowest = np.floor(5 * lowest) / 5
         self.own.set_data(2 * [found.own_strength], [lowest, 1])
-        self.name.set_position((found.own_strength, lowest + 0.02))
+        self.name.set_x(found.own_strength)
         self.limit((-0.04, 1.04), (lowest, 1.15))

@@ -95,9 +95,7 @@ def device(found: Circuits) -> str:
     plain = percent(means[PLAIN].mean())
     text = f"A quantum circuit tells {one} from {other}. Mean over the strengths of the device,"
     if noise == 0:
-        return (
-            f"{text} {plain} % of the test images are named rightly: without noise all training is one."
-        )
+        return f"{text} {plain} % of the test images are named rightly: all training is without noise."
     text += (
         f" {T0} with noise {noise:.3g} on its angles names {percent(means[PUBLISHED].mean())} % of the"
         f" test images rightly, training without noise {plain} %"
