@@ -74,11 +74,10 @@ def sampled_paulis(xi_scaling: float) -> Objective:
     chance = flip_chance(torch.tensor(XI * xi_scaling, dtype=torch.float64)).item()
 
     def value(loss, weights, draws):
-        turns = {
-            name: math.pi * torch.from_numpy(draws.random(p.shape) < chance)
-            for name, p in weights.items()
+        turned = {
+            name: torch.from_numpy(draws.random(p.shape) < chance).to(p) for name, p in weights.items()
         }
-        return loss({name: p + turns[name] for name, p in weights.items()})
+        return loss({name: p + math.pi * turned[name] for name, p in weights.items()})
 
     return Objective(value)
 
@@ -200,8 +199,10 @@ class Trained(NamedTuple):
 
     def measured(self, chances: Tensor, shots: int, draws: np.random.Generator) -> float:
         """The accuracy of the outcome that came most often, of equals the first."""
+        chances = chances.clamp(min=0)  # where rounding has left it below
         rest = (1 - chances.sum(-1, keepdim=True)).clamp(min=0)
-        counts = draws.multinomial(shots, torch.cat([chances, rest], -1).numpy())[:, :-1]
+        every = torch.cat([chances, rest], -1)
+        counts = draws.multinomial(shots, (every / every.sum(-1, keepdim=True)).numpy())[:, :-1]
         return float((counts.argmax(-1) == self.found.test_target.numpy()).mean())
 
     def scores(self, chances: Tensor) -> list[list]:
@@ -336,6 +337,8 @@ def plan(
     """
     given = locals()
     each_known("ways", ways, WAYS)
+    if PLAIN not in ways or len({*ways}) < 2:
+        raise ParameterError(f"ways = {[*ways]}: must hold {PLAIN!r} and another")
     for task in digits:
         each_known("digits", task, "0123456789")
         Circuit(qubits, layers, len(task)).check()
@@ -378,7 +381,8 @@ def tables(tuned: pd.DataFrame, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     every = pd.concat([each, whole.assign(channel=ALL)], ignore_index=True)
     found = []
     for (model, channel), here in every.groupby(["model", "channel"], sort=False):
-        by = {way: mine.set_index("replicate")["value"] for way, mine in here.groupby("way", sort=False)}
+        here = here.sort_values("replicate", kind="stable")
+        by = {way: mine["value"].to_numpy() for way, mine in here.groupby("way", sort=False)}
         pairs = [(way, PLAIN) for way in by if way != PLAIN]
         pairs += [(TUNED, CHANNEL)] if {TUNED, CHANNEL} <= {*by} else []
         if channel == NONE and PUBLISHED in by:
