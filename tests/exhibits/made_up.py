@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from t0qat.exhibits import verdicts
-from t0qat.experiments import arms, recommendation
+from t0qat.experiments import arms, circuits, recommendation
 from t0qat.experiments.arms import FLOAT
 from t0qat.experiments.noise_choice import ARMS, MEASURED
 from t0qat.paper import IMAGES, PAPER
@@ -234,6 +234,7 @@ def _frames() -> dict[str, pd.DataFrame]:
     made = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     made |= recommended(made)
     made |= deployed(made, loss)
+    made |= {name: pd.DataFrame(rows) for name, rows in circuit_rows(loss, difference).items()}
     made["integer_grids_conventions"] = made["integer_grids"].assign(**grid)
     made |= claims.decide(made)
     return {name: table[PAPER.columns_of(name)] for name, table in made.items()}
@@ -319,6 +320,41 @@ def response_rows(loss, difference, networks=NETWORKS, budgets=(0.333, 1, 3), bi
         if method == "no_noise":
             row |= dict.fromkeys(("estimate", "ci_low", "ci_high"), np.nan)
         tables["response_best"].append(row)
+    return tables
+
+
+def circuit_rows(
+    loss,
+    difference,
+    models=("circuit_38", "circuit_0123"),
+    ways=tuple(circuits.WAYS),
+    strengths=(0.01, 0.1, 0.3),
+):
+    """The files of circuits, orderly but for their numbers."""
+    tables = {name: [] for name in PAPER.experiments["circuits"].results}
+    for model, way in itertools.product(models, ways):
+        keys = {"model": model, "way": way}
+        tables["circuits_robust"] += [loss(**keys, channel=channel) for channel in circuits.SHOWN]
+        for channel, bits in itertools.product((circuits.NONE, *circuits.DEVICE), (FLOAT, 4)):
+            for strength in (0.0,) if channel == circuits.NONE else strengths:
+                at = keys | {"channel": channel, "channel_strength": strength, "eval_bits": bits}
+                measured = [(0, "accuracy"), (0, "loss"), (0, "moved"), (1024, "accuracy")]
+                tables["circuits"] += [loss(**at, shots=n, metric=metric) for n, metric in measured]
+        others = [circuits.PLAIN] if way != circuits.PLAIN else []
+        others += [circuits.CHANNEL] if way == circuits.TUNED else []
+        pairs = list(itertools.product(others, circuits.SHOWN))
+        pairs += [(circuits.GUESS, circuits.NONE)] if way == circuits.PUBLISHED else []
+        tables["circuits_paired"] += [
+            difference(**keys, other_way=other, channel=channel) for other, channel in pairs
+        ]
+        tables["circuits_tuning"] += [
+            loss(
+                **keys, learning_rate=rate, strength=strength, short=2.0, gradients=7, chosen=int(i == 0)
+            )
+            for i, (rate, strength) in enumerate(
+                itertools.product((0.1, 1.0), circuits.WAYS[way].values or (np.nan,))
+            )
+        ]
     return tables
 
 

@@ -76,6 +76,8 @@ def circuits(results: Results) -> tuple[str, dict[str, str]]:
 def vanishing(rows: list[Row]) -> str:
     """What came of the first prediction. rows: of noise as published minus a guess, a task each."""
     learned = [row for row in rows if _gained(row)]
+    if not rows:
+        return "The first prediction was not put to the test: noise as published was not run."
     if not learned:
         return "The first prediction held: noise as published leaves circuits no better than a guess."
     where = listed(task_label(row["model"]) for row in learned)

@@ -344,8 +344,6 @@ def plan(
         Circuit(qubits, layers, len(task)).check()
     if not lowest_rate < highest_rate:
         raise ParameterError(f"lowest_rate = {lowest_rate}: must be below highest_rate = {highest_rate}")
-    if max(strengths) > 1:
-        raise ParameterError(f"strengths = {[*strengths]}: allowed are 0 to 1")
     tried = spaced(rates, lowest_rate, highest_rate)
     rivals = []
     for task, way in itertools.product(digits, ways):

@@ -112,7 +112,7 @@ COLUMNS: dict[str, Column] = {
         "what a device does to the qubits, none, or all (mean over those)",
         "t0qat.experiments.circuits:SHOWN",
     ),
-    "channel_strength": setting("of a channel, after every gate, 0 to 1"),
+    "channel_strength": setting("of a channel, 0 to 1"),
     "shots": setting("how often a circuit is run and read; 0: exact chances"),
     "target": name("of the synthetic task: sum or normal", "t0qat.training.tasks:TARGETS"),
     "target_noise": setting("standard deviation of the noise on the target"),

@@ -119,7 +119,8 @@ class After(NamedTuple):
 class Circuit(NamedTuple):
     """Features turn qubits about Y; then come layers, RY and RZ on each and a ring of CZ; some are read.
 
-    As many qubits as classes need bits, the first ones; the outcome is the class.
+    As many qubits as classes need bits, the first ones; the outcome is the class. The last RZ change no
+    chance: neither the ring nor the reading tells them.
     """
 
     qubits: int = 4

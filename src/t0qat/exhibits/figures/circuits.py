@@ -37,7 +37,7 @@ def circuits(table: pd.DataFrame) -> Figure:
             title = CHANNEL_LABELS[channel].replace(" ", "\n") if model == models[0] else ""
             panel.set_title(title, fontsize=6.5)
         line[0].set_ylabel(task_label(model))
-    figure.supxlabel("Strength of the channel, after every gate")
+    figure.supxlabel("Strength of the channel")
     figure.supylabel("Accuracy")
     legend_above(figure, axes.flat[0], 3, fontsize=6.5)
     return figure
