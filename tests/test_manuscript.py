@@ -34,6 +34,7 @@ TYPED = {
     r"2 \\max\|w\| / \(2\^b - 1\)|\\log_2(\\bigl\(2 \\max\|w\| / \\xi \+ 1)?": "where a step equals xi",
     r"2\^b|2\^\{b-1\}(, \\dots, 2\^\{b-1\}-1)?": "the codes of an integer grid",
     r"\\sigma = 0": "plain training, by definition",
+    r"\(1 - \\mathrm e\^\{-\\sigma\^2/2\}\)/2": "the chance of a flip that stands for noise",
     r"\\sigma\^[24]|\\tfrac12": "mathematics",
     r"\\texttt\{xi\\_scaling\} = 1\b": "xi alone, by definition",
     r"\\Delta/2|\\sqrt\{12\}": "the standard deviation of a uniform rounding error",

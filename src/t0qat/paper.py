@@ -176,7 +176,7 @@ EXPERIMENTS = {
             "circuits_tuning": "model* way learning_rate strength? short? mean? ci_low? ci_high? n?"
             " gradients chosen",
         },
-        {"circuits": shown("circuits:circuits", "circuits circuits_robust circuits_paired")},
+        {"circuits": shown("circuits:circuits")},
         "circuits",
     ),
     "claims": Experiment(

@@ -1,7 +1,9 @@
 """Table and sentences of circuits under device noise."""
 
 import math
+from collections.abc import Callable
 
+import pandas as pd
 import torch
 
 from t0qat.exhibits.labels import listed, macros
@@ -47,6 +49,7 @@ def task_label(model: str) -> str:
 def circuits(results: Results) -> tuple[str, dict[str, str]]:
     """The accuracy of every training under every channel, mean over its strengths."""
     table, pairs = results["circuits_robust"], results["circuits_paired"]
+    tuned = results["circuits_tuning"]
     columns = (NONE, *DEVICE, ALL)
 
     def row(model: str, way: str) -> list[str]:
@@ -64,7 +67,8 @@ def circuits(results: Results) -> tuple[str, dict[str, str]]:
             "Published": _against(pairs, PUBLISHED, PLAIN),
             "Tuned": _against(pairs, TUNED, PLAIN),
             "Channel": _against(pairs, TUNED, CHANNEL),
-            "Alone": number(flip_chance(torch.tensor(XI, dtype=torch.float64)).item(), 2),
+            "Alone": _flip(1.0),
+            "TunedFlip": _on_each(tuned, lambda row: _flip(row["strength"]), way=TUNED, chosen=1),
             "Missing": number(math.exp(-((XI * XI_SCALING) ** 2) / 2) / 2, 2),
             "Vanishing": vanishing(rows_of(pairs, way=PUBLISHED, other_way=GUESS)),
             "Gains": gains(rows_of(pairs, way=TUNED, other_way=PLAIN)),
@@ -105,6 +109,10 @@ def unmoved(rows: list[Row]) -> str:
     return f"The third failed: read exactly, global depolarizing changes up to {percent(most)} %."
 
 
+def _flip(xi_scaling: float) -> str:
+    return number(flip_chance(torch.tensor(XI * xi_scaling, dtype=torch.float64)).item(), 2)
+
+
 def _named(channel: str) -> str:
     label = CHANNEL_LABELS[channel]
     return label if label[1] == " " else label.lower()  # X and Y stay
@@ -114,11 +122,13 @@ def _gained(row: Row) -> bool:
     return row["estimate"] > 0 and row["p_holm"] < ERROR_RATE
 
 
-def _against(pairs, way: str, other: str) -> str:
+def _against(pairs: pd.DataFrame, way: str, other: str) -> str:
     """`−0.01 [−0.02, 0.00] for 3 and 8; and ...`: over all channels."""
-    rows = rows_of(pairs, way=way, other_way=other, channel=ALL)
-    return listed((f"{_interval(row)} for {task_label(row['model'])}" for row in rows), "; ", "; and ")
+    return _on_each(
+        pairs[pairs.other_way == other], lambda row: with_interval(row, 3), way=way, channel=ALL
+    )
 
 
-def _interval(row: Row) -> str:
-    return with_interval(row, 3)
+def _on_each(table: pd.DataFrame, show: Callable[[Row], str], **keys) -> str:
+    rows = rows_of(table, **keys)
+    return listed((f"{show(row)} for {task_label(row['model'])}" for row in rows), "; ", "; and ")
