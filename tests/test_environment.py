@@ -80,7 +80,7 @@ for method in REGISTRY:
     model, inputs = torch.nn.Sequential(torch.nn.Linear(4, 4)), torch.ones(2, 4)
     qat = prepare(model, method)
     optimizer = qat.optimizer(torch.optim.Adam(model.parameters()), steps=1)
-    qat.loss(lambda: model(inputs).square().sum()).backward()
+    qat.loss(*qat.objective.batches * [lambda: model(inputs).square().sum()]).backward()
     optimizer.step()
     converted = convert(model, inputs=inputs if method == "gptq" else None)
     save(converted, "model.safetensors")
