@@ -10,7 +10,7 @@ from t0qat.experiments import trained, vision
 from t0qat.experiments.arms import Arm
 from t0qat.pipeline import cells
 from t0qat.quantization import layers
-from t0qat.training import methods, noise, own_grids, plain, regularizers, rounders, views
+from t0qat.training import coupled, methods, noise, own_grids, plain, regularizers, rounders, views
 from t0qat.training.methods import REGISTRY
 
 
@@ -88,6 +88,7 @@ FILES = {  # methods by the file of their family
     rounders: {"ste", "lsq", "parq", "random_bits", "lotion", "stable_qat", "cage"},
     own_grids: {"quest", "seq", "matryoshka"},
     regularizers: {"sam", "kure", "weight_decay"},
+    coupled: {"ring", "star"},
 }
 
 

@@ -153,7 +153,7 @@ def test_a_model_that_accelerate_laid_out_trains_to_the_same_weights(tmp_path, c
         draws = stream("batch_order", 0)
         drawn = windows(tokens, CONTEXT, 1, "tokens")[torch.from_numpy(draws.integers(150, size=12))]
         examples = {"inputs": drawn[:, :-1], "target": drawn[:, 1:], "epochs": 1, "order": draws}
-        task = Learner(net, lambda given=examples: given, on_text.mean_loss, 3, None, None, None)
+        task = Learner(net, lambda _, given=examples: given, on_text.mean_loss, 3, None, None, None)
         how = {"batch_size": 4, "replicate": 0, "seed": 0}
         learn(task, rounders.ste(bits=3), 0.01, "constant", **how)
         found.append(packed(net))

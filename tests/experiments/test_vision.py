@@ -1,6 +1,7 @@
 """The vision benchmark: cells against plain loops, tuning and tables by hand."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -140,16 +141,20 @@ def test_two_gradients_a_step_take_half_the_epochs():
 
 
 def test_every_arm_is_tuned_with_as_many_gradients():
-    jobs = vision.plan(replicates=2, few_replicates=2)
+    """To one training, as the short ones are counted by their length."""
+    jobs = vision.plan(replicates=2, few_replicates=2, trainings=23)
     totals = {}
-    for arm, candidates, rounds in jobs.rivals:
+    for rivals in jobs.rivals:
+        arm, candidates, rounds = rivals
         before = [0, *(seen for _, seen in rounds)]
         spent = sum(size * (seen - b) for (size, seen), b in zip(rounds, before, strict=False))
-        assert rounds[0][0] == len(candidates)
+        assert rivals.cut == (len(candidates) > 8)
+        assert rounds[0][0] == (math.ceil(len(candidates) / 4) if rivals.cut else len(candidates))
+        spent += tuning.SHORT * len(candidates) * rivals.cut
         cost = jobs.training(arm, candidates[0], 0, "validation").arguments["epochs"]
         totals[arm] = spent * cost / arm.registered.share
         assert arm.registered.loud or (rounds[-1][0] == 2 and rounds[-1][1] >= 8)
-    assert {total for arm, total in totals.items() if not arm.registered.loud} == {28 * 12}
+    assert all(22 <= total / 12 <= 23 for arm, total in totals.items() if not arm.registered.loud)
     assert {total for arm, total in totals.items() if arm.registered.loud} == {3 * 2 * 12}
 
 
@@ -275,8 +280,10 @@ def test_the_tables_have_one_row_a_key_and_follow_from_the_cells(run):
     assert set(made) == set(keys)
     for name, table in made.items():
         assert not table.duplicated(keys[name]).any(), name
-        # Two seeds tell no skewness, and arms that share no seed of tuning no deviation.
-        measured = table.drop(columns=["strength", "skewness", "planned_deviation"], errors="ignore")
+        # Two seeds tell no skewness, and arms that share no seed of tuning no deviation; few candidates
+        # need no short training.
+        unmeasured = ["strength", "skewness", "planned_deviation", "short"]
+        measured = table.drop(columns=unmeasured, errors="ignore")
         assert measured.notna().all(axis=None), name
     rate = run.tuning.query("method == 'ste' and train_bits == 2 and chosen == 1").learning_rate.item()
     cells = [compute("mlp", "ste", 2, replicate=i, rate=rate, epochs=2) for i in range(3)]
