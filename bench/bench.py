@@ -186,6 +186,8 @@ def step_costs() -> pd.Series:
     def epoch(objective) -> None:
         options = {"epochs": 1, "learning_rate": 0.01, "loss": F.cross_entropy, "batch_size": BATCH}
         draws, order = stream("training_noise", 0), stream("batch_order", 0)
+        others = (stream("batch_order", 0, 0, replica) for replica in range(1, objective.batches))
+        options["replicas"] = [(inputs, target, own) for own in others]
         net = small_cnn(stream("initialization", 0))
         loop.train(net, inputs, target, objective, draws, order=order, **options)
 

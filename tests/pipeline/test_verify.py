@@ -143,7 +143,7 @@ def test_the_tolerance_follows_from_both_standard_errors(
         assert "DIFFERS" in set(verify.compare(PAPER, run, identical=True).verdict)
 
 
-TUNED = "pydoc,small_gpt2,channels,ste,4,{rate},,{numbers},64,1\n"
+TUNED = "pydoc,small_gpt2,channels,ste,4,{rate},,,{numbers},64,1\n"
 COLUMNS = ",".join(PAPER.columns_of("language_tuning")) + "\n"
 
 
