@@ -65,9 +65,9 @@ def test_replicates_of_a_sweep_have_the_same_bits_in_any_batch(monkeypatch):
 
 def test_batches_change_nothing_in_the_other_experiments(monkeypatch):
     def tables() -> list[pd.DataFrame]:
-        arms = noise_choice.tuning(replicates=5, tuning_points=2, bits=[4], **SMALL)
-        runs = calibration.calibrate(calibration_replicates=5, **GRID, epochs=30)
-        constants = noise_choice.constants(replicates=5, bits=[4], **SMALL)
+        arms = noise_choice.tuning(replicates=3, tuning_points=2, bits=[4], **SMALL)
+        runs = calibration.calibrate(calibration_replicates=3, **GRID, epochs=5)
+        constants = noise_choice.constants(replicates=3, bits=[4], **SMALL)
         return [noise_choice.arm_means(arms), *constants, calibration.compatibility(runs, 0.25)]
 
     whole = tables()

@@ -39,18 +39,42 @@ def forget() -> None:
         kept.cache_clear()
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """An explorer of two quickly trained networks a method, two such circuits a way, 20 replicates."""
-    monkeypatch.setattr(measure, "NETWORKS", 2)
-    monkeypatch.setattr(measure, "NETWORK", measure.NETWORK | {"epochs": 2})
-    monkeypatch.setattr(measure, "CIRCUITS", 2)
-    monkeypatch.setattr(measure, "CIRCUIT_TRAINING", measure.CIRCUIT_TRAINING | {"steps": 3})
-    forget()
+@pytest.fixture(scope="module")
+def quick():
+    """Two quickly trained networks a method, and two such circuits a way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "NETWORKS", 2)
+        patch.setattr(measure, "NETWORK", measure.NETWORK | {"epochs": 2})
+        patch.setattr(measure, "CIRCUITS", 2)
+        patch.setattr(measure, "CIRCUIT_TRAINING", measure.CIRCUIT_TRAINING | {"steps": 3})
+        forget()
+        yield
+        forget()
+
+
+def of_20_replicates() -> explorer.Explorer:
     made = explorer.Explorer(PAPER)
     made.set(**SMALL)
-    yield made
+    return made
+
+
+@pytest.fixture
+def small(quick):
+    """An explorer of those; what another test has trained is not trained again."""
+    return of_20_replicates()
+
+
+@pytest.fixture
+def untrained(quick):
+    """The same, but it trains all itself."""
     forget()
+    return of_20_replicates()
+
+
+@pytest.fixture(scope="module")
+def moved(quick):
+    """The same for many tests, each of which sets all that it looks at."""
+    return of_20_replicates()
 
 
 def independent(setting: Setting) -> dict[str, Losses]:
@@ -124,21 +148,21 @@ def two_runs():
     ],
     ids=str,
 )
-def test_every_grid_shows_weights_rounded_by_the_quantizer(small, two_runs, grid):
-    small.set(bits=grid.bits, grid_range=grid.range, grid_scale=grid.scale)
-    for method, mine in small.shown["weights"].items():
+def test_every_grid_shows_weights_rounded_by_the_quantizer(moved, two_runs, grid):
+    moved.set(bits=grid.bits, grid_range=grid.range, grid_scale=grid.scale)
+    for method, mine in moved.shown["weights"].items():
         codes, step = quantizers.quantize(torch.tensor(mine["weights"], dtype=torch.float64), grid)
         assert (mine["codes"], mine["step"]) == (codes.tolist(), step.item())
         low, high = grid.codes
         assert all(low <= code <= high for code in mine["codes"])
         assert mine["before"] == two_runs[method].full_precision[0]
-    drawn = small._pictures["weights"]
-    mine = small.shown["weights"]["t0_qat"]
+    drawn = moved._pictures["weights"]
+    mine = moved.shown["weights"]["t0_qat"]
     np.testing.assert_array_equal(drawn.after["t0_qat"].get_ydata(), mine["codes"])
     exact = np.array(mine["weights"]) / mine["step"]
     np.testing.assert_array_equal(drawn.before["t0_qat"].get_ydata(), exact)
     assert (
-        f"INT{grid.bits}: {2**grid.bits - (grid.range == 'narrow')} codes" in small.sentences["weights"]
+        f"INT{grid.bits}: {2**grid.bits - (grid.range == 'narrow')} codes" in moved.sentences["weights"]
     )
 
 
@@ -243,29 +267,29 @@ def test_the_bar_is_at_the_dephasing_that_the_noise_about_z_is_in_the_mean(small
         torch.testing.assert_close(circuits.CHANNELS["dephasing"](strength), own)
 
 
-def test_only_noise_of_training_trains_circuits(small, monkeypatch):
+def test_only_noise_of_training_trains_circuits(untrained, monkeypatch):
     trained, original = [], circuits.fit
     counted = lambda **what: trained.append((what["way"], what["replicate"])) or original(**what)  # noqa: E731
     monkeypatch.setattr(circuits, "fit", counted)
-    before = small.shown["on_device"]
+    before = untrained.shown["on_device"]
     for other in (
         {"baseline_noise": 1.2}, {"evaluation_noise": 0.3}, {"bits": 2}, {"grid_range": "narrow"},
         {"grid_scale": "mse"}, {"target": "normal"}, {"dataset": "diabetes"}, {"replicates": 50},
     ):  # fmt: skip
-        small.set(**other)
-        assert small.circuits.setting == small.wanted
-    assert (trained, small.shown["on_device"]) == ([], before)
-    small.set(scaling=1000.0)  # each once, and the plain ones not again
+        untrained.set(**other)
+        assert untrained.circuits.setting == untrained.wanted
+    assert (trained, untrained.shown["on_device"]) == ([], before)
+    untrained.set(scaling=1000.0)  # each once, and the plain ones not again
     assert sorted(trained) == [("channel", 0), ("channel", 1), ("t0_qat", 0), ("t0_qat", 1)]
-    small.set(scaling=80_000.0)
-    assert (len(trained), small.shown["on_device"]) == (4, before)
+    untrained.set(scaling=80_000.0)
+    assert (len(trained), untrained.shown["on_device"]) == (4, before)
 
 
-def test_the_first_circuit_is_drawn_before_the_rest_are_trained(small, monkeypatch):
+def test_the_first_circuit_is_drawn_before_the_rest_are_trained(untrained, monkeypatch):
     drawn, original = [], OnDevice.update
     size = lambda found: {way: len(rows) for way, rows in found.accuracy.items()}  # noqa: E731
     monkeypatch.setattr(OnDevice, "update", lambda s, f: drawn.append(size(f)) or original(s, f))
-    small.set(scaling=1000.0)
+    untrained.set(scaling=1000.0)
     each = ("no_noise", "t0_qat", "channel")
     assert drawn == [dict.fromkeys(each[:2], 1), dict.fromkeys(each, 1), dict.fromkeys(each, 2)]
 
@@ -301,17 +325,17 @@ def test_one_bit_and_the_narrow_range_exclude_each_other(small):
 
 
 @pytest.mark.parametrize("constant", CONSTANTS)
-def test_every_offered_value_is_a_parameter_that_the_notebooks_accept(small, constant):
-    small.controls["constant"].value = constant
-    offered = [value for _, value in small.controls["scaling"].options]
+def test_every_offered_value_is_a_parameter_that_the_notebooks_accept(moved, constant):
+    moved.controls["constant"].value = constant
+    offered = [value for _, value in moved.controls["scaling"].options]
     assert {0.0, 1.0} <= set(offered)
     for scaling in offered:
-        check({"xi_scaling": small.wanted._replace(scaling=scaling).xi_scaling})
-    assert small.controls["scaling"].value in offered
-    left = [value for value in small._scalings if value not in offered]
+        check({"xi_scaling": moved.wanted._replace(scaling=scaling).xi_scaling})
+    assert moved.controls["scaling"].value in offered
+    left = [value for value in moved._scalings if value not in offered]
     assert all(CONSTANTS[constant] / XI * value > RULES["xi_scaling"].limits[1] for value in left)
     for name in ("baseline_noise", "evaluation_noise", "replicates"):
-        for option in small.controls[name].options:
+        for option in moved.controls[name].options:
             check({name: option[1]})
 
 
@@ -402,35 +426,35 @@ def test_cancel_keeps_the_last_complete_picture_and_sets_the_controls_back(small
     assert small.controls["scaling"].value == 80_000.0
 
 
-def test_cancel_while_networks_train_goes_back_to_the_picture_that_is_whole(small, monkeypatch):
-    before = small.sentences
+def test_cancel_while_networks_train_goes_back_to_the_picture_that_is_whole(untrained, monkeypatch):
+    before = untrained.sentences
 
     async def scenario():
-        small.set(scaling=1.0)
-        while small.linear.setting != small.wanted:
+        untrained.set(scaling=1.0)
+        while untrained.linear.setting != untrained.wanted:
             await asyncio.sleep(0)
-        small.cancel.click()
-        await small.task
+        untrained.cancel.click()
+        await untrained.task
 
     run_async(scenario())
-    assert small.sentences == before
-    assert_shows(small, Setting(**SMALL))
+    assert untrained.sentences == before
+    assert_shows(untrained, Setting(**SMALL))
 
 
-def test_cancel_while_circuits_train_goes_back_to_the_picture_that_is_whole(small):
-    before = small.sentences
+def test_cancel_while_circuits_train_goes_back_to_the_picture_that_is_whole(untrained):
+    before = untrained.sentences
 
     async def scenario():
-        small.set(scaling=1.0)
-        while small.circuits.setting != small.wanted:
+        untrained.set(scaling=1.0)
+        while untrained.circuits.setting != untrained.wanted:
             await asyncio.sleep(0)
-        assert small.circuits.number < measure.CIRCUITS
-        small.cancel.click()
-        await small.task
+        assert untrained.circuits.number < measure.CIRCUITS
+        untrained.cancel.click()
+        await untrained.task
 
     run_async(scenario())
-    assert small.sentences == before
-    assert_shows(small, Setting(**SMALL))
+    assert untrained.sentences == before
+    assert_shows(untrained, Setting(**SMALL))
 
 
 def test_other_work_on_the_loop_goes_on_during_a_long_choice(small, monkeypatch):

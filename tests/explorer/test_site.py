@@ -194,14 +194,14 @@ def test_a_site_that_cannot_be_made_leaves_the_one_before_and_says_why_in_a_line
     shutil.copytree(built.root, tmp_path / "other")
     project = Project(tmp_path / "other")
     before = project.files("build/site")
-    path = project.root / "notebooks/99_claims.ipynb"
+    path = project.root / "notebooks/01_table1.ipynb"
     notebook = nbformat.read(path, 4)
     for cell in notebook.cells:
         cell |= {"outputs": []} if cell.cell_type == "code" else {}
     nbformat.write(notebook, path)
     done = project.run("site")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "t0qat: 99_claims.ipynb has no outputs; make outputs runs it\n"
+    assert done.stderr == "t0qat: 01_table1.ipynb has no outputs; make outputs runs it\n"
     assert project.files("build/site") == before
 
 

@@ -1,10 +1,11 @@
 """Estimates with their intervals, each from one value a replicate. Thin over scipy and statsmodels."""
 
 import functools
+import math
 
 import numpy as np
 import pandas as pd
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize, special, stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -134,8 +135,9 @@ def standardized_effect(n: int, power: float = POWER, level: float = LEVEL) -> f
     critical = stats.t.isf((1 - level) / 2, freedom)
 
     def missed(root: float) -> float:
-        def seen(z: float) -> float:
-            return stats.norm.pdf(z) * stats.chi2.cdf(freedom * ((z + root) / critical) ** 2, freedom)
+        def seen(z: float) -> float:  # stats.norm and stats.chi2 check their arguments, 40 times as slow
+            inside = special.gammainc(freedom / 2, freedom * ((z + root) / critical) ** 2 / 2)
+            return math.exp(-z * z / 2) / math.sqrt(2 * math.pi) * inside
 
         return integrate.quad(seen, -9, 9, epsabs=1e-12, limit=200)[0] - power
 
