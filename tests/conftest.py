@@ -1,6 +1,7 @@
 """A copy of the project to break, and toy notebooks that run in seconds."""
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -59,6 +60,11 @@ def jupyter_server(folder: Path, process: subprocess.Popen, log: Path | None = N
                 return server
         time.sleep(0.1)
     raise AssertionError(log.read_text() if log else "JupyterLab did not start")
+
+
+def pytest_collection_finish():
+    """statsmodels collects garbage at every correction: what is there for good need not be looked at."""
+    gc.freeze()
 
 
 SLOW = "costs pipeline grid vision on_text language theory explorer precision published linear exhibits"
