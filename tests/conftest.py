@@ -62,8 +62,10 @@ def jupyter_server(folder: Path, process: subprocess.Popen, log: Path | None = N
     raise AssertionError(log.read_text() if log else "JupyterLab did not start")
 
 
-def pytest_collection_finish():
-    """statsmodels collects garbage at every correction: what is there for good need not be looked at."""
+@pytest.fixture(scope="module", autouse=True)
+def little_garbage():
+    """statsmodels collects garbage at every correction: what is there already is not looked at again."""
+    gc.collect()
     gc.freeze()
 
 
