@@ -12,8 +12,8 @@ from t0qat.paper import PAPER
 from t0qat.pipeline import lookups, notebooks, places, publish, readme, receipts, results, typeset
 
 ROOT = Path(__file__).parents[1]
-MAIN = (ROOT / "paper/main.tex").read_text()
-PREAMBLE, BODY = MAIN.split(r"\begin{document}")
+MAIN = "".join((ROOT / name).read_text() for name in typeset.TEXTS)
+BODY = MAIN.split(r"\begin{document}")[1]
 BUILD = {"BuildVersion", "BuildCodeHash", "BuildProfile", "BuildMark"}
 
 # What may be typed in the manuscript, and why. Every entry must be in use.
@@ -117,7 +117,7 @@ def test_everything_looked_up_is_there_and_what_is_not_stops_with_one_line():
         (r"\Count{tabel1}", "no results file is named 'tabel1'; there are table1, "),
         (r"\Number{table1/quantity=drop/mean}", "3 rows match; table1 has quantity: full_precision, "),
     ):
-        with pytest.raises(typeset.TypesetError, match=f"^paper/main.tex: .*{told}") as error:
+        with pytest.raises(typeset.TypesetError, match=f"^the manuscript: .*{told}") as error:
             typeset.lookup_macros(PAPER, wrong, ROOT)
         assert str(error.value).count("\n") == 0
 

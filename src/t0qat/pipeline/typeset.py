@@ -20,7 +20,8 @@ from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
 
 PACKAGES = "latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern"
-SOURCES = ("paper/main.tex", "paper/references.bib")
+TEXTS = ("paper/main.tex", "paper/appendix.tex")  # what is read, in this order
+SOURCES = (*TEXTS, "paper/references.bib")
 
 
 class TypesetError(RuntimeError):
@@ -53,7 +54,7 @@ def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
         raise TypesetError(
             f"LaTeX is missing: all but the PDF is made; `apt-get install {PACKAGES}`, then run again"
         )
-    looked_up = lookup_macros(paper, content["paper/main.tex"].decode(), home).encode()
+    looked_up = lookup_macros(paper, "".join(content[name].decode() for name in TEXTS), home).encode()
     build = {"paper/macros/build.tex": content["paper/macros/build.tex"] + looked_up}
     places.write(target, _latexmk(content | build, run))
     places.write(stamp, state())
@@ -86,7 +87,7 @@ def lookup_macros(paper: Paper, text: str, home: Path) -> str:
         for kind, place in sorted(lookups.used(text)):
             found[kind][place] = lookups.look_up(kind, place, read)
     except results.ResultsError as error:
-        raise TypesetError(f"paper/main.tex: {error}") from None
+        raise TypesetError(f"the manuscript: {error}") from None
     return "".join(lookup_lines(kind, values) for kind, values in found.items())
 
 
