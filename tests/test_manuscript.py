@@ -12,7 +12,7 @@ from t0qat.paper import PAPER
 from t0qat.pipeline import lookups, notebooks, places, publish, readme, receipts, results, typeset
 
 ROOT = Path(__file__).parents[1]
-MAIN = "".join((ROOT / name).read_text() for name in typeset.TEXTS)
+MAIN = "".join((ROOT / name).read_text() for name in typeset.texts())
 BODY = MAIN.split(r"\begin{document}")[1]
 BUILD = {"BuildVersion", "BuildCodeHash", "BuildProfile", "BuildMark"}
 
