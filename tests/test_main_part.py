@@ -15,9 +15,11 @@ PAGES, ABSTRACT, VALUES = 10, 200, 3
 HERE = "\ue000"  # stands before each generated value
 NAMES = sorted(map(label, REGISTRY), key=len, reverse=True)
 MATH = r"\$\\:\\cdot\\:10\^\{-?\d+\}\$"
-ONE = rf"(?:\$-\$|−)?\d[\d.]*(?:\\,\d{{3}})*(?:{MATH})?(?:\\,\\%)?(?: \[[^\]]*\])?"  # a number, its interval
+# A number, and its interval.
+ONE = rf"(?:\$-\$|−)?\d[\d.]*(?:\\,\d{{3}})*(?:{MATH})?(?:\\,\\%)?(?: \[[^\]]*\])?"
 VALUE = re.compile("|".join([r"INT\d", *map(re.escape, NAMES), ONE]))
-MAIN, APPENDIX = ((places.ROOT / name).read_text() for name in typeset.texts())
+APPENDIX, MAIN = ((places.ROOT / name).read_text() for name in typeset.texts())
+BODY = MAIN.split(r"\begin{document}")[1]
 
 
 @functools.cache
@@ -87,9 +89,7 @@ def test_the_abstract_is_short():
     assert sum(map(words, sentences(abstract()))) <= ABSTRACT
 
 
-@pytest.mark.parametrize(
-    "text", [MAIN.split(r"\begin{document}")[1], APPENDIX], ids=["main", "appendix"]
-)
+@pytest.mark.parametrize("text", [BODY, APPENDIX], ids=["main", "appendix"])
 def test_no_sentence_shows_more_values_than_a_reader_holds(text):
     many = [(part.count(HERE), part.replace(HERE, "")) for part in sentences(text)]
     assert [found for found in many if found[0] > VALUES] == []

@@ -94,7 +94,7 @@ def build_macros(made: dict[str, dict], run: Run) -> str:
 
 
 def lookup_macros(paper: Paper, text: str, home: Path) -> str:
-    """What the text looks up in the results files below home, with links to these. Raises TypesetError."""
+    """What the text looks up in results files below home, with links to them. Raises TypesetError."""
     from t0qat.pipeline import lookups, results  # only now: they bring pandas along
 
     read = functools.cache(lambda file: results.read(paper, file, home))
