@@ -71,7 +71,9 @@ def theory(results: Results) -> tuple[str, dict[str, str]]:
         ("T", "t0_qat", "t0_qat"),
     ):
         said[f"Exact{name}"] = percent(one(mine, method=method, other=other)["exact"])
-    return tabular(rows, header), macros("Theory", said | _learned(results["theory_training"]))
+    training = results["theory_training"]
+    said |= _learned(training) | {"Early": stopped_early(training)}
+    return tabular(rows, header), macros("Theory", said)
 
 
 def _learned(table: pd.DataFrame) -> dict[str, str]:
@@ -92,3 +94,20 @@ def _learned(table: pd.DataFrame) -> dict[str, str]:
             row = one(table, method="t0_qat", schedule="constant", epoch=epoch, quantity=quantity)
             said[f"{word}{name}"] = percent(row["mean"])
     return said
+
+
+def stopped_early(table: pd.DataFrame) -> str:
+    """Whether the published T0-QAT is a training that had not come to its end, in a sentence."""
+    explained = table[(table.quantity == "explained") & (table.epoch > 0)]
+    lengths = sorted(explained[explained.schedule == "decaying"].epoch.unique())
+    plain = one(explained, method="no_noise", schedule="constant", epoch=lengths[-1])["mean"]
+    first = one(explained, method="t0_qat", schedule="constant", epoch=lengths[0])
+    last = one(explained, method="t0_qat", schedule="decaying", epoch=lengths[-1])
+    before, after = (f"{percent(row['mean'])} %" for row in (first, last))
+    end = f"{before} of the target's variance, and {after} after"
+    end += f" {lengths[-1] / lengths[0]:.0f} times as many epochs at a falling learning rate."
+    if first["ci_low"] > plain - CONVERGED:
+        return f"Published T0-QAT is not stopped early: it explains {end}"
+    if last["ci_low"] > plain - CONVERGED:
+        return f"Published T0-QAT is a training stopped early: it explains {end}"
+    return f"Published T0-QAT falls short, and not for want of epochs: it explains {end}"
