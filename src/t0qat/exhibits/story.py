@@ -182,17 +182,17 @@ def held(results: Results) -> str:
     table = results["recommendation_transfer"]
     table = table[table.pick == RECOMMENDED]
     by = table.groupby(["model", "eval_bits"], sort=False)
-    tried = [rows_of(here, quantity="minus_plain") for _, here in by]
-    said = [outcome(*rows) for rows in tried if rows]
+    pairs = [rows_of(here, quantity="minus_plain") for _, here in by]
+    said = [outcome(*rows) for rows in pairs if rows]
     if not said:
         return "The recommendation was not tried on networks that chose nothing."
-    where = f"on {the_models(table.model.unique())}, which chose nothing"
-    more, least = said.count(HOLDS_NOT), said.count(HOLDS)
+    where = f"{the_models(table.model.unique())}, which chose nothing"
+    tried, more, least = len(said), said.count(HOLDS_NOT), said.count(HOLDS)
     if more:
-        return f"Of {len(said)} trials {where}, the recommendation is refuted in {more}."
-    if least < len(said):
-        return f"Of {len(said)} trials {where}, the recommendation holds in {least}; the rest is open."
-    return f"{where.capitalize()}, the recommendation holds: it loses no more than rounded plain training."
+        return f"On {where}, the recommendation is refuted in {more} of {tried} trials."
+    if least < tried:
+        return f"On {where}, the recommendation is confirmed in {least} of {tried} trials and open in the rest."
+    return f"On {where}, the recommendation holds: it loses no more than rounded plain training."
 
 
 def verdict_cells(results: Results) -> list[list[str]]:

@@ -29,7 +29,7 @@ class TypesetError(RuntimeError):
 
 
 def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
-    """Build the profile's PDF if anything that it shows changed since; renew the README for `paper`."""
+    """Build the profile's PDF if what it shows changed since; renew README and docs for `paper`."""
     home = run.home
     made = {notebook.name: receipts.read(notebook, run) for notebook in every}
     shown = (".tex", ".pdf", ".csv")
@@ -39,7 +39,7 @@ def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
     content["paper/macros/build.tex"] = build_macros(made, run).encode()
     target = home / "paper" / "main.pdf"
     stamp = places.BUILD / "stamps" / run.name / "main.pdf"
-    kept = (target, places.ROOT / "README.md", home / costs.RECORD)
+    kept = (target, *readme.texts(), home / costs.RECORD)
 
     def state() -> str:
         files = {path.name: path.read_bytes() for path in kept if path.is_file()}
