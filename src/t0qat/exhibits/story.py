@@ -191,8 +191,10 @@ def held(results: Results) -> str:
     if more:
         return f"On {where}, the recommendation is refuted in {more} of {tried} trials."
     if least < tried:
-        return f"On {where}, the recommendation is confirmed in {least} of {tried} trials and open in the rest."
-    return f"On {where}, the recommendation holds: it loses no more than rounded plain training."
+        return f"On {where}, the recommendation is confirmed in {least} of {tried} trials, else open."
+    return (
+        f"On {where}, the recommendation holds: up to the margin it loses no more than plain training."
+    )
 
 
 def verdict_cells(results: Results) -> list[list[str]]:
