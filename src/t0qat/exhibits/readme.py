@@ -28,8 +28,8 @@ def results(results: Results) -> str:
             *_bold(said),
             *table(story.USE_HEADER, story.use_cells(results)),
             "",
-            f"Chosen on tuning seeds, measured on {seeds} paired test seeds, with 95 % intervals; loss is"
-            " in nats on images and in bits per character on text. *Rounded* is to the nearest step.",
+            f"Chosen on tuning seeds, measured on {seeds} paired test seeds, with 95 % intervals. Loss"
+            " is in nats on images, in bits per character on text; *rounded* is to the nearest step.",
             "",
             f"![Loss after rounding to integers of T0-QAT, Standard QAT and no noise]({FIGURE})",
             "",

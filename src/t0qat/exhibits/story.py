@@ -193,7 +193,7 @@ def held(results: Results) -> str:
     if least < tried:
         return f"On {where}, the recommendation is confirmed in {least} of {tried} trials, else open."
     return (
-        f"On {where}, the recommendation holds: up to the margin it loses no more than plain training."
+        f"On {where}, the recommendation holds: it loses no more than plain training, within a margin."
     )
 
 
