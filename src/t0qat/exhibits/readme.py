@@ -18,9 +18,9 @@ FIGURE = "figures/integer_grids.png"
 def results(results: Results) -> str:
     """The first screen: what was claimed, what we found and what to use, with a table and a figure."""
     said = {
-        "Claimed": story.claimed(),
-        "Found": story.found(results),
-        "Use": f"{story.use(results)} {story.one(results)}",
+        "What was claimed.": story.claimed(),
+        "What we found.": story.found(results),
+        "What to use.": f"{story.use(results)} {story.one(results)}",
     }
     seeds = span(results["recommendation"].n)
     return "\n".join(
@@ -29,9 +29,13 @@ def results(results: Results) -> str:
             *table(story.USE_HEADER, story.use_cells(results)),
             "",
             f"Chosen on tuning seeds, measured on {seeds} paired test seeds, with 95 % intervals. Loss"
-            " is in nats on images, in bits per character on text; *rounded* is to the nearest step.",
+            " is in nats on images, in bits per character on text. *Rounded* is to the nearest step; *as"
+            " good* is within the margin.",
             "",
             f"![Loss after rounding to integers of T0-QAT, Standard QAT and no noise]({FIGURE})",
+            "",
+            "Published methods, rounded to integers, on the paper's task (above) and real data (below)."
+            " Standard QAT, the paper's baseline, trains under noise of a fixed scale.",
             "",
         ]
     )

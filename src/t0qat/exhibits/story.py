@@ -22,10 +22,10 @@ FEW = 2  # methods that a sentence names; of more it sends to the table
 USE_HEADER = ["Task", "Weights", "Use", "Because", "One training for all widths"]
 # By the verdicts on C1, C2 and C5 as published; whatever decides nothing is undecided.
 DROP = {
-    SUPPORTED: "quantization noise costs a T0-QAT model less than a Standard QAT one",
-    CONTRADICTED: "quantization noise costs a T0-QAT model more than a Standard QAT one",
-    NO_EFFECT: "quantization noise costs a T0-QAT model as much as a Standard QAT one",
-    UNDECIDED: "it is open whether quantization noise costs a T0-QAT model less than a Standard QAT one",
+    SUPPORTED: "quantization noise costs T0-QAT less than the paper's baseline",
+    CONTRADICTED: "quantization noise costs T0-QAT more than the paper's baseline",
+    NO_EFFECT: "quantization noise costs T0-QAT as much as the paper's baseline",
+    UNDECIDED: "it is open whether quantization noise costs T0-QAT less than the paper's baseline",
 }
 LOSS = {
     SUPPORTED: "T0-QAT ends with the smaller loss",
