@@ -188,7 +188,8 @@ made["file"] = settings.content(PAPER, shown.wanted)[0]
 for part in ("full_precision", "accuracy"):
     made[f"moved {part}"] = [name for name in before[part] if before[part][name] != after[part][name]]
 home = places.stage()
-made["readme"] = readme.made(PAPER, "results", home) + readme.outputs(PAPER, home)
+blocks = ("results", "questions", "verdicts", "methods", "outputs")
+made["readme"] = "".join(readme.made(PAPER, block, home) for block in blocks)
 Path(sys.argv[2]).write_text(json.dumps(made))
 """
 
@@ -363,7 +364,7 @@ def test_the_experiment_and_the_claim_are_known_everywhere(extended):
     assert table(extended, "verdicts").set_index("id").as_published["C14"] == "supported"
     assert "C14: Starts lie apart" in shown(extended, "claims")
     assert "distance of two starts" in shown(extended, "claims_conditions")
-    assert "| C14: Starts lie apart | supported: " in extended.made["readme"]
+    assert "| C14: Starts lie apart | supported |" in extended.made["readme"]
     assert "| 07_starts |" in extended.made["readme"]
     assert "paper/results/starts.csv" in extended.made["readme"]
     (status,) = [line for line in extended.run("status").stdout.splitlines() if "07_starts" in line]

@@ -203,7 +203,13 @@ PAPER = Paper(
     sample_sizes="replicates network_replicates few_replicates wide_replicates calibration_replicates"
     " draws networks noise_pairs probes rounds repeats",
     answer="t0qat.exhibits.answers:fill",
-    blocks={"results": "t0qat.exhibits.verdicts:readme", "speed": "t0qat.exhibits.deployment:readme"},
+    blocks={
+        "results": "t0qat.exhibits.readme:results",
+        "questions": "t0qat.exhibits.readme:questions",
+        "verdicts": "t0qat.exhibits.readme:verdicts",
+        "methods": "t0qat.exhibits.readme:methods",
+        "speed": "t0qat.exhibits.deployment:readme",
+    },
     outside="language_text",
     adaptive="vision_tuning vision_tuned language_tuning language_tuned circuits_tuning",
     timed="deployment_speed",

@@ -22,10 +22,10 @@ FEW = 2  # methods that a sentence names; of more it sends to the table
 USE_HEADER = ["Task", "Weights", "Use", "Because", "One training for all widths"]
 # By the verdicts on C1, C2 and C5 as published; whatever decides nothing is undecided.
 DROP = {
-    SUPPORTED: "quantization noise costs a T0-QAT model less than a Standard QAT one",
-    CONTRADICTED: "quantization noise costs a T0-QAT model more than a Standard QAT one",
-    NO_EFFECT: "quantization noise costs a T0-QAT model as much as a Standard QAT one",
-    UNDECIDED: "it is open whether quantization noise costs a T0-QAT model less than a Standard QAT one",
+    SUPPORTED: "quantization noise costs T0-QAT less than the paper's baseline",
+    CONTRADICTED: "quantization noise costs T0-QAT more than the paper's baseline",
+    NO_EFFECT: "quantization noise costs T0-QAT as much as the paper's baseline",
+    UNDECIDED: "it is open whether quantization noise costs T0-QAT less than the paper's baseline",
 }
 LOSS = {
     SUPPORTED: "T0-QAT ends with the smaller loss",
@@ -182,17 +182,19 @@ def held(results: Results) -> str:
     table = results["recommendation_transfer"]
     table = table[table.pick == RECOMMENDED]
     by = table.groupby(["model", "eval_bits"], sort=False)
-    tried = [rows_of(here, quantity="minus_plain") for _, here in by]
-    said = [outcome(*rows) for rows in tried if rows]
+    pairs = [rows_of(here, quantity="minus_plain") for _, here in by]
+    said = [outcome(*rows) for rows in pairs if rows]
     if not said:
         return "The recommendation was not tried on networks that chose nothing."
-    where = f"on {the_models(table.model.unique())}, which chose nothing"
-    more, least = said.count(HOLDS_NOT), said.count(HOLDS)
+    where = f"{the_models(table.model.unique())}, which chose nothing"
+    tried, more, least = len(said), said.count(HOLDS_NOT), said.count(HOLDS)
     if more:
-        return f"Of {len(said)} trials {where}, the recommendation is refuted in {more}."
-    if least < len(said):
-        return f"Of {len(said)} trials {where}, the recommendation holds in {least}; the rest is open."
-    return f"{where.capitalize()}, the recommendation holds: it loses no more than rounded plain training."
+        return f"On {where}, the recommendation is refuted in {more} of {tried} trials."
+    if least < tried:
+        return f"On {where}, the recommendation is confirmed in {least} of {tried} trials, else open."
+    return (
+        f"On {where}, the recommendation holds: it loses no more than plain training, within a margin."
+    )
 
 
 def verdict_cells(results: Results) -> list[list[str]]:

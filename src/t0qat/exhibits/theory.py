@@ -110,4 +110,4 @@ def stopped_early(table: pd.DataFrame) -> str:
         return f"Published T0-QAT is not stopped early: it explains {end}"
     if last["ci_low"] > plain - CONVERGED:
         return f"Published T0-QAT is a training stopped early: it explains {end}"
-    return f"Published T0-QAT falls short, and not for want of epochs: it explains {end}"
+    return f"Published T0-QAT falls short at any length: it explains {end}"

@@ -33,12 +33,12 @@ class TypesetError(RuntimeError):
 
 
 def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
-    """Build the profile's PDF if anything that it shows changed since; renew the README for `paper`."""
+    """Build the profile's PDF if what it shows changed since; renew README and docs for `paper`."""
     home = run.home
     content = sources(every, run)
     target = home / "paper" / "main.pdf"
     stamp = places.BUILD / "stamps" / run.name / "main.pdf"
-    kept = (target, places.ROOT / "README.md", home / costs.RECORD)
+    kept = (target, *readme.texts(), home / costs.RECORD)
 
     def state() -> str:
         files = {path.name: path.read_bytes() for path in kept if path.is_file()}
