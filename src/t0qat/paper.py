@@ -200,7 +200,7 @@ PAPER = Paper(
     check="t0qat.experiments.settings:check",
     sample_sizes="replicates network_replicates few_replicates wide_replicates calibration_replicates"
     " draws networks noise_pairs probes rounds repeats",
-    answer="t0qat.exhibits.answers:fill",
+    answer="t0qat.exhibits.answers:answer",
     blocks={"results": "t0qat.exhibits.verdicts:readme", "speed": "t0qat.exhibits.deployment:readme"},
     outside="language_text",
     adaptive="vision_tuning vision_tuned language_tuning language_tuned circuits_tuning",

@@ -11,7 +11,7 @@ import pandas as pd
 from t0qat.exhibits import answers, benchmark, language, recommendation, vision
 from t0qat.exhibits.labels import QUANTITY_LABELS, listed, macros, network_label
 from t0qat.exhibits.rows import Results, rows_of
-from t0qat.exhibits.table1 import reported, table1
+from t0qat.exhibits.table1 import reported
 from t0qat.experiments.arms import method_label, model_label
 from t0qat.pipeline import claims, decision, places
 from t0qat.pipeline.latex import Raw, grouped, tabular, tex
@@ -269,7 +269,7 @@ def result(results: Results) -> str:
             "",
             *_markdown(first, losses),
             "",
-            answers.fill("table1", table1(results)[1], results.__getitem__),
+            answers.answer("table1", results.__getitem__),
             "",
             f"**How T0-QAT compares.** Means over {span(results['vision'].n)} paired seeds of"
             f" image networks and {span(results['language'].n)} of language models, weights rounded,"

@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 
 from t0qat.pipeline import costs, places, readme, receipts
 from t0qat.pipeline.latex import lookup_lines, macro_lines
@@ -82,10 +84,12 @@ def lookup_macros(paper: Paper, text: str, home: Path) -> str:
     from t0qat.pipeline import lookups, results  # only now: they bring pandas along
 
     read = functools.cache(lambda file: results.read(paper, file, home))
-    found = {kind: {} for kind in lookups.KINDS}
+    found = {kind: {} for kind in (*lookups.KINDS, lookups.ANSWER)}
     try:
         for kind, place in sorted(lookups.used(text)):
-            found[kind][place] = lookups.look_up(kind, place, read)
+            of_paper = kind == lookups.ANSWER
+            look_up = resolve_name(paper.answer) if of_paper else partial(lookups.look_up, kind)
+            found[kind][place] = look_up(place, read)
     except results.ResultsError as error:
         raise TypesetError(f"the manuscript: {error}") from None
     return "".join(lookup_lines(kind, values) for kind, values in found.items())
