@@ -27,6 +27,7 @@ def as_published(read: Read) -> Chosen:
 
 
 def verdicts(read: Read) -> list[str]:
+    """All of them, without columns that a claim does not have."""
     table = read("verdicts")
     return [cell for column in claims.load().columns for cell in table[column] if cell]
 
@@ -35,8 +36,17 @@ def holding(read: Read) -> Chosen:
     every = verdicts(read)
     held = every.count(decision.SUPPORTED)
     failed = sum(decision.CONTRADICTED in cell for cell in every)
-    shown = {"held": held, "failed": failed, "n": len(every)}
-    return of_all(held, len(every)), {key: thousands(n) for key, n in shown.items()}
+    shown = {key: thousands(n) for key, n in {"held": held, "failed": failed, "n": len(every)}.items()}
+    if held != 1:
+        return of_all(held, len(every)), shown
+    columns, table = claims.load().columns, read("verdicts")
+    ((claim, column),) = (
+        (row["claim"], columns[column])
+        for row in rows_of(table)
+        for column in columns
+        if row[column] == decision.SUPPORTED
+    )
+    return "one", shown | {"claim": claim, "column": column}
 
 
 def remaining(read: Read) -> Chosen:

@@ -11,7 +11,6 @@ from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.pipeline.words import fixed, number, span, thousands, with_interval
 from t0qat.training.constants import XI_SCALING
 
-
 NOISES = {"published": "the published noise", "xi_alone": "the noise of xi alone"}
 
 

@@ -14,15 +14,20 @@ def of_all(some: int, every: int) -> str:
     return "none" if not some else "all" if some == every else "some"
 
 
+def asked(id: str, column: str) -> tuple[claims.Declared, ...]:
+    """The conditions of a column of a claim."""
+    (claim,) = (claim for claim in claims.declared() if claim.id == id)
+    return claim.columns[column]
+
+
 def verdict(id: str, column: str, read: Read) -> str:
     """The verdict on a column of a claim by its own results files: a word of `decision`, or UNLEARNED.
 
     Raises ResultsError.
     """
-    (claim,) = (claim for claim in claims.declared() if claim.id == id)
-    asked = claim.columns[column]
-    tables = {file: read(file) for file in {file for one in asked for file in one.files}}
-    found = claims.column(id, column, asked, tables)
+    conditions = asked(id, column)
+    tables = {file: read(file) for file in {file for one in conditions for file in one.files}}
+    found = claims.column(id, column, conditions, tables)
     word = decision.decide(found, claims.load().family).verdict
     if word.startswith(decision.UNTESTABLE):
         return UNLEARNED if LEARNED_NOTHING in word else decision.UNMEASURED

@@ -2,7 +2,6 @@
 
 import html
 import io
-import re
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -59,7 +58,7 @@ def answer(paper: Paper, experiment: str, stage: Path) -> str:
 def said(paper: Paper, experiment: str, home: Path) -> str:
     """What the results files below home answer, for Markdown. Raises ResultsError."""
     text = resolve_name(paper.answer)(experiment, partial(results.read, paper, home=home))
-    return re.sub(r"([\\`*_\[\]|$])", r"\\\1", html.escape(text, quote=False))
+    return html.escape(text, quote=False)
 
 
 def render(paper: Paper, name: str, home: Path) -> None:
