@@ -202,7 +202,7 @@ PAPER = Paper(
     check="t0qat.experiments.settings:check",
     sample_sizes="replicates network_replicates few_replicates wide_replicates calibration_replicates"
     " draws networks noise_pairs probes rounds repeats",
-    answer="t0qat.exhibits.answers:fill",
+    answer="t0qat.exhibits.answers:answer",
     blocks={
         "results": "t0qat.exhibits.readme:results",
         "questions": "t0qat.exhibits.readme:questions",
