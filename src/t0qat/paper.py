@@ -172,6 +172,7 @@ EXPERIMENTS = {
                 "recommendation:recommendation", "recommendation recommendation_arms"
             ),
             "recommendation_transfer": shown("recommendation:transfer", "recommendation_transfer"),
+            "recommendation_short": shown("story:recommendation_short"),
         },
     ),
     "deployment": Experiment(
@@ -210,6 +211,7 @@ EXPERIMENTS = {
         },
         {
             "claims": shown("verdicts:verdict_table", "claims verdicts"),
+            "claims_verdicts": shown("story:claims_verdicts", "claims verdicts"),
             "claims_conditions": shown("verdicts:condition_table", "claims verdicts"),
             "claims_exploratory": shown("verdicts:exploratory_table", "claims_exploratory"),
             "claims_changed": shown("verdicts:changed_table", "claims verdicts"),

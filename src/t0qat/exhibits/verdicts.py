@@ -110,14 +110,15 @@ def conditions_of(results: Results) -> Iterator[tuple[str, str, list[list[str]]]
         yield f"{id}: {said.claim[id]}", f"{columns()[name]}: {said[name][id]}", condition_cells(mine)
 
 
-def _wide(*shares: float) -> list[str]:
+def wide(*shares: float) -> list[str]:
+    """LaTeX columns of these shares of the line, their text broken."""
     return [rf">{{\raggedright\arraybackslash}}p{{{share}\linewidth}}" for share in shares]
 
 
 def verdict_table(results: Results) -> tuple[str, dict[str, str]]:
     """One row a claim, and how many verdicts there are, of each kind and in all."""
     found = counts(results)
-    claim, *others = _wide(0.2, 0.38, 0.38)
+    claim, *others = wide(0.2, 0.38, 0.38)
     header = ["Claim", *map(str.capitalize, columns().values())]
     body = tabular(verdict_cells(results), header, f"@{{}}{claim}{''.join(others)}@{{}}")
     return body, macros("Claims", {"Tally": tally(found), "Columns": sum(found.values())})
@@ -130,7 +131,7 @@ def condition_table(results: Results) -> tuple[str, dict[str, str]]:
         groups.append([[Raw(rf"\multicolumn{{7}}{{@{{}}l}}{{{tex(f'{claim}')}}}")]])
         groups[-1] += [[Raw(rf"\multicolumn{{7}}{{@{{}}l}}{{{tex(said)}}}")], *cells]
     # Longer than a page; the star leaves numbering to the caption, which stands before it.
-    (first,) = _wide(0.34)
+    (first,) = wide(0.34)
     body = grouped(groups, HEADER, rf"@{{\quad}}{first}rrrrrr@{{}}", kind="longtable*")
     return body, macros("Claims", {"Conditions": thousands(len(results["claims"]))} | planned(results))
 
@@ -163,8 +164,8 @@ def exploratory_table(results: Results) -> tuple[str, dict[str, str]]:
         for id, rows in ((id, rows_of(mine)) for id, mine in table.groupby("id", sort=False))
     ]
     header = ["", "Comparison", "How much better [95 %]", Raw("$n$"), Raw("$p$")]
-    (wide,) = _wide(0.56)
-    body = grouped(groups, header, f"@{{}}l{wide}rrr@{{}}", leads=1, kind="longtable*")
+    (share,) = wide(0.56)
+    body = grouped(groups, header, f"@{{}}l{share}rrr@{{}}", leads=1, kind="longtable*")
     return body, {"ClaimsExploratory": thousands(len(table))}
 
 
@@ -183,7 +184,7 @@ def changed_table(results: Results) -> tuple[str, dict[str, str]]:
             cells = [claim[name] or NOTHING for name in columns()]
             rows.append([claim["id"], said or NOTHING, *cells, why])
     header = ["", "First version", *map(str.capitalize, columns().values()), "Why"]
-    body = tabular(rows, header, "@{}l" + "".join(_wide(0.16, 0.23, 0.2, 0.26)) + "@{}")
+    body = tabular(rows, header, "@{}l" + "".join(wide(0.16, 0.23, 0.2, 0.26)) + "@{}")
     return body, macros("Claims", {"Changed": len(rows)})
 
 
