@@ -48,18 +48,13 @@ def counts(results: Results) -> tuple[str, dict[str, str]]:
 def rounded(found: dict[str, int]) -> str:
     """How T0-QAT's loss after rounding compares with Standard QAT's. found: as `tally` counts it."""
     smaller, larger, every = found["Smaller"], found["Larger"], sum(found.values())
+    lead = "After rounding, the method's loss is"
     if larger == every:
-        return f"After rounding, T0-QAT's loss is larger than Standard QAT's in all {every} comparisons."
+        return f"{lead} larger than the baseline's in all {every} comparisons."
     if smaller == every:
-        return (
-            f"After rounding, T0-QAT's loss is smaller than Standard QAT's in all {every} comparisons."
-        )
+        return f"{lead} smaller than the baseline's in all {every} comparisons."
     if not smaller and not larger:
-        return (
-            f"After rounding, T0-QAT's loss is not shown to differ from Standard QAT's in any of {every}"
-            " comparisons."
-        )
+        return f"{lead} not shown to differ from the baseline's in any of {every} comparisons."
     return (
-        f"After rounding, T0-QAT's loss is smaller than Standard QAT's in {smaller} of {every}"
-        f" comparisons and larger in {larger}."
+        f"{lead} smaller than the baseline's in {smaller} of {every} comparisons and larger in {larger}."
     )

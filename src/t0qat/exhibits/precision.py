@@ -78,20 +78,11 @@ def flips(results: Results) -> tuple[str, dict[str, str]]:
 def ignored(found: dict[str, int]) -> str:
     """Whether flipped bits cost T0-QAT less than other methods. found: as `tally` counts it."""
     less, more, every = found["Smaller"], found["Larger"], sum(found.values())
+    lead = "Inverted low bits cost the published method"
     if less and more:
-        return (
-            f"Inverted low bits cost T0-QAT less than another method in {less} of {every} comparisons,"
-            f" and more in {more}."
-        )
+        return f"{lead} less than another in {less} of {every} comparisons, and more in {more}."
     if less:
-        return (
-            f"Inverted low bits cost T0-QAT less than another method in {less} of {every} comparisons."
-        )
+        return f"{lead} less than another in {less} of {every} comparisons, and more in none."
     if more:
-        return (
-            f"Inverted low bits cost T0-QAT more than another method in {more} of {every} comparisons."
-        )
-    return (
-        "Inverted low bits are not shown to cost T0-QAT less or more than another method, in"
-        f" {every} comparisons."
-    )
+        return f"{lead} more than another in {more} of {every} comparisons, and less in none."
+    return f"{lead} neither less nor more than another, as far as {every} comparisons show."

@@ -94,7 +94,7 @@ def helps(table: pd.DataFrame) -> str:
         said = f"On {where}, none of {many} shows noise below plain training."
     else:
         said = (
-            f"On {where}, {len(found.rows)} of {many} show noise below plain training; chance alone"
+            f"On {where}, {len(found.rows)} of {many} show noise below plain training. Chance alone"
             f" would give about {number(found.by_chance, 2)}."
         )
     ahead = [before_ste(mine).to_numpy().ravel() for _, mine in table.groupby("model", sort=False)]

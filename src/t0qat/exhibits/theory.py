@@ -134,7 +134,7 @@ def stopped_early(table: pd.DataFrame) -> str:
     end = f"{before} of the target's variance, and {after} after"
     end += f" {lengths[-1] / lengths[0]:.0f} times as many epochs at a falling learning rate."
     if first["ci_low"] > plain - CONVERGED:
-        return f"Published T0-QAT is not stopped early: it explains {end}"
+        return f"The published method is not stopped early: it explains {end}"
     if last["ci_low"] > plain - CONVERGED:
-        return f"Published T0-QAT is a training stopped early: it explains {end}"
-    return f"Published T0-QAT falls short, and not for want of epochs: it explains {end}"
+        return f"The published method is a training stopped early: it explains {end}"
+    return f"The published method falls short, and not for want of epochs: it explains {end}"
