@@ -61,7 +61,7 @@ def circuits(results: Results) -> tuple[str, dict[str, str]]:
         [row(model, way) for way in mine.way.unique()]
         for model, mine in table.groupby("model", sort=False)
     ]
-    header = ["Digits", "Training", Raw("$p$"), *(CHANNEL_LABELS[c] for c in columns)]
+    header = ["Digits", "Training", Raw("$p$"), *map(_head, columns)]
     gained = gains(rows_of(pairs, way=TUNED, other_way=PLAIN))
     learned = vanishing(rows_of(pairs, way=PUBLISHED, other_way=GUESS))
     return grouped(groups, header, "llr" + "r" * len(columns), leads=1), macros(
@@ -89,7 +89,7 @@ def differences(results: Results) -> tuple[str, dict[str, str]]:
         [line(case) for _, case in mine.groupby(["other_way", "way"], sort=False)]
         for _, mine in asked.groupby("model", sort=False)
     ]
-    header = ["Digits", "Training", "minus", *(CHANNEL_LABELS[c] for c in columns)]
+    header = ["Digits", "Training", "minus", *map(_head, columns)]
     said = {
         "Sentence": tuned_helps(rows_of(pairs, way=TUNED, other_way=PLAIN)),
         "PublishedSentence": published_learns(rows_of(pairs, way=PUBLISHED, other_way=GUESS)),
@@ -161,6 +161,12 @@ def unmoved(rows: list[Row]) -> str:
     if not most:
         return "The third held: read exactly, global depolarizing changes no answer."
     return f"The third failed: read exactly, global depolarizing changes up to {percent(most)} %."
+
+
+def _head(channel: str) -> Raw:
+    """A channel's label, a word a line."""
+    lines = CHANNEL_LABELS[channel].replace(" ", r"\\")
+    return Raw(rf"\shortstack{{{lines}}}")
 
 
 def _flip(xi_scaling: float) -> str:

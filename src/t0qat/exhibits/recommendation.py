@@ -9,7 +9,7 @@ from t0qat.exhibits.phrases import keeping
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import model_label
 from t0qat.experiments.recommendation import CHEAPER, LOSS, ONE_FOR_ALL, PLAIN, RECOMMENDED
-from t0qat.pipeline.latex import Raw, grouped, tex
+from t0qat.pipeline.latex import Raw, grouped, spanning, tex
 from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, span, thousands, with_interval
 
 TASKS = {"images": "Image networks", "text": "Language models"}
@@ -30,10 +30,11 @@ def recommendation(results: Results) -> tuple[str, dict[str, str]]:
             by = some.groupby(["eval_bits", "pick", "model"], sort=False)
             groups.append([_line(rows_of(here), near) for _, here in by])
     header = ["Task", "Weights", "Pick", "Method", "Gradients", "Within", "Network", "Loss"]
-    header += ["minus plain, rounded", "shown to be", "minus plain, float"]
+    header += ["rounded", "shown to be", "float"]
+    over = [*8 * [""], spanning(3, "Minus plain training")]
     recommended = table[table.pick == RECOMMENDED]
     said = {"Sentence": gains(recommended), "KeptSentence": keeps(recommended)}
-    body = grouped(groups, header, "llllrrlrrlr", leads=6)
+    body = grouped(groups, header, "llllrrlrrlr", leads=6, over=over)
     return body, macros("Recommendation", said)
 
 
