@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from t0qat.exhibits.benchmark import Benchmark
-from t0qat.exhibits.labels import at, listed, name, on_models, together
 from t0qat.exhibits.rows import Results
 from t0qat.experiments.arms import FLOAT
 from t0qat.pipeline import claims
@@ -44,23 +43,7 @@ def deviations(b: Benchmark, results: Results) -> pd.DataFrame:
     return rows
 
 
-def left_out(b: Benchmark, results: Results) -> dict[str, str]:
-    """Which arms the figure does not draw, and which it draws as arrows."""
+def undrawn(b: Benchmark, results: Results) -> pd.DataFrame:
+    """The rows of `deviations` that the figure leaves out, since their arms are at chance."""
     rows = deviations(b, results)
-
-    def of(place):
-        return {model: mine for model, mine in rows[rows.place == place].groupby("model", sort=False)}
-
-    chance, beyond = of(CHANCE), of(BEYOND)
-
-    def widths(mine):
-        each = mine.groupby("method", sort=False).eval_bits
-        return listed(f"{name(method)} {at(sorted(bits, reverse=True))}" for method, bits in each)
-
-    names = ((model, listed(map(name, mine.method.unique()))) for model, mine in chance.items())
-    far = ((model, widths(mine)) for model, mine in beyond.items())
-    return {
-        "Axis": f"{MARGINS}",
-        "AtChance": together(names) if chance else "none",
-        "BeyondAxis": on_models(far) if beyond else "none",
-    }
+    return rows[rows.place == CHANCE]
