@@ -35,7 +35,7 @@ DECIMALS = 3
 UNITS = {"loss": "nats of test loss", "bits_per_character": "bits per character of test text"}
 
 NOTHING_PICKED = "No method is picked: pick at least one."
-ALL_AT_CHANCE = "Every method picked is at chance: none of them learned anything, even before rounding."
+ALL_AT_CHANCE = "Every method picked is at chance even before rounding: there is nothing to compare."
 LEAST = "Of the methods picked, {method} lies lowest at {bits} on the {model}: {value} {unit}."
 ALONE = "Only {method} is picked: at {bits} on the {model} it has {value} {unit}."
 TIED = "Exactly as low: {methods}."
@@ -54,8 +54,8 @@ AGAINST = {
     HIGHER: f"That is higher than {SAME}: {FOUND}",
 }
 CAUTION = (
-    "The lowest of many methods may be lucky on these seeds, and the intervals are not corrected for"
-    " that: it is no recommendation."
+    "Being lowest is no recommendation: of many methods the lowest may be lucky, and the intervals are"
+    " not corrected for that."
 )
 # Which networks chose what is recommended at a width.
 JUDGED, ELSEWHERE, NOWHERE = "judged", "elsewhere", "nowhere"
@@ -101,7 +101,7 @@ def networks(found: Results) -> dict[str, Benchmark]:
 def network_word(found: Results, network: str) -> str:
     """`Small GPT-2 (text)`."""
     shown = model_label(network)
-    return f"{shown[:1].upper()}{shown[1:]} ({_family(networks(found)[network])})"
+    return f"{shown[:1].upper()}{shown[1:]} ({_family(_benchmark(found, network))})"
 
 
 def widths(found: Results, network: str) -> list[int]:
@@ -194,12 +194,16 @@ def shown(row: pd.Series) -> str:
     return WITHIN if within else UNDECIDED
 
 
-def sentence(found: Results, network: str, bits: int, picked: Sequence[str]) -> str:
-    """Which picked method has the least loss, whether that is shown, and what is recommended there."""
-    table = rows(found, network, bits, picked)
+def sentence(found: Results, network: str, bits: int, table: pd.DataFrame) -> str:
+    """Which picked method lies lowest and whether that is shown; after a blank line what is recommended.
+
+    table: as `rows` gives it.
+    """
+    here = found, network, bits
+    said = [*_of_advice(*here, table.index), *([CAUTION] if len(table) > 1 else [])]
     left = [word(method) for method in table.index[table.place == CHANCE]]
-    said = [*_of_least(found, network, bits, table), *_of_advice(found, network, bits, picked)]
-    return " ".join([*said, *([LEFT_OUT.format(methods=listed(left))] if left else [])])
+    said += [LEFT_OUT.format(methods=listed(left))] if left else []
+    return "\n\n".join(map(" ".join, (_of_least(*here, table), said)))
 
 
 def word(method: str) -> str:
@@ -229,7 +233,7 @@ def _of_least(found: Results, network: str, bits: int, table: pd.DataFrame) -> l
     first = frame.format(method=word(method), value=loss_word(least), **place)
     against = AGAINST[shown(least)].format(difference=_interval(least, "difference"), n=least.n)
     also = [TIED.format(methods=listed(map(word, tied)))] if tied else []
-    return [first, *also, against, *([CAUTION] if len(table) > 1 else [])]
+    return [first, *also, against]
 
 
 def _of_advice(found: Results, network: str, bits: int, picked: Sequence[str]) -> list[str]:
@@ -253,10 +257,10 @@ def _leaves(paper: Paper, experiment: str, file: str) -> bool:
 
 
 def _benchmark(found: Results, network: str) -> Benchmark:
-    known = networks(found)
-    if network not in known:
-        raise ChoiceError(f"network = {network!r}: allowed are {', '.join(known)}")
-    return known[network]
+    for b in BENCHMARKS:
+        if network in b.table(found).model.array:
+            return b
+    raise ChoiceError(f"network = {network!r}: allowed are {', '.join(networks(found))}")
 
 
 def _family(b: Benchmark) -> str:

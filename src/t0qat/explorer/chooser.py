@@ -1,9 +1,8 @@
-"""Which method at which width, to choose by hand: a network, a width and methods, a picture, sentences."""
+"""Which method at which width, to choose by hand: controls, a picture and its sentences."""
 
 import base64
 import io
 import os
-from collections.abc import Collection
 from html import escape
 from typing import Any
 
@@ -24,10 +23,10 @@ from t0qat.explorer import choice
 from t0qat.explorer.canvas import SIZE, STYLE
 from t0qat.explorer.panel import STATIC, WRAP
 from t0qat.pipeline.paper import Paper
-from t0qat.pipeline.words import thousands
+from t0qat.pipeline.words import number, thousands
 
-AROUND, LINE, LETTER = 1.0, 0.26, 0.068  # inches: above and below the rows, one row, one letter
-NUMBERS = 2.6  # inches, right of the axes
+ABOVE, BELOW, LINE, LETTER = 0.35, 0.65, 0.24, 0.068  # inches; of one row, and of one letter
+NUMBERS, COLUMNS = 2.3, (0.15, 1.6)  # inches: room right of the axes, and where its columns begin
 
 
 def which(paper: Paper, **chosen: Any) -> "Chooser":
@@ -40,7 +39,8 @@ def which(paper: Paper, **chosen: Any) -> "Chooser":
 class Chooser:
     """The choice, its rows, sentences and picture.
 
-    controls: network, bits and methods -> widget.
+    controls: network, bits and methods -> widget. rows: what is drawn, one row a method, as choice.rows
+    gives it.
     """
 
     def __init__(self, paper: Paper, **chosen: Any):
@@ -60,30 +60,26 @@ class Chooser:
         for name, widget in self.controls.items():
             widget.add_class(f"which-{name}")
             widget.observe(self._moved, "value")
-        self.usual = widgets.Button(description="The usual methods").add_class("which-usual")
-        self.usual.on_click(lambda _: self.set(methods=None))
-        self._picture = widgets.Image(format="png", layout={"max_width": "100%"})
+        usual = widgets.Button(description="The usual methods", layout={"width": "auto"})
+        usual.add_class("which-usual").on_click(lambda _: self.set(methods=None))
+        self._picture = widgets.Image(layout={"max_width": "100%", "align_self": "flex-start"})
         self._picture.add_class("which-picture")
         self._text = widgets.HTML().add_class("which-sentence")
+        network, bits, methods = self.controls.values()
+        rows = [network, bits], [methods, usual]
+        boxes = [widgets.Box(row, layout=WRAP) for row in rows]
+        self._view = widgets.VBox([*boxes, self._picture, self._text])
         self.set(**chosen)
 
     @property
     def methods(self) -> list[str]:
         """Those shown: of the wanted ones, or else of the usual, those with a result there."""
-        known = choice.methods(self._found, self.network, self.bits)
-        if self._wanted is None:
-            return choice.usual(self._found, self.network, self.bits)
-        return [method for method in known if method in self._wanted]
-
-    @property
-    def rows(self) -> pd.DataFrame:
-        """What is drawn, one row a method, as choice.rows gives it."""
-        return choice.rows(self._found, self.network, self.bits, self.methods)
+        return [*self.rows.index]
 
     @property
     def sentence(self) -> str:
         """What the picture shows, and what is recommended there, in a few sentences."""
-        return choice.sentence(self._found, self.network, self.bits, self.methods)
+        return choice.sentence(self._found, self.network, self.bits, self.rows)
 
     def set(self, **chosen: Any) -> None:
         """Choose; what is not named stays as it is. ChoiceError, and no change, for what there is not.
@@ -111,21 +107,23 @@ class Chooser:
         return picture(self.rows, title[:1].upper() + title[1:], axis)
 
     def _show(self) -> None:
+        here = self._found, self.network, self.bits
+        known = choice.methods(*here)
+        wanted = choice.usual(*here) if self._wanted is None else self._wanted
+        self.rows = choice.rows(*here, [method for method in known if method in wanted])
         self._following = True
         try:
             network, bits, methods = self.controls.values()
             network.value = self.network
-            bits.options = [(width(b), b) for b in choice.widths(self._found, self.network)]
+            _offer(bits, [(width(b), b) for b in choice.widths(*here[:2])])
             bits.value = self.bits
-            known = choice.methods(self._found, self.network, self.bits)
-            offered = [(choice.label(method), method) for method in known]
-            if [*methods.options] != offered:
-                methods.options = offered
-            methods.value = tuple(self.methods)
+            _offer(methods, [(choice.label(method), method) for method in known])
+            methods.value = tuple(self.rows.index)
         finally:
             self._following = False
         self._picture.value = self.still()
-        self._text.value = f'<div style="line-height: 1.4">{escape(self.sentence)}</div>'
+        said = escape(self.sentence).replace("\n\n", "<br>")
+        self._text.value = f'<div style="line-height: 1.4">{said}</div>'
 
     def _moved(self, change) -> None:
         """Take what the reader chose."""
@@ -142,14 +140,12 @@ class Chooser:
 
     def _repr_mimebundle_(self, **kwargs) -> dict[str, Any]:
         still = {"text/plain": self.sentence, "image/png": base64.b64encode(self.still()).decode()}
-        return still if os.environ.get(STATIC) else self._view()._repr_mimebundle_() | still
+        return still if os.environ.get(STATIC) else self._view._repr_mimebundle_() | still
 
-    def _view(self) -> widgets.Widget:
-        network, bits, methods = self.controls.values()
-        picked = widgets.Box([methods, self.usual], layout=WRAP)
-        return widgets.VBox(
-            [widgets.Box([network, bits], layout=WRAP), picked, self._picture, self._text]
-        )
+
+def _offer(widget: widgets.Widget, options: list[tuple]) -> None:
+    if [*widget.options] != options:
+        widget.options = options
 
 
 @mpl.rc_context(STYLE)
@@ -159,63 +155,64 @@ def picture(rows: pd.DataFrame, title: str, unit: str) -> bytes:
     rows: as of choice.rows, the first on top. The band is the margin; an arrow at an end of the axis
     stands for a method beyond it; of methods at chance there is only the name.
     """
-    left = 0.2 + LETTER * max((len(label) for label in _labels(rows)), default=0)
-    figure = Figure(figsize=(2 * SIZE[0], AROUND + LINE * max(1, len(rows))))
+    labels = [row.label + " (recommended)" * row.recommended for row in rows.itertuples()]
+    left = 0.2 + LETTER * max(map(len, labels), default=0)
+    figure = Figure(figsize=(2 * SIZE[0], BELOW + ABOVE + LINE * max(1, len(rows))))
     wide, high = figure.get_size_inches()
-    figure.subplots_adjust(left / wide, 0.55 / high, 1 - NUMBERS / wide, 1 - 0.45 / high)
+    figure.subplots_adjust(left / wide, BELOW / high, 1 - NUMBERS / wide, 1 - ABOVE / high)
     axes = figure.subplots()
     axes.set_title(title)
-    axes.set_xlabel(f"Minus plain training, rounded the same way ({unit})")
     axes.set(ylim=(max(1, len(rows)) - 0.5, -0.5))
-    axes.set_yticks(range(len(rows)), _labels(rows))
+    axes.set_yticks(range(len(rows)), labels)
     axes.axvline(0, color="0.4", linewidth=0.6)
+    label = f"Minus plain training, rounded the same way ({unit}): below zero is better"
     if len(rows):
+        label += (
+            f"\nGrey: the margin, ±{number(rows.margin.iloc[0], 2)}. Open marks: trained for this width"
+        )
         _draw(axes, rows)
         _write(axes, rows)
+    else:
+        axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(label)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
     return file.getvalue()
 
 
-def _labels(rows: pd.DataFrame) -> list[str]:
-    return [row.label + " (recommended)" * row.recommended for row in rows.itertuples()]
-
-
 def _draw(axes: Axes, rows: pd.DataFrame) -> None:
     margin, drawn = rows.margin.iloc[0], rows[rows.place == DRAWN]
-    reach = max(1.5 * margin, 1.05 * _farthest(drawn))
+    low = min(-1.5 * margin, 1.05 * drawn.difference_low.min()) if len(drawn) else -1.5 * margin
+    high = max(1.5 * margin, 1.05 * drawn.difference_high.max()) if len(drawn) else 1.5 * margin
+    room = ROOM * (high - low)
     axes.axvspan(-margin, margin, color="0.9", linewidth=0)
-    axes.text(margin, 0.99, "margin ", color="0.35", fontsize=6, ha="right", va="top",
-              transform=axes.get_xaxis_transform())  # fmt: skip
-    axes.set_xlim(-(1 + ROOM) * reach, (1 + ROOM) * reach)
+    axes.set_xlim(low - room, high + room)
     axes.xaxis.set_major_locator(MaxNLocator(7))
     for y, (method, row) in enumerate(rows.iterrows()):
         look = dict(FAMILY_STYLES[family_of(method)], linestyle="", markersize=5)
         look["markerfacecolor"] = "white" if row.train_bits != NO_WIDTH else look["color"]
         if row.place == CHANCE:
-            axes.text(0, y, " at chance, not drawn", color="0.35", fontsize=6, va="center")
+            where = {"transform": axes.get_yaxis_transform(), "va": "center"}
+            axes.text(0.01, y, "at chance, not drawn", color="0.35", fontsize=6, **where)
         elif row.place == DRAWN:
-            ends = {
-                "estimate": row.difference,
-                "ci_low": row.difference_low,
-                "ci_high": row.difference_high,
-            }
-            points(axes, pd.DataFrame([ends]), y=[y], elinewidth=1, **look)
+            ends = (row.difference, row.difference_low, row.difference_high)
+            one = pd.DataFrame([ends], columns=["estimate", "ci_low", "ci_high"])
+            points(axes, one, y=[y], elinewidth=1, **look)
         else:
-            arrow = ("<", -reach) if row.difference < 0 else (">", reach)
-            axes.plot(arrow[1], y, **look | {"marker": arrow[0]})
-
-
-def _farthest(drawn: pd.DataFrame) -> float:
-    return drawn[["difference_low", "difference_high"]].abs().max(axis=None) if len(drawn) else 0.0
+            marker, at = ("<", low) if row.difference < 0 else (">", high)
+            axes.plot(at, y, **look | {"marker": marker})
 
 
 def _write(axes: Axes, rows: pd.DataFrame) -> None:
     """Each method's loss and the cost of its training, right of the axes."""
-    cells: Collection = [(choice.loss_word(row), thousands(row.gradients)) for _, row in rows.iterrows()]
-    for y, pair in enumerate([("Loss [95 %]", "Gradients"), *cells], -1):
-        for at, text in zip((0.15, 1.75), pair, strict=True):
-            axes.annotate(
-                text, (1, y if y >= 0 else -0.5), (72 * at, 6 if y < 0 else 0), ("axes fraction", "data"),
-                textcoords="offset points", va="bottom" if y < 0 else "center", annotation_clip=False,
-            )  # fmt: skip
+
+    def cell(text: str, at: float, y: float, up: float = 0) -> None:
+        look = {"annotation_clip": False, "fontsize": mpl.rcParams["ytick.labelsize"]}
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        axes.annotate(text, (1, y), (72 * at, up), va="bottom" if up else "center", **place, **look)
+
+    for at, heads in zip(COLUMNS, ("Loss [95 % interval]", "Gradients"), strict=True):
+        cell(heads, at, -0.5, up=6)
+    for y, (_, row) in enumerate(rows.iterrows()):
+        cell(choice.loss_word(row), COLUMNS[0], y)
+        cell(thousands(row.gradients), COLUMNS[1], y)
