@@ -4,9 +4,7 @@ import pandas as pd
 import pytest
 from made_up import frames
 
-from t0qat.exhibits import answers
 from t0qat.exhibits import recommendation as exhibit
-from t0qat.paper import PAPER
 
 
 def pick(
@@ -193,11 +191,3 @@ def test_the_readme_says_what_is_recommended_in_whole_sentences():
     changed = made["recommendation"].assign(ci_low=1.0, ci_high=2.0)
     worse = exhibit.in_short(made | {"recommendation": changed})[1]
     assert "lower" not in worse and "higher at" in worse
-
-
-def test_the_answer_in_words_is_whole_sentences():
-    tables = frames()
-    names = ("recommendation", "recommendation_transfer")
-    made = [PAPER.exhibits[name](tables)[1] for name in names]
-    text = answers.fill("recommendation", made[0] | made[1], tables.__getitem__)
-    assert "{" not in text and text.endswith(".")
