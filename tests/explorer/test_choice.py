@@ -239,7 +239,7 @@ def test_methods_at_chance_are_named_and_never_the_lowest():
     found = changed(vision=whole)
     sentences = said(found, "mlp", 2, ["no_noise", "lsq", "standard_qat"])
     assert " plain training lies lowest " in sentences[0]
-    assert sentences[-1] == (
+    assert sentences[2] == (
         "At chance even before rounding, and therefore not drawn: LSQ and Gaussian noise 0.4."
     )
     assert said(found, "mlp", 2, unlearned)[0] == choice.ALL_AT_CHANCE

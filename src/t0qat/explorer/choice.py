@@ -200,10 +200,10 @@ def sentence(found: Results, network: str, bits: int, table: pd.DataFrame) -> st
     table: as `rows` gives it.
     """
     here = found, network, bits
-    said = [*_of_advice(*here, table.index), *([CAUTION] if len(table) > 1 else [])]
     left = [word(method) for method in table.index[table.place == CHANCE]]
-    said += [LEFT_OUT.format(methods=listed(left))] if left else []
-    return "\n\n".join(map(" ".join, (_of_least(*here, table), said)))
+    first = _of_least(*here, table) + ([LEFT_OUT.format(methods=listed(left))] if left else [])
+    second = _of_advice(*here, table.index) + ([CAUTION] if len(table) > 1 else [])
+    return "\n\n".join(map(" ".join, (first, second)))
 
 
 def word(method: str) -> str:
