@@ -152,7 +152,7 @@ def test_points_and_lines_are_the_differences_and_the_band_is_the_margin(network
 
 @pytest.mark.parametrize(("sign", "marker"), [(-1, "<"), (1, ">")])
 def test_a_method_beyond_the_axis_is_an_arrow_at_its_end_and_does_not_stretch_it(sign, marker):
-    rows, axes = drawn("mlp", 2, ["no_noise", "seq"])
+    _, axes = drawn("mlp", 2, ["no_noise", "seq"])
     more = choice.rows(choice.load(PAPER), "mlp", 2, ["no_noise", "seq", "ste"])
     more.loc["ste", ["difference", "difference_low", "difference_high"]] = sign * 50.0
     more.loc["ste", "place"] = "beyond the axis"
