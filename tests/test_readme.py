@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import readers
@@ -19,7 +20,7 @@ from torch import nn
 import t0qat
 from t0qat.paper import PAPER
 from t0qat.pipeline import costs, notebooks, places, readme, results
-from t0qat.training import methods
+from t0qat.training import language_models, methods, models
 
 ROOT = Path(__file__).parents[1]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in readme.texts(ROOT)}
@@ -62,6 +63,17 @@ def test_every_text_of_docs_is_linked_from_the_readme_in_one_line():
     more = README.partition("\n## More\n")[2].partition("\n## ")[0].strip().splitlines()
     linked = [re.fullmatch(r"- \[[^]]+\]\((docs/\w+\.md)\): .+\.", line)[1] for line in more]
     assert sorted(linked) == sorted(set(TEXTS) - {"README.md"})
+
+
+def test_the_sizes_that_limits_name_are_those_of_the_networks():
+    limits = README.partition("\n## Limits\n")[2]
+    most, about = re.search(r"at most ([\d,]+) weights, .*\s+about ([\d,]+) that", limits).groups()
+    draws = np.random.default_rng(0)
+    images = [build(draws) for build in models.MODELS.values()]
+    text = [language_models.small(name, 64, 32, draws) for name in ("small_gpt2", "small_llama")]
+    sizes = [[sum(p.numel() for p in net.parameters()) for net in nets] for nets in (images, text)]
+    assert 0.9 * int(most.replace(",", "")) < max(sizes[0]) <= int(most.replace(",", ""))
+    assert sizes[1] == pytest.approx([int(about.replace(",", ""))] * 2, rel=0.1)
 
 
 def test_no_line_of_a_text_is_said_twice():
