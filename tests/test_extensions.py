@@ -84,7 +84,21 @@ def starts(results):
     (row,) = results["starts"].to_dict("records")
     shown = f"{row['estimate']:.2f}"
     return tabular([["Distance", shown]], ["", "Mean"], "lr"), {"StartsDistance": shown}
+
+
+def how_far(read):
+    return "apart", {"distance": f"{read('starts').estimate[0]:.2f}"}
+
+
+CHOOSE = {"starts/1": how_far, "starts/2": how_far}
 '''
+SENTENCES = """
+["starts/1"]
+apart = "Two starts lie {distance} apart."
+
+["starts/2"]
+apart = "That is the length of {distance}."
+"""
 ENTRY = """EXPERIMENTS["starts"] = Experiment(
     {"starts": f"quantity {ESTIMATE}"}, {"starts": shown("starts:starts", "starts")}
 )
@@ -214,11 +228,8 @@ def extended(tmp_path_factory) -> Project:
     append(source / "quantization/quantizers.py", SCALE_RULE)
     (source / "experiments/starts.py").write_text(EXPERIMENT)
     (source / "exhibits/starts.py").write_text(EXHIBIT)
-    replace(
-        source / "exhibits/answers.py",
-        "ANSWERS = {\n",
-        'ANSWERS = {\n    "starts": "Apart by {StartsDistance}.",\n',
-    )
+    replace(source / "exhibits/answers.py", "MODULES = {\n", 'MODULES = {\n    "starts": "starts",\n')
+    append(source / "exhibits/answers.toml", SENTENCES)
     replace(source / "paper.py", "PAPER = Paper(", ENTRY)
     append(project.root / "paper/claims.toml", CLAIM)
     replace(project.root / "paper/claims.toml", "family = 20 ", "family = 21 ")

@@ -47,7 +47,10 @@ EXPERIMENTS = {
             "table1_paired": f"quantity {ESTIMATE}",
             "table1_same_method": f"method {ESTIMATE}",
         },
-        {"table1": shown("table1:table1", "table1")},
+        {
+            "table1": shown("table1:table1", "table1"),
+            "table1_chances": shown("table1:chances", "table1_paired table1_same_method"),
+        },
         "table1",
     ),
     "integer_grids": Experiment(
@@ -57,7 +60,10 @@ EXPERIMENTS = {
             "integer_grids_paired": f"dataset bits range scale quantity method other {TEST}",
             "integer_grids_overall": f"dataset quantity method other {ESTIMATE} detectable",
         },
-        {"integer_grids": shown("grids:integer_grids")},
+        {
+            "integer_grids": shown("grids:integer_grids", "integer_grids"),
+            "integer_grids_counts": shown("grids:counts", "integer_grids_paired integer_grids_overall"),
+        },
         "integer_grids",
     ),
     "theory": Experiment(
@@ -68,7 +74,11 @@ EXPERIMENTS = {
             "theory_norms": f"network noise_scale quantity {MEAN}",
             "theory_training": f"method schedule epoch quantity {MEAN}",
         },
-        {"theory": shown("theory:theory")},
+        {
+            "theory": shown("theory:theory", "theory_expansion theory_norms"),
+            "theory_checks": shown("theory:checks", "theory theory_reduction"),
+            "theory_learned": shown("theory:learned", "theory_training"),
+        },
         "theory theory_expansion theory_training",
     ),
     "scale": Experiment(
@@ -86,11 +96,12 @@ EXPERIMENTS = {
             " p_corrected?",
         },
         {
-            "scale": shown(
-                "scale:scale", "scale scale_best scale_excess scale_neighbours scale_arms scale_tuning"
-            ),
+            "scale": shown("scale:scale", "scale_arms scale_tuning"),
+            "scale_sweep": shown("scale:sweep", "scale scale_excess scale_neighbours"),
+            "scale_best": shown("scale:best", "scale_best scale_excess"),
             "constants": shown("scale:constants_table", "constants constants_product"),
             "calibration": shown("calibration:calibration", "calibration calibration_verdicts"),
+            "calibration_answers": shown("calibration:answers", "calibration calibration_verdicts"),
         },
         "scale constants calibration",
     ),
@@ -102,7 +113,10 @@ EXPERIMENTS = {
             "precision_flips": f"dataset* model bits flipped method other {TEST}",
             "precision_flips_added": f"dataset* model method bits flipped {MEAN}",
         },
-        {"precision": shown("precision:precision", "precision_full precision_knee precision_flips")},
+        {
+            "precision": shown("precision:precision", "precision_full precision_knee"),
+            "precision_flips": shown("precision:flips", "precision_flips"),
+        },
         "precision",
     ),
     "vision": Experiment(
@@ -110,6 +124,11 @@ EXPERIMENTS = {
         {
             "vision_methods": shown("methods:methods", "vision"),
             "vision": shown("vision:vision"),
+            "vision_size": shown("vision:size", "vision vision_tuning vision_paired"),
+            "vision_shown": shown("vision:shown", "vision vision_paired"),
+            "vision_keeps": shown("vision:keeps", "vision vision_kept"),
+            "vision_scalings": shown("vision:scalings", "vision vision_tuning"),
+            "vision_replicas": shown("vision:replicas", "vision vision_paired"),
             "vision_differences": shown("vision:differences", "vision vision_any_paired"),
             "vision_few": shown("vision:few", "vision"),
             "vision_convergence": shown("vision:convergence", "vision vision_paired"),
@@ -127,6 +146,12 @@ EXPERIMENTS = {
         },
         {
             "language": shown("language:language"),
+            "language_size": shown("language:size", "language language_tuning language_paired"),
+            "language_shown": shown("language:shown", "language language_paired"),
+            "language_keeps": shown("language:keeps", "language language_kept"),
+            "language_scalings": shown("language:scalings", "language language_tuning"),
+            "language_rates": shown("language:rates", "language_tuning"),
+            "language_replicas": shown("language:replicas", "language language_paired"),
             "language_differences": shown("language:differences", "language language_any_paired"),
             "language_few": shown("language:few", "language"),
             "language_convergence": shown("language:convergence", "language language_paired"),
@@ -141,7 +166,10 @@ EXPERIMENTS = {
             "response_best": "dataset* model* method strength? budget eval_bits best_rate loss estimate?"
             " ci_low? ci_high? n",
         },
-        {"response": shown("response:response", "response response_best")},
+        {
+            "response": shown("response:response", "response response_best"),
+            "response_counts": shown("response:counts", "response_best"),
+        },
         "response",
     ),
     "recommendation": Experiment(
@@ -151,7 +179,9 @@ EXPERIMENTS = {
             "recommendation_transfer": f"{PICK} quantity {ESTIMATE} margin?",
         },
         {
-            "recommendation": shown("recommendation:recommendation"),
+            "recommendation": shown(
+                "recommendation:recommendation", "recommendation recommendation_arms"
+            ),
             "recommendation_transfer": shown("recommendation:transfer", "recommendation_transfer"),
             "recommendation_short": shown("story:recommendation_short"),
         },
@@ -177,7 +207,10 @@ EXPERIMENTS = {
             "circuits_tuning": "model* way learning_rate strength? short? mean? ci_low? ci_high? n?"
             " gradients chosen",
         },
-        {"circuits": shown("circuits:circuits")},
+        {
+            "circuits": shown("circuits:circuits"),
+            "circuits_differences": shown("circuits:differences", "circuits_paired"),
+        },
         "circuits",
     ),
     "claims": Experiment(
@@ -202,7 +235,7 @@ PAPER = Paper(
     check="t0qat.experiments.settings:check",
     sample_sizes="replicates network_replicates few_replicates wide_replicates calibration_replicates"
     " draws networks noise_pairs probes rounds repeats",
-    answer="t0qat.exhibits.answers:fill",
+    answer="t0qat.exhibits.answers:answer",
     blocks={
         "results": "t0qat.exhibits.readme:results",
         "questions": "t0qat.exhibits.readme:questions",

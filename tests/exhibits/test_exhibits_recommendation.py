@@ -2,11 +2,8 @@
 
 import pandas as pd
 import pytest
-from made_up import frames
 
-from t0qat.exhibits import answers
 from t0qat.exhibits import recommendation as exhibit
-from t0qat.paper import PAPER
 
 
 def pick(
@@ -159,11 +156,3 @@ def test_one_training_for_all_stands_beside_what_is_recommended_elsewhere():
         ["", "", "INT2", "Plain training", "is plain training"],
         ["MLP", "one for all", "INT4", "Random-bit STE", "holds"],
     ]
-
-
-def test_the_answer_in_words_is_whole_sentences():
-    tables = frames()
-    names = ("recommendation", "recommendation_transfer")
-    made = [PAPER.exhibits[name](tables)[1] for name in names]
-    text = answers.fill("recommendation", made[0] | made[1], tables.__getitem__)
-    assert "{" not in text and text.endswith(".")

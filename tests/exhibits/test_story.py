@@ -279,27 +279,6 @@ def test_what_is_shown_on_one_network_alone_is_not_said_of_both():
     assert why == "loses less than rounded plain training on the MLP, not shown to differ elsewhere"
 
 
-@pytest.mark.parametrize(
-    ("ahead", "said"),
-    [
-        ("00+k", "the recommendation holds: it loses no more than plain training, within a margin."),
-        ("0h+k", "the recommendation is confirmed in 2 of 3 trials, else open."),
-        ("-h+k", "the recommendation is refuted in 1 of 3 trials."),
-        ("kkkk", "The recommendation was not tried on networks that chose nothing."),
-    ],
-)
-def test_whether_it_held_where_nothing_was_chosen(ahead, said):
-    table = picks(*["seq"] * 4, ahead=ahead)["recommendation"]
-    ends = {"0": (-0.01, 0.01), "h": (-0.1, 0.1)}
-    for bits, sign in zip((8, 4, 3, 2), ahead, strict=True):
-        if sign in ends:
-            mine = (table.eval_bits == bits) & (table.quantity == "minus_plain")
-            table.loc[mine, ["ci_low", "ci_high"]] = ends[sign]
-    (sentence,) = whole(story.held({"recommendation_transfer": table}))
-    lead = "" if said.startswith("The") else "On the MLP, which chose nothing, "
-    assert sentence == lead + said
-
-
 def test_a_claim_has_one_row_and_a_word_or_two_a_verdict(committed):
     told = ["not testable here (a reason, 0.1)", "not measured yet", "contradicted at INT3, INT2", ""]
     shown = ["not testable", "not measured", "contradicted at INT3, INT2", "–"]

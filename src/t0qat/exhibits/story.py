@@ -5,10 +5,10 @@ Sentences are whole and chosen by the data; README, start page, PDF and notebook
 
 import pandas as pd
 
-from t0qat.exhibits import theory, verdicts
+from t0qat.exhibits import recommendation, theory, verdicts
 from t0qat.exhibits.benchmark import DECIMALS
 from t0qat.exhibits.labels import listed, macros, the_models, width
-from t0qat.exhibits.recommendation import HOLDS, HOLDS_NOT, PLAIN_ON, TASKS, called, outcome
+from t0qat.exhibits.recommendation import PLAIN_ON, TASKS, called
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import model_label
 from t0qat.experiments.recommendation import ONE_FOR_ALL, RECOMMENDED
@@ -181,21 +181,7 @@ def _one_for_all(table: pd.DataFrame) -> dict[str, str]:
 def held(results: Results) -> str:
     """Whether the recommendation held where nothing was chosen; from `recommendation_transfer`."""
     table = results["recommendation_transfer"]
-    table = table[table.pick == RECOMMENDED]
-    by = table.groupby(["model", "eval_bits"], sort=False)
-    pairs = [rows_of(here, quantity="minus_plain") for _, here in by]
-    said = [outcome(*rows) for rows in pairs if rows]
-    if not said:
-        return "The recommendation was not tried on networks that chose nothing."
-    where = f"{the_models(table.model.unique())}, which chose nothing"
-    tried, more, least = len(said), said.count(HOLDS_NOT), said.count(HOLDS)
-    if more:
-        return f"On {where}, the recommendation is refuted in {more} of {tried} trials."
-    if least < tried:
-        return f"On {where}, the recommendation is confirmed in {least} of {tried} trials, else open."
-    return (
-        f"On {where}, the recommendation holds: it loses no more than plain training, within a margin."
-    )
+    return recommendation.held("the recommendation", table[table.pick == RECOMMENDED])
 
 
 def verdict_cells(results: Results) -> list[list[str]]:
@@ -265,7 +251,7 @@ def claims_verdicts(results: Results) -> tuple[str, dict[str, str]]:
 
 def recommendation_short(results: Results) -> tuple[str, dict[str, str]]:
     """What to use and why in a few rows, and the same in sentences."""
-    said = {"UseSentence": use(results), "OneSentence": one(results), "HeldSentence": held(results)}
+    said = {"UseSentence": use(results), "OneSentence": one(results)}
     body = tabular(use_cells(results), USE_HEADER, _wide(0.14, 0.07, 0.15, 0.42, 0.14))
     return body, macros("Recommendation", said)
 
