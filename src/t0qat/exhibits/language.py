@@ -29,8 +29,7 @@ SHOWN = 64  # characters of a sample
 LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
 BITS = Metric("bits_per_character", less_is_better=True)
 WORDS = Words(
-    "need fewer bits", "need more bits", "need as many bits", "plain fine-tuning", "model",
-    "bits per character",
+    "need fewer bits", "need more bits", "need as many bits", "plain fine-tuning", "model", "per character"
 )  # fmt: skip
 MODELS = Benchmark("language", BITS, BITS, WORDS)
 shown, keeps = partial(standing.shown, MODELS), partial(standing.keeps, MODELS)
