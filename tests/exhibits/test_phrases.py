@@ -79,7 +79,7 @@ def test_what_is_shown_over_the_widths_chooses_the_sentence(tables, file, key, s
     for word, other in ON_TEXT.items() if file == "language" else ():
         expected = expected.replace(word, other)
     said = MAKE[file](tables)[1][f"{file.capitalize()}{key}Sentence"]
-    assert said == f"Rounded and averaged over widths, {subject} is shown {expected}."
+    assert said == f"After rounding, averaged over widths, {subject} is shown {expected}."
     readable(said)
 
 

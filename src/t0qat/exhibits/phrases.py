@@ -135,17 +135,19 @@ def _over(b: Benchmark, results: Results, method: str) -> pd.DataFrame:
 
 def published(b: Benchmark, results: Results) -> str:
     """T0-QAT as published against plain training, in mean over the widths."""
-    return judged(b, _over(b, results, PUBLISHED), "Rounded and averaged over widths, published T0-QAT")
+    return judged(
+        b, _over(b, results, PUBLISHED), "After rounding, averaged over widths, published T0-QAT"
+    )
 
 
 def tuned(b: Benchmark, results: Results) -> str:
     """The same with a tuned scale."""
-    return judged(b, _over(b, results, TUNED), "Rounded and averaged over widths, tuned T0-QAT")
+    return judged(b, _over(b, results, TUNED), "After rounding, averaged over widths, tuned T0-QAT")
 
 
 def placebo(b: Benchmark, results: Results) -> str:
     """The same at a scaling of one: what ξ does where no scale is tuned."""
-    subject = "Rounded and averaged over widths, T0-QAT with ξ alone"
+    subject = "After rounding, averaged over widths, T0-QAT with ξ alone"
     return judged(b, _over(b, results, PLACEBO), subject)
 
 
