@@ -164,6 +164,7 @@ def with_toys(folder: Path) -> Project:
         (project.root / folder).mkdir()
     (project.root / "README.md").write_text("toys\n")
     (project.root / "paper/cost.json").write_text("{}\n")
+    (project.root / "paper/appendix.tex").unlink()
     (project.root / "paper/main.tex").write_text(
         "\\pdfinfoomitdate=1\n\\pdftrailerid{}\n"  # the same bytes at any time
         "\\documentclass{article}\\input{macros/build}\\begin{document}\\BuildProfile\\end{document}\n"

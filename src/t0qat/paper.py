@@ -47,7 +47,10 @@ EXPERIMENTS = {
             "table1_paired": f"quantity {ESTIMATE}",
             "table1_same_method": f"method {ESTIMATE}",
         },
-        {"table1": shown("table1:table1", "table1")},
+        {
+            "table1": shown("table1:table1", "table1"),
+            "table1_chances": shown("table1:chances", "table1_paired table1_same_method"),
+        },
         "table1",
     ),
     "integer_grids": Experiment(
@@ -57,7 +60,10 @@ EXPERIMENTS = {
             "integer_grids_paired": f"dataset bits range scale quantity method other {TEST}",
             "integer_grids_overall": f"dataset quantity method other {ESTIMATE} detectable",
         },
-        {"integer_grids": shown("grids:integer_grids")},
+        {
+            "integer_grids": shown("grids:integer_grids", "integer_grids"),
+            "integer_grids_counts": shown("grids:counts", "integer_grids_paired integer_grids_overall"),
+        },
         "integer_grids",
     ),
     "theory": Experiment(
@@ -68,7 +74,11 @@ EXPERIMENTS = {
             "theory_norms": f"network noise_scale quantity {MEAN}",
             "theory_training": f"method schedule epoch quantity {MEAN}",
         },
-        {"theory": shown("theory:theory")},
+        {
+            "theory": shown("theory:theory", "theory_expansion theory_norms"),
+            "theory_checks": shown("theory:checks", "theory theory_reduction"),
+            "theory_learned": shown("theory:learned", "theory_training"),
+        },
         "theory theory_expansion theory_training",
     ),
     "scale": Experiment(
@@ -86,11 +96,12 @@ EXPERIMENTS = {
             " p_corrected?",
         },
         {
-            "scale": shown(
-                "scale:scale", "scale scale_best scale_excess scale_neighbours scale_arms scale_tuning"
-            ),
+            "scale": shown("scale:scale", "scale_arms scale_tuning"),
+            "scale_sweep": shown("scale:sweep", "scale scale_excess scale_neighbours"),
+            "scale_best": shown("scale:best", "scale_best scale_excess"),
             "constants": shown("scale:constants_table", "constants constants_product"),
             "calibration": shown("calibration:calibration", "calibration calibration_verdicts"),
+            "calibration_answers": shown("calibration:answers", "calibration calibration_verdicts"),
         },
         "scale constants calibration",
     ),
@@ -102,7 +113,10 @@ EXPERIMENTS = {
             "precision_flips": f"dataset* model bits flipped method other {TEST}",
             "precision_flips_added": f"dataset* model method bits flipped {MEAN}",
         },
-        {"precision": shown("precision:precision", "precision_full precision_knee precision_flips")},
+        {
+            "precision": shown("precision:precision", "precision_full precision_knee"),
+            "precision_flips": shown("precision:flips", "precision_flips"),
+        },
         "precision",
     ),
     "vision": Experiment(
@@ -152,7 +166,10 @@ EXPERIMENTS = {
             "response_best": "dataset* model* method strength? budget eval_bits best_rate loss estimate?"
             " ci_low? ci_high? n",
         },
-        {"response": shown("response:response", "response response_best")},
+        {
+            "response": shown("response:response", "response response_best"),
+            "response_counts": shown("response:counts", "response_best"),
+        },
         "response",
     ),
     "recommendation": Experiment(
@@ -162,8 +179,11 @@ EXPERIMENTS = {
             "recommendation_transfer": f"{PICK} quantity {ESTIMATE} margin?",
         },
         {
-            "recommendation": shown("recommendation:recommendation"),
+            "recommendation": shown(
+                "recommendation:recommendation", "recommendation recommendation_arms"
+            ),
             "recommendation_transfer": shown("recommendation:transfer", "recommendation_transfer"),
+            "recommendation_short": shown("story:recommendation_short"),
         },
     ),
     "deployment": Experiment(
@@ -187,7 +207,10 @@ EXPERIMENTS = {
             "circuits_tuning": "model* way learning_rate strength? short? mean? ci_low? ci_high? n?"
             " gradients chosen",
         },
-        {"circuits": shown("circuits:circuits")},
+        {
+            "circuits": shown("circuits:circuits"),
+            "circuits_differences": shown("circuits:differences", "circuits_paired"),
+        },
         "circuits",
     ),
     "claims": Experiment(
@@ -199,6 +222,7 @@ EXPERIMENTS = {
         },
         {
             "claims": shown("verdicts:verdict_table", "claims verdicts"),
+            "claims_verdicts": shown("story:claims_verdicts", "claims verdicts"),
             "claims_conditions": shown("verdicts:condition_table", "claims verdicts"),
             "claims_exploratory": shown("verdicts:exploratory_table", "claims_exploratory"),
             "claims_changed": shown("verdicts:changed_table", "claims verdicts"),
@@ -211,8 +235,14 @@ PAPER = Paper(
     check="t0qat.experiments.settings:check",
     sample_sizes="replicates network_replicates few_replicates wide_replicates calibration_replicates"
     " draws networks noise_pairs probes rounds repeats",
-    answer="t0qat.exhibits.answers:fill",
-    blocks={"results": "t0qat.exhibits.verdicts:readme", "speed": "t0qat.exhibits.deployment:readme"},
+    answer="t0qat.exhibits.answers:answer",
+    blocks={
+        "results": "t0qat.exhibits.readme:results",
+        "questions": "t0qat.exhibits.readme:questions",
+        "verdicts": "t0qat.exhibits.readme:verdicts",
+        "methods": "t0qat.exhibits.readme:methods",
+        "speed": "t0qat.exhibits.deployment:readme",
+    },
     outside="language_text",
     adaptive="vision_tuning vision_tuned language_tuning language_tuned circuits_tuning",
     timed="deployment_speed",

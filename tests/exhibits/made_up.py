@@ -13,12 +13,13 @@ from t0qat.experiments import arms, circuits, recommendation
 from t0qat.experiments.arms import FLOAT
 from t0qat.experiments.noise_choice import ARMS, MEASURED
 from t0qat.paper import IMAGES, PAPER
-from t0qat.pipeline import claims, decision, latex, lookups, places
+from t0qat.pipeline import claims, decision, latex, lookups, places, typeset
 from t0qat.quantization.rounding import OWN_GRIDS
 from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.training.methods import REGISTRY, named, on_layer
 
-LOOKED_UP = sorted(lookups.used((places.ROOT / "paper/main.tex").read_text()))
+TEXTS = "".join((places.ROOT / name).read_text() for name in typeset.texts())
+LOOKED_UP = sorted(lookups.used(TEXTS))
 HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
 
 

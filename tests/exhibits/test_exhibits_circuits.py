@@ -11,10 +11,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from test_figures import points, readable, whiskers
 
-from t0qat.exhibits import answers, figures
+from t0qat.exhibits import figures
 from t0qat.exhibits.circuits import circuits, gains, vanishing
 from t0qat.experiments.circuits import DEVICE, WAYS
-from t0qat.paper import PAPER
 
 CHANNELS = {  # as the table heads them
     "none": "No noise",
@@ -147,13 +146,6 @@ def test_every_interval_of_the_table_is_shown():
             table = before["circuits_robust"].copy()
             table.loc[i, column] += 0.5
             assert differs(before | {"circuits_robust": table}, "circuits_robust", original), (i, column)
-
-
-def test_the_answer_is_whole_sentences():
-    tables = frames()
-    _, macros = PAPER.exhibits["circuits"](tables)
-    answer = answers.fill("circuits", macros, tables.__getitem__)
-    assert "{" not in answer and answer.endswith(".") and "3 and 8" in answer
 
 
 def test_every_point_is_its_rows_accuracy_at_its_strength():

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from test_figures import luminance, points, readable, whiskers
 
-from t0qat.exhibits import answers, figures
+from t0qat.exhibits import figures
 from t0qat.exhibits.response import budget_label, curve_label, response
 from t0qat.paper import PAPER
 
@@ -113,13 +113,6 @@ def test_rates_at_an_end_of_those_that_a_network_tried_are_counted():
     every = pd.concat(tried).drop(columns="best_rate")
     _, macros = response({"response": every, "response_best": best})
     assert macros["ResponseEdges"] == "3 of 6"
-
-
-def test_the_answer_is_whole_sentences():
-    tables = frames()
-    _, macros = PAPER.exhibits["response"](tables)
-    answer = answers.fill("response", macros, tables.__getitem__)
-    assert "{" not in answer and answer.endswith(".")
 
 
 def test_the_table_has_the_best_noise_and_ste_of_every_case():

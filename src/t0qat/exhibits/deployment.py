@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from t0qat.exhibits.labels import at, listed, macros, name, width, widths_of
+from t0qat.exhibits.labels import listed, macros, name, width, widths_of
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import FLOAT, model_label
 from t0qat.experiments.recommendation import FAMILIES, PLAIN
@@ -31,13 +31,37 @@ def deployment(results: Results) -> tuple[str, dict[str, str]]:
     return grouped(groups, header, "lllrrrrrrr", leads=1), macros(
         "Deployment",
         {
-            "Differ": _counted(exact, "differing"),
             "Files": thousands(exact[exact.metric == "differing"].n.sum()),
             "Largest": number(exact[exact.metric == "difference"]["mean"].abs().max(), 2),
-            "Saved": _saved(exact),
             "Floor": span(_over(exact, "weight_bytes", "floor_bytes"), "{:.2f}".format),
+            "Sentence": f"{same_predictions(exact)} {saved(exact)}",
         },
     )
+
+
+def same_predictions(exact: pd.DataFrame) -> str:
+    """Whether files predict what fake quantization does. exact: of the runtime that rounds no input."""
+    other, every = (_total(exact, metric) for metric in ("differing", "predictions"))
+    if not other:
+        return (
+            f"In ONNX Runtime, files of packed integers give all {thousands(every)} predictions as fake"
+            " quantization does."
+        )
+    return (
+        f"In ONNX Runtime, {thousands(other)} of {thousands(every)} predictions differ from those of"
+        " fake quantization."
+    )
+
+
+def saved(exact: pd.DataFrame) -> str:
+    """What the narrowest files take of the float file's bytes, under plain training."""
+    rows = exact[(exact.method == PLAIN) & (exact.metric == "file_bytes")]
+    files = rows.pivot(index="model", columns="eval_bits", values="mean")
+    least = min(widths_of(rows), default=FLOAT)
+    if least == FLOAT:
+        return "No file has rounded weights."
+    share = span(files[least] / files[FLOAT], lambda value: percent(value, 0))
+    return f"Files at {width(least)} take {share} % of the bytes of those of floats."
 
 
 def inexact(results: Results) -> tuple[str, dict[str, str]]:
@@ -51,7 +75,7 @@ def inexact(results: Results) -> tuple[str, dict[str, str]]:
     header = ["Network", "Runtime", "Method", "Weights", "Container", "Differ", "Metric"]
     header += ["minus fake quantization", "File"]
     said = {
-        key: _in_runtime(table[table.runtime == runtime])
+        f"{key}Sentence": rounds_inputs(runtime, table[table.runtime == runtime])
         for key, runtime in {"Eight": EIGHT, "Llama": LLAMA}.items()
     }
     return grouped(groups, header, "lllllrrrr", leads=3), macros("DeploymentIn", said)
@@ -99,32 +123,20 @@ def _over(rows: pd.DataFrame, metric: str, base: str) -> list[float]:
     return (values / bases).tolist()
 
 
-def _saved(exact: pd.DataFrame) -> str:
-    """`27 to 48 % at INT8 and 10 to 34 % at INT2`: of the float file's bytes, of plain training."""
-    rows = exact[(exact.method == PLAIN) & (exact.metric == "file_bytes")]
-    files = rows.pivot(index="model", columns="eval_bits", values="mean")
-    shares, show = 100 * files.div(files[FLOAT], axis=0), "{:.0f}".format
-    return listed(f"{span(shares[bits], show)} % {at([bits])}" for bits in widths_of(rows))
-
-
-def _in_runtime(rows: pd.DataFrame) -> str:
-    """What predictions and metric do in a runtime, without the end of its sentence."""
+def rounds_inputs(runtime: str, rows: pd.DataFrame) -> str:
+    """What rounding inputs too changes in predictions. rows: of this runtime."""
+    named = RUNTIMES[runtime].label.split(",")[0]
     if rows.empty:
-        return "has no rows: it is not installed where this was made, or runs none of these networks"
+        return (
+            f"{named} with rounded inputs has no rows: it is not there, or runs none of these networks."
+        )
     rounded = rows[rows.eval_bits != FLOAT]
-    change = rounded[rounded.metric == "difference"]
-    shown = span(change["mean"], lambda value: number(value, 2))
-    share = _total(rounded, "differing") / _total(rounded, "predictions")
-    said = (
-        f"predicts otherwise in {_counted(rounded, 'differing')} cases ({percent(share)} %); the metric"
-        f" changes by {shown} in the mean of a network and width"
-    )
-    floats = rows[(rows.eval_bits == FLOAT) & (rows.metric == "difference")]["mean"].abs()
-    if floats.empty:
-        return said
-    return (
-        f"{said}, and by at most {number(floats.max(), 2)} in files of floats, whose inputs stay floats"
-    )
+    other, every = (_total(rounded, metric) for metric in ("differing", "predictions"))
+    if not other:
+        return f"With inputs rounded too, {named} gives every prediction as fake quantization does."
+    share = percent(other / every)
+    lead = f"With inputs rounded too, {named}"
+    return f"{lead} predicts otherwise than fake quantization in {share} % of cases."
 
 
 def speeds(results: Results) -> list[list[str]]:

@@ -26,10 +26,7 @@ def deviations(b: Benchmark, results: Results) -> pd.DataFrame:
     models = b.models(results) or [*rows.model.unique()]
     rows = rows[(rows.against == "plain") & rows.model.isin(models) & (rows.eval_bits != FLOAT)]
     arm, panel = ["model", "method", "train_bits"], ["model", "eval_bits"]
-    metric, bar = b.learned, claims.load().bars[b.learned.name]
-    whole = b.table(results)
-    whole = whole[(whole.metric == metric.name) & (whole.eval_bits == FLOAT)]
-    lost = whole[metric.sign * (whole["mean"] - bar) <= 0]
+    lost = at_chance(b, results)
     chance = pd.MultiIndex.from_frame(rows[arm]).isin(pd.MultiIndex.from_frame(lost[arm]))
     far = rows.estimate.abs() > MARGINS * rows.margin
     ends = rows[["ci_low", "ci_high"]].where(~chance & ~far).mul(1.05)
@@ -41,6 +38,14 @@ def deviations(b: Benchmark, results: Results) -> pd.DataFrame:
         place=np.select([chance, far], [CHANCE, BEYOND], DRAWN),
     )
     return rows
+
+
+def at_chance(b: Benchmark, results: Results) -> pd.DataFrame:
+    """Rows of the arms that have not passed the bar of Benchmark.learned, before rounding."""
+    metric, bar = b.learned, claims.load().bars[b.learned.name]
+    whole = b.table(results)
+    whole = whole[(whole.metric == metric.name) & (whole.eval_bits == FLOAT)]
+    return whole[metric.sign * (whole["mean"] - bar) <= 0]
 
 
 def undrawn(b: Benchmark, results: Results) -> pd.DataFrame:

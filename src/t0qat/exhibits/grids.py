@@ -1,15 +1,17 @@
-"""Table and macros of the integer grids."""
+"""Tables and the sentence of the integer grids."""
 
-from t0qat.exhibits.labels import dataset_label, macros, on_each, width
-from t0qat.exhibits.rows import Results, rows_of, tally
+from t0qat.exhibits.labels import QUANTITY_LABELS, dataset_label, macros, width
+from t0qat.exhibits.rows import Results, one, rows_of, tally
 from t0qat.experiments.arms import method_label
 from t0qat.pipeline.latex import grouped
-from t0qat.pipeline.words import number, plus_minus, span, with_interval
+from t0qat.pipeline.words import number, plus_minus, span, thousands
+
+RIVAL = "standard_qat"
 
 
 def integer_grids(results: Results) -> tuple[str, dict[str, str]]:
     """The quantized loss of each method at each bit-width."""
-    table, overall = results["integer_grids"], results["integer_grids_overall"]
+    table = results["integer_grids"]
     widths = table.bits.unique()
     groups = []
     for dataset, part in table.groupby("dataset", sort=False):
@@ -19,14 +21,40 @@ def integer_grids(results: Results) -> tuple[str, dict[str, str]]:
             shown += rows_of(mine, quantity="quantized")
             groups[-1].append([dataset_label(dataset), method_label(method), *map(plus_minus, shown)])
     header = ["Data", "Method", "Full precision", *map(width, widths)]
-    paired = results["integer_grids_paired"]
-    rival = paired[paired.other == "standard_qat"]
-    said = {}
-    for quantity, name in (("drop", "Drop"), ("quantized", "Quantized")):
-        told = tally(rival[rival.quantity == quantity])
-        said |= {f"{name}{key}": n for key, n in told.items()}
-        said[f"Overall{name}"] = on_each(rows_of(overall, quantity=quantity), with_interval)
-    said["DropDetectable"] = span(
-        rival[rival.quantity == "drop"].detectable, lambda difference: number(difference, 2)
+    return grouped(groups, header, "ll"), {}
+
+
+def counts(results: Results) -> tuple[str, dict[str, str]]:
+    """T0-QAT minus Standard QAT: in mean over widths and conventions, and at how many it differs."""
+    pairs, overall = results["integer_grids_paired"], results["integer_grids_overall"]
+    pairs = pairs[pairs.other == RIVAL]
+
+    def row(dataset: str, quantity: str) -> list[str]:
+        mine = pairs[(pairs.dataset == dataset) & (pairs.quantity == quantity)]
+        seen = span(mine.detectable, lambda difference: number(difference, 2))
+        mean = one(overall, dataset=dataset, quantity=quantity)
+        found = map(thousands, tally(mine).values())
+        return [dataset_label(dataset), QUANTITY_LABELS[quantity], plus_minus(mean), *found, seen]
+
+    groups = [
+        [row(dataset, quantity) for quantity in ("quantized", "drop")]
+        for dataset in overall.dataset.unique()
+    ]
+    header = ["Data", "Loss", "Mean difference", "smaller", "larger", "not decided", "would see"]
+    said = tally(pairs[pairs.quantity == "quantized"])
+    return grouped(groups, header, "ll", leads=1), macros("Grids", {"Sentence": rounded(said)})
+
+
+def rounded(found: dict[str, int]) -> str:
+    """How T0-QAT's loss after rounding compares with Standard QAT's. found: as `tally` counts it."""
+    smaller, larger, every = found["Smaller"], found["Larger"], sum(found.values())
+    lead = "After rounding, the method's loss is"
+    if larger == every:
+        return f"{lead} larger than the baseline's in all {every} comparisons."
+    if smaller == every:
+        return f"{lead} smaller than the baseline's in all {every} comparisons."
+    if not smaller and not larger:
+        return f"{lead} not shown to differ from the baseline's in any of {every} comparisons."
+    return (
+        f"{lead} smaller than the baseline's in {smaller} of {every} comparisons and larger in {larger}."
     )
-    return grouped(groups, header, "ll"), macros("Grids", said)

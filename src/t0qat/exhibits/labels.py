@@ -1,11 +1,13 @@
 """What things are called, lists of them, and macros."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 from t0qat.experiments.arms import FLOAT, LINEAR, method_label, model_label
-from t0qat.pipeline.words import NOTHING, Row, thousands
+from t0qat.pipeline.latex import Raw, tex
+from t0qat.pipeline.statistics import ERROR_RATE
+from t0qat.pipeline.words import NOTHING, Row, plus_minus, thousands
 from t0qat.training.constants import BASELINE_NOISE
 
 QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized", "drop": "Drop"}
@@ -32,13 +34,6 @@ def listed(parts: Iterable[str], comma: str = ", ", last: str = " and ") -> str:
     return comma.join(parts[:-1]) + last * bool(parts[:-1]) + parts[-1] if parts else NOTHING
 
 
-def on_each(rows: list[Row], show: Callable[[Row], str]) -> str:
-    """What rows of different data sets show, as `1 on the synthetic and 2 on the digits data`."""
-    labels = [label[:1].lower() + label[1:] for label in map(data_label, rows)]
-    said = [f"{show(row)} on the {label}" for row, label in zip(rows, labels, strict=True)]
-    return f"{listed(said)} data"
-
-
 def label_on(method: str, model: str) -> str:
     """A method as figures and tables name it where it trains this model."""
     return method_label(method) if model == LINEAR else network_label(method)
@@ -51,6 +46,12 @@ def network_label(method: str) -> str:
 def name(method: str) -> str:
     """The label of a method on networks without commas, for lists."""
     return network_label(method).replace(",", "")
+
+
+def inside(label: str) -> str:
+    """A label inside a sentence: `matched noise`, but `QuEST`."""
+    first, blank, rest = label.partition(" ")
+    return (first.lower() if first[1:].islower() else first) + blank + rest
 
 
 def width(bits: float) -> str:
@@ -85,6 +86,15 @@ def together(said: Iterable[tuple[str, str]]) -> str:
     for model, text in said:
         models.setdefault(text, []).append(model)
     return listed(f"{text} on {the_models(where)}" for text, where in models.items())
+
+
+def starred(row: Row, most: int = 99) -> Raw:
+    """A difference with its half-width; an asterisk where its corrected p-value shows that it is one.
+
+    most: decimals at most. Every cell has the place of a mark, so that none stands in the next column.
+    """
+    mark = r"$^\ast$" * (row["p_holm"] < ERROR_RATE)
+    return Raw(tex(plus_minus(row, most)) + rf"\makebox[0.6em][l]{{{mark}}}")
 
 
 def macros(prefix: str, values: Mapping[str, str | int]) -> dict[str, str]:

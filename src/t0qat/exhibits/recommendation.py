@@ -1,51 +1,63 @@
-"""What to use at which bit-width: the table, its sentences, and how it did on other networks."""
-
-from collections.abc import Callable
+"""What to use at which bit-width: tables, sentences, and how it did on other networks."""
 
 import pandas as pd
 
-from t0qat.exhibits import language, vision
 from t0qat.exhibits.benchmark import DECIMALS
-from t0qat.exhibits.labels import at, listed, macros, name, on_models, together, width
-from t0qat.exhibits.phrases import keeping
+from t0qat.exhibits.labels import macros, name, width
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import model_label
-from t0qat.experiments.recommendation import CHEAPER, LOSS, ONE_FOR_ALL, PLAIN, RECOMMENDED
-from t0qat.pipeline.latex import grouped
-from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, span, thousands, with_interval
+from t0qat.experiments.recommendation import LOSS, ONE_FOR_ALL, PLAIN, RECOMMENDED
+from t0qat.pipeline.latex import Raw, grouped, spanning, tex
+from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, thousands
 
 TASKS = {"images": "Image networks", "text": "Language models"}
 PLAIN_ON = {"images": "plain training", "text": "plain fine-tuning"}
 QUANTITIES = (LOSS, "minus_plain", "minus_unrounded")
-HEADER = ["Task", "Weights", "Use", "Gradients", "Loss", "Minus plain, rounded", "Or, cheaper"]
-HEADER += ["Within the margin in tuning"]
 # What a difference from plain training is, by its whole interval.
 HOLDS, HOLDS_NOT, UNDECIDED, ITSELF = "holds", "does not hold", "is undecided", "is plain training"
 
 
 def recommendation(results: Results) -> tuple[str, dict[str, str]]:
     """Every pick with what the test seeds say of it, by family, width and network."""
-    table, groups = results["recommendation"], []
-    for _, mine in table.groupby("family", sort=False):
+    table, arms, groups = results["recommendation"], results["recommendation_arms"], []
+    for family, mine in table.groupby("family", sort=False):
+        near = _counted(arms[arms.family == family])
         for some in (mine[mine.pick != ONE_FOR_ALL], mine[mine.pick == ONE_FOR_ALL]):
             by = some.groupby(["eval_bits", "pick", "model"], sort=False)
-            groups.append([_line(rows_of(here)) for _, here in by])
-    header = ["Task", "Weights", "Pick", "Method", "Gradients", "Network", "Loss"]
-    header += ["minus plain, rounded", "minus plain, float"]
-    recommended, one = (table[table.pick == pick] for pick in (RECOMMENDED, ONE_FOR_ALL))
-    arms = results["recommendation_arms"]
-    said = {
-        "Use": _of_families(recommended, lambda mine: listed(_by_method(mine))),
-        "Near": _of_families(arms, _near),
-        "NearSpan": _of_families(arms, _near_span),
-        "Cheaper": _of_families(table, _cheaper),
-        "One": _of_families(one, lambda mine: called(rows_of(mine)[0])),
-        "Plain": _against_plain(recommended, direction),
-        "OnePlain": _against_plain(one, direction),
-        "Lower": _where(recommended, "minus_plain", lambda rows: rows.ci_high < 0),
-        "Kept": _where(recommended, "minus_unrounded", lambda rows: rows.ci_high < rows.margin),
-    }
-    return grouped(groups, header, "llllrlrrr", leads=5), macros("Recommendation", said)
+            groups.append([_line(rows_of(here), near) for _, here in by])
+    header = ["Task", "Weights", "Pick", "Method", "Gradients", "Within", "Network", "Loss"]
+    header += ["rounded", "shown to be", "float"]
+    over = [*8 * [""], spanning(3, "Minus plain training")]
+    recommended = table[table.pick == RECOMMENDED]
+    said = {"Sentence": gains(recommended), "KeptSentence": keeps(recommended)}
+    body = grouped(groups, header, "llllrrlrrlr", leads=6, over=over)
+    return body, macros("Recommendation", said)
+
+
+def gains(rows: pd.DataFrame) -> str:
+    """Whether what is recommended beats plain training on the test seeds. rows: of that pick."""
+    minus = rows[rows.quantity == "minus_plain"]
+    better, worse, every = (minus.ci_high < 0).sum(), (minus.ci_low > 0).sum(), len(minus)
+    lead = "On the test seeds, what is recommended loses"
+    if not every:
+        return "What is recommended is plain training itself, rounded to nearest."
+    if not better and not worse:
+        return f"{lead} neither more nor less than plain training, as far as {every} comparisons show."
+    less = f"less than plain training in {better} of {every} comparisons"
+    more = f"more than plain training in {worse} of {every} comparisons"
+    if better and worse:
+        return f"{lead} {less} and more in {worse}."
+    return f"{lead} {less if better else more}, and {'more' if better else 'less'} in none."
+
+
+def keeps(rows: pd.DataFrame) -> str:
+    """Whether it keeps the loss of plain training that is not rounded, up to the margin."""
+    minus = rows[rows.quantity == "minus_unrounded"]
+    kept, every = (minus.ci_high < minus.margin).sum(), len(minus)
+    lead = "What is recommended keeps the loss of plain training that is not rounded"
+    if kept == every:
+        return f"{lead} in all {every} cases."
+    return f"{lead} in {kept} of {every} cases." if kept else f"{lead} in none of {every} cases."
 
 
 def transfer(results: Results) -> tuple[str, dict[str, str]]:
@@ -58,52 +70,27 @@ def transfer(results: Results) -> tuple[str, dict[str, str]]:
     header = ["Network", "Pick", "Weights", "Method", "Loss"]
     header += ["minus plain, rounded", "minus plain, float"]
     said = {
-        key: _against_plain(table[table.pick == pick], outcome)
-        for key, pick in {"Held": RECOMMENDED, "OneHeld": ONE_FOR_ALL}.items()
+        "Sentence": held("the recommendation", table[table.pick == RECOMMENDED]),
+        "OneSentence": held("one training for all widths", table[table.pick == ONE_FOR_ALL]),
     }
     table = grouped(groups, [*header, "Margin", "Recommendation"], "llllrrrrl", leads=2)
-    return table, macros("RecommendationTransfer", said)
+    return table, macros("Transfer", said)
 
 
-def answer(results: Results) -> list[list[str]]:
-    """What to use, as cells below HEADER: one row a family and width, for the README and a notebook."""
-    table, arms, found = results["recommendation"], results["recommendation_arms"], []
-    for family, mine in table.groupby("family", sort=False):
-        lead, near = TASKS[family], _counted(arms[arms.family == family])
-        for bits, here in mine.groupby("eval_bits", sort=False):
-            best = here[here.pick == RECOMMENDED]
-            first, *_ = rows_of(best)
-            shown = [_on_each(best, what) for what in QUANTITIES[:2]]
-            cheaper = {called(row): None for row in rows_of(here, pick=CHEAPER)}
-            use = called(first)
-            use = [width(bits), use[:1].upper() + use[1:], _cost(first)]
-            count = f"{near.near[bits]} of {near.of[bits]}"
-            found.append([lead, *use, *shown, listed(cheaper), count])
-            lead = ""
-    return found
-
-
-def in_short(results: Results) -> list[str]:
-    """Of `answer`, for the README: what its table shows, and what the numbers say."""
-    _, said = recommendation(results)
-    said = {name.removeprefix("Recommendation"): text for name, text in said.items()}
-    plain = [keeping(b, results)["KeptPlain"] for b in (vision.IMAGES, language.MODELS)]
-    seeds = span(results["recommendation"].n)
-    return [
-        "**What to use at which bit-width.** What lost least on the seeds of tuning, after rounding, and"
-        f" how it did on {seeds} paired test seeds, which choose nothing: loss in nats of image networks"
-        " and in bits per character of language models, and its difference from plain training rounded"
-        " the same way, with 95 % intervals; below zero is better, and a dash says that it is plain"
-        " training itself. *Gradients*: evaluations of one training; *for all*: that training serves"
-        " every width. *Within the margin*: how many arms, counted with the one that is named, lost in"
-        " tuning at most so little more that it counts as nothing; where there are several, the choice"
-        " is a matter of seeds.",
-        "On the test seeds, against plain training rounded the same way, the loss of what is recommended"
-        f" is {said['Plain']}. The loss of plain training that is not rounded is kept, up to the margin,"
-        f" {said['Kept']}; plain training itself, rounded, keeps it {listed(plain, last='; and ')}."
-        f" With one training for all widths: {said['One']}. Its loss, against plain training rounded the"
-        f" same way, is {said['OnePlain']}.",
-    ]
+def held(what: str, rows: pd.DataFrame) -> str:
+    """In how many cases a pick holds where nothing was chosen; where it is plain training is no case."""
+    found = [outcome(row) for row in rows_of(rows, quantity="minus_plain")]
+    every, good, bad = len(found), found.count(HOLDS), found.count(HOLDS_NOT)
+    lead = "Where nothing was chosen,"
+    if not every:
+        return f"{lead} {what} was plain training itself."
+    if good == every:
+        return f"{lead} {what} held in all {every} cases."
+    if not bad:
+        return f"{lead} {what} held in {good} of {every} cases and is undecided in the others."
+    if not good:
+        return f"{lead} {what} did not hold in {bad} of {every} cases, and held in none."
+    return f"{lead} {what} held in {good} of {every} cases and did not hold in {bad}."
 
 
 def called(row: Row) -> str:
@@ -123,33 +110,17 @@ def _counted(arms: pd.DataFrame) -> pd.DataFrame:
     return by.agg(near="sum", of="size")
 
 
-def _near(arms: pd.DataFrame) -> str:
-    """`7 of 17 arms at INT8 and 3 of 27 at INT2`."""
-    (bits, near, of), *others = _counted(arms).itertuples()
-    first = f"{near} of {of} arms {at([bits])}"
-    return listed([first, *(f"{near} of {of} {at([bits])}" for bits, near, of in others)])
-
-
-def _near_span(arms: pd.DataFrame) -> str:
-    """The same over the widths: `3 to 7 of 17 to 27 arms`."""
-    counted = _counted(arms)
-    return f"{span(counted.near)} of {span(counted.of)} arms"
-
-
-def _on_each(rows: pd.DataFrame, quantity: str) -> str:
-    """A quantity with its interval, by network where there is more than one."""
-    shown = [(row["model"], with_interval(row, DECIMALS)) for row in rows_of(rows, quantity=quantity)]
-    if len(shown) < 2:
-        return shown[0][1] if shown else NOTHING
-    return listed((f"{text} ({model_label(model)})" for model, text in shown), last=", ")
-
-
-def _line(rows: list[Row]) -> list[str]:
-    """The cells of one pick at one width on one network."""
-    first = rows[0]
-    lead = [TASKS[first["family"]], width(first["eval_bits"]), first["pick"].replace("_", " ")]
-    lead += [_method(first), _cost(first), model_label(first["model"])]
-    return [*lead, *_shown(rows)]
+def _line(rows: list[Row], near: pd.DataFrame) -> list[str]:
+    """The cells of one pick at one width on one network. near: as of `_counted`."""
+    first, of = rows[0], {row["quantity"]: row for row in rows}
+    bits = first["eval_bits"]
+    counted = f"{near.near[bits]} of {near.of[bits]}" * (first["pick"] == RECOMMENDED)
+    lead = [TASKS[first["family"]], width(bits), first["pick"].replace("_", " ")]
+    lead += [_method(first), _cost(first), counted, model_label(first["model"])]
+    loss, plain, whole = _shown(rows)
+    kept = r"$^\circ$" * (of["minus_unrounded"]["ci_high"] < of["minus_unrounded"]["margin"])
+    whole = Raw(tex(whole) + rf"\makebox[0.6em][l]{{{kept}}}")
+    return [*lead, loss, plain, direction(of.get("minus_plain")), whole]
 
 
 def _tried(rows: list[Row]) -> list[str]:
@@ -172,34 +143,15 @@ def _cost(row: Row) -> str:
     return thousands(row["cost"]) + " for all" * (row["serves"] > 1)
 
 
-def _of_families(table: pd.DataFrame, say: Callable[[pd.DataFrame], str]) -> str:
-    """`LSQ at INT4 and GPTQ at INT8 on image networks; and ... on language models`."""
-    by = table.groupby("family", sort=False)
-    return listed((f"{say(mine)} on {TASKS[family].lower()}" for family, mine in by), "; ", "; and ")
-
-
-def _by_method(table: pd.DataFrame) -> list[str]:
-    """`LSQ at INT4 and INT3`, for each method."""
-    by = table.groupby("method", sort=False)
-    return [f"{called(rows_of(mine)[0])} {at(mine.eval_bits.unique())}" for _, mine in by]
-
-
-def _cheaper(mine: pd.DataFrame) -> str:
-    """The cheaper picks of one family, and the widths without one."""
-    found = mine[mine.pick == CHEAPER]
-    left = [bits for bits in mine.eval_bits.unique() if bits not in {*found.eval_bits}]
-    return listed([*_by_method(found), *([f"none {at(left)}"] if left else [])])
-
-
 def direction(row: Row | None) -> str:
     """What a difference from plain training is by its interval, uncorrected; None: it is that itself."""
     if row is None:
-        return "that of plain training itself"
+        return "that itself"
     within = -row["margin"] < row["ci_low"] and row["ci_high"] < row["margin"]
     for word, shown in {"lower": row["ci_high"] < 0, "higher": row["ci_low"] > 0}.items():
         if shown:
-            return word + " by less than the margin" * within
-    return "within the margin" if within else "not shown to differ"
+            return word + ", within" * within
+    return "within" if within else "open"
 
 
 def outcome(row: Row | None) -> str:
@@ -209,23 +161,3 @@ def outcome(row: Row | None) -> str:
     if row["ci_high"] < row["margin"]:
         return HOLDS
     return HOLDS_NOT if row["ci_low"] > row["margin"] else UNDECIDED
-
-
-def _against_plain(rows: pd.DataFrame, say: Callable[[Row | None], str]) -> str:
-    """Of one pick, on each network: `lower at INT4 and INT3 and not decided at INT8 on the MLP`."""
-
-    def on_one(mine):
-        found = {row["eval_bits"]: row for row in rows_of(mine, quantity="minus_plain")}
-        widths: dict[str, list[int]] = {}
-        for bits in dict.fromkeys(mine.eval_bits):
-            widths.setdefault(say(found.get(bits)), []).append(bits)
-        return listed(f"{word} {at(where)}" for word, where in widths.items())
-
-    return on_models((model, on_one(mine)) for model, mine in rows.groupby("model", sort=False))
-
-
-def _where(rows: pd.DataFrame, quantity: str, holds: Callable[[pd.DataFrame], pd.Series]) -> str:
-    """The widths at which a quantity's interval holds, by network."""
-    by = rows.groupby("model", sort=False)
-    of = {model: mine[mine.quantity == quantity] for model, mine in by}
-    return together((model, at(mine[holds(mine)].eval_bits)) for model, mine in of.items())

@@ -1,18 +1,21 @@
-"""Table and macros of where weight noise helps: losses on validation parts, lower is better."""
+"""Tables and sentences of where weight noise helps: losses on validation parts, lower is better."""
 
 from fractions import Fraction
+from typing import NamedTuple
 
 import pandas as pd
 
-from t0qat.exhibits.labels import listed, macros, on_models, width
+from t0qat.exhibits.labels import macros, the_models, width
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import method_label, model_label
 from t0qat.experiments.response import ABSOLUTE, PLAIN, RELATIVE, STE
-from t0qat.pipeline.latex import grouped
+from t0qat.pipeline.latex import grouped, spanning, tabular
 from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.pipeline.words import Row, number, plus_minus, span, thousands, with_interval
+from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, span, thousands
+from t0qat.training.models import MODELS
 
 NOISES = {ABSOLUTE: "ξ × {:g}", RELATIVE: "relative {:g}"}  # a method that adds noise -> its strength
+LEADERS = "noise", "STE", "plain"
 
 
 def curve_label(method: str, strength: float) -> str:
@@ -28,13 +31,7 @@ def budget_label(budget: float) -> str:
 
 def response(results: Results) -> tuple[str, dict[str, str]]:
     """The best noise and STE beside plain training, by network, bit-width and budget."""
-    table = results["response_best"]
-    every, models = results["response"], [*dict.fromkeys(table.model)]
-    of = dict(iter(table.groupby("model", sort=False)))
-    cases = {model: in_order(mine) for model, mine in of.items()}
-
-    def on_each_model(say, what):
-        return on_models((model, say(what[model])) for model in models)
+    table, every = results["response_best"], results["response"]
 
     def row(model, case):
         noise, ste = best_noise(case), one(case, method=STE)
@@ -43,23 +40,83 @@ def response(results: Results) -> tuple[str, dict[str, str]]:
         plain = number(one(case, method=PLAIN)["loss"])
         return [*lead, plain, shown, plus_minus(noise), plus_minus(ste)]
 
-    groups = [[row(model, case) for case in cases[model]] for model in models]
+    groups = [
+        [row(model, case) for case in in_order(mine)]
+        for model, mine in table.groupby("model", sort=False)
+    ]
     header = ["Network", "Read at", "Budget", "Plain", "Best noise", "minus plain", "STE minus plain"]
-    of_each = every.drop_duplicates("model")
-    return grouped(groups, header, "lllrlrr", leads=2), macros(
-        "Response",
-        {
-            "Replicates": on_models((row["model"], thousands(row["n"])) for row in rows_of(of_each)),
-            "Rates": span(every.groupby("model").learning_rate.nunique()),
-            "Budgets": listed(map(budget_label, sorted({*table.budget}))),
-            "Edges": at_an_end(every, table),
-            "Helps": on_each_model(helps, cases),
-            "Chance": on_each_model(by_chance, cases),
-            "Leads": on_each_model(leads, cases),
-            "Ahead": on_each_model(ahead, of),
-            "Moves": on_each_model(moves, of),
-        },
-    )
+    said = {
+        "Rates": span(every.groupby("model").learning_rate.nunique()),
+        "Edges": at_an_end(every, table),
+    }
+    return grouped(groups, header, "lllrlrr", leads=2), macros("Response", said)
+
+
+def counts(results: Results) -> tuple[str, dict[str, str]]:
+    """By network: in how many cases some noise lies below plain training, and who has the least mean."""
+    table = results["response_best"]
+    budgets = sorted({*table.budget})
+
+    def row(model: str, mine: pd.DataFrame) -> list[str]:
+        cases, found, ahead = in_order(mine), below(mine), before_ste(mine)
+        helped = len(found.rows.drop_duplicates(["eval_bits", "budget"]))
+        least = leads(cases)
+        cells = [model_label(model), thousands(mine.n.max()), f"{helped} of {len(cases)}"]
+        cells += [f"{len(found.rows)} of {found.every}", number(found.by_chance, 2)]
+        cells += [thousands(least[name]) for name in LEADERS]
+        return [*cells, *(_of(ahead[b]) if b in ahead else NOTHING for b in budgets)]
+
+    rows = [row(model, mine) for model, mine in table.groupby("model", sort=False)]
+    header = [
+        "Network",
+        "Seeds",
+        "cases",
+        "intervals",
+        "by chance",
+        *LEADERS,
+        *map(budget_label, budgets),
+    ]
+    over = ["", "", spanning(3, "Noise below plain"), spanning(len(LEADERS), "Least mean")]
+    over.append(spanning(len(budgets), "Noise before STE, by budget"))
+    image = table.model.isin([*MODELS])
+    said = {"ImagesSentence": helps(table[image]), "TextSentence": helps(table[~image])}
+    return tabular(rows, header, over=over), macros("Response", said)
+
+
+def helps(table: pd.DataFrame) -> str:
+    """Whether some noise is below plain training, and below STE. table: rows of response_best."""
+    if table.empty:
+        return "This was not part of the run."
+    where = the_models(table.model.unique())
+    found = below(table)
+    many = f"{found.every} comparisons"
+    if found.rows.empty:
+        said = f"On {where}, none of {many} shows noise below plain training."
+    else:
+        said = (
+            f"On {where}, {len(found.rows)} of {many} show noise below plain training. Chance alone"
+            f" would give about {number(found.by_chance, 2)}."
+        )
+    ahead = [before_ste(mine).to_numpy().ravel() for _, mine in table.groupby("model", sort=False)]
+    won, cases = sum(map(sum, ahead)), sum(map(len, ahead))
+    if won == cases:
+        return f"{said} By means alone, the best noise is below STE in every case."
+    if not won:
+        return f"{said} By means alone, the best noise is below STE in no case."
+    return f"{said} By means alone, the best noise is below STE in {won} of {cases} cases."
+
+
+class Below(NamedTuple):
+    """The intervals of single curves with noise that lie below plain training."""
+
+    rows: pd.DataFrame
+    every: int  # curves with noise
+    by_chance: float  # how many would lie below if no noise had an effect
+
+
+def below(table: pd.DataFrame) -> Below:
+    every = table[table.method.isin(NOISES)]
+    return Below(every[every.ci_high < 0], len(every), ERROR_RATE / 2 * len(every))
 
 
 def in_order(mine: pd.DataFrame) -> list[pd.DataFrame]:
@@ -81,45 +138,15 @@ def best_noise(case: pd.DataFrame) -> Row:
     return min(rows_of(case[case.method.isin(NOISES)]), key=lambda row: row["loss"])
 
 
-def helps(cases: list[pd.DataFrame]) -> str:
-    """In how many of a network's cases some noise's interval lies below plain training, and most.
-
-    Where there is none, the lowest estimate.
-    """
-    every = pd.concat([case[case.method.isin(NOISES)] for case in cases])
-    lower = every[every.ci_high < 0]
-    found = len(lower.drop_duplicates(["eval_bits", "budget"]))
-    most = min(rows_of(lower if found else every), key=lambda row: row["estimate"])
-    where = f"{width(most['eval_bits'])} and {budget_label(most['budget'])} times the budget"
-    shown = f"{curve_label(most['method'], most['strength'])} at {where}: {with_interval(most)}"
-    lead = "most with" if found else "the lowest estimate with"
-    return f"in {_of(found, len(cases))} cases ({lead} {shown})"
-
-
-def by_chance(cases: list[pd.DataFrame]) -> str:
-    """How many intervals of noise lie below plain training, and how many would if none had an effect."""
-    every = pd.concat([case[case.method.isin(NOISES)] for case in cases])
-    found, alone = (every.ci_high < 0).sum(), ERROR_RATE / 2 * len(every)
-    lead = f"{found or 'none'} of {len(every)} lie below zero"
-    return f"{lead} (about {number(alone, 2)} would by chance alone)"
-
-
-def _of(found: int, every: int) -> str:
-    """`none of 12`, `5 of 12` or `all 12`."""
-    return f"all {every}" if found == every else f"{found or 'none'} of {every}"
-
-
-def leads(cases: list[pd.DataFrame]) -> str:
-    """Whose mean loss is least in how many of a network's cases; equals each count."""
-    counts: dict[str, int] = {}
+def leads(cases: list[pd.DataFrame]) -> dict[str, int]:
+    """LEADERS -> in how many of a network's cases its mean loss is the least; equals each count."""
+    counted = dict.fromkeys(LEADERS, 0)
     for case in cases:
-        of = {"noise": best_noise(case), "STE": one(case, method=STE)}
-        of["plain training"] = one(case, method=PLAIN)
-        least = min(row["loss"] for row in of.values())
-        for name, row in of.items():
-            counts[name] = counts.get(name, 0) + (row["loss"] == least)
-    counted = sorted(counts.items(), key=lambda item: -item[1])
-    return f"{listed(f'{name} in {n}' for name, n in counted if n)} of {len(cases)} cases"
+        of = (best_noise(case), one(case, method=STE), one(case, method=PLAIN))
+        least = min(row["loss"] for row in of)
+        for name, row in zip(LEADERS, of, strict=True):
+            counted[name] += row["loss"] == least
+    return counted
 
 
 def before_ste(table: pd.DataFrame) -> pd.DataFrame:
@@ -131,14 +158,6 @@ def before_ste(table: pd.DataFrame) -> pd.DataFrame:
     return pd.Series(found).unstack().iloc[::-1]
 
 
-def ahead(table: pd.DataFrame) -> str:
-    """At how many widths noise lies below STE, budget by budget: `1, 2 and 2 of 3 widths`."""
-    before = before_ste(table)
-    return f"{listed(map(thousands, before.sum()))} of {len(before)} widths"
-
-
-def moves(table: pd.DataFrame) -> str:
-    """The widths at which budgets differ in that."""
-    before = before_ste(table)
-    moved = before.index[before.nunique(axis=1) > 1]
-    return f"at {listed(map(width, moved))}" if len(moved) else "at no width"
+def _of(before: pd.Series) -> str:
+    """`3 of 4` widths."""
+    return f"{before.sum()} of {len(before)}"

@@ -1,4 +1,4 @@
-"""Table and macros of the theory."""
+"""Tables and sentences of the theory."""
 
 import math
 
@@ -6,13 +6,24 @@ import pandas as pd
 from scipy import stats
 
 from t0qat.exhibits.labels import macros
-from t0qat.exhibits.rows import Results, one
-from t0qat.pipeline.latex import Raw, tabular
-from t0qat.pipeline.words import number, percent, percent_interval, plus_minus, with_interval
+from t0qat.exhibits.rows import Results, one, rows_of
+from t0qat.experiments.arms import method_label
+from t0qat.pipeline.latex import Raw, spanning, tabular
+from t0qat.pipeline.words import (
+    NOTHING,
+    number,
+    percent,
+    percent_interval,
+    plus_minus,
+    thousands,
+    with_interval,
+)
 from t0qat.training.constants import REPORTED_REDUCTION, reported_evaluation_noise
 
 ALARM = 0.01  # chance that some |z| of a whole file passes its limit by chance
 CONVERGED = 0.01  # of the target's variance: how near to plain training counts as reaching it
+PLAIN = "no_noise"
+SCHEDULES = {"constant": "constant", "decaying": "falling to zero"}
 NETWORK_LABELS = {
     "linear": "Linear layer, squared error",
     "multiplicative": "The same, relative noise",
@@ -56,39 +67,74 @@ def theory(results: Results) -> tuple[str, dict[str, str]]:
         "SigmaLeast": number(expansion.noise_scale.min(), 2),
         "Kinks": with_interval(all_ratios[all_ratios.network == "relu_mlp"].iloc[0]),
     }
-    for name, table in (("", results["theory"]), ("Reduction", results["theory_reduction"])):
+    return tabular(rows, header), macros("Theory", said)
+
+
+def checks(results: Results) -> tuple[str, dict[str, str]]:
+    """How far theory and simulation lie apart, and the chance of the reported reduction."""
+    rows, beyond = [], 0
+    for name, table in (
+        ("objectives, means and variances", results["theory"]),
+        ("chances of a reduction", results["theory_reduction"]),
+    ):
         limit = stats.norm.isf(ALARM / 2 / len(table))
-        said |= {
-            f"{name}Largest": f"{table.z.abs().max():.2f}",
-            f"{name}Limit": f"{limit:.2f}",
-            f"{name}Beyond": (table.z.abs() > limit).sum(),
-        }
-    mine = at_fitted_noise(results["theory_reduction"])
-    mine = mine[(mine.reduction - REPORTED_REDUCTION).abs() < 1e-6]
+        found = (table.z.abs() > limit).sum()
+        beyond += found
+        shown = (f"{z:.2f}" for z in (limit, table.z.abs().max()))
+        rows.append([name, thousands(len(table)), thousands(found), *shown])
+    chances = at_fitted_noise(results["theory_reduction"])
+    chances = chances[(chances.reduction - REPORTED_REDUCTION).abs() < 1e-6]
+    said = {"Sentence": agreement(beyond)}
     for name, method, other in (
         ("Reduction", "standard_qat", "t0_qat"),
         ("Standard", "standard_qat", "standard_qat"),
         ("T", "t0_qat", "t0_qat"),
     ):
-        said[f"Exact{name}"] = percent(one(mine, method=method, other=other)["exact"])
-    return tabular(rows, header), macros("Theory", said | _learned(results["theory_training"]))
+        said[f"Exact{name}"] = percent(one(chances, method=method, other=other)["exact"])
+    header = ["What is compared", "Compared", "Beyond the limit", "Limit", "Farthest"]
+    return tabular(rows, header), macros("Theory", said)
 
 
-def _learned(table: pd.DataFrame) -> dict[str, str]:
-    """What T0-QAT explains after the published epochs and after the longest training, in words too."""
+def agreement(beyond: int) -> str:
+    """Whether simulation agrees with theory. beyond: how many numbers lie beyond their limit."""
+    if not beyond:
+        return "No simulated number lies farther from theory than chance explains."
+    return f"Of the simulated numbers, {beyond} lie farther from theory than chance explains."
+
+
+def learned(results: Results) -> tuple[str, dict[str, str]]:
+    """What T0-QAT explains after the published epochs and after the longest, and what is left."""
+    table = results["theory_training"]
+    decaying = table[(table.schedule == "decaying") & (table.epoch > 0)]
+    ends = decaying.epoch.min(), decaying.epoch.max()
+    rows = []
+    for method, schedule in (("t0_qat", "constant"), ("t0_qat", "decaying"), (PLAIN, "constant")):
+        mine = table[(table.method == method) & (table.schedule == schedule)]
+        cells = [method_label(method), SCHEDULES[schedule]]
+        for epoch in ends:
+            cells.append(percent_interval(one(mine, epoch=epoch, quantity="explained")))
+            for quantity in ("left", "left_predicted"):
+                found = rows_of(mine, epoch=epoch, quantity=quantity) if method != PLAIN else []
+                cells.append(percent(found[0]["mean"]) + " %" if found else NOTHING)
+        rows.append(cells)
+    header = ["Training", "Learning rate", *2 * ["explained [95 %]", "way left", "by theory"]]
+    over = ["", "", *(spanning(3, f"after {thousands(epoch)} epochs") for epoch in ends)]
+    said = {"Longest": f"{ends[1] / ends[0]:.0f}", "EarlySentence": stopped_early(table)}
+    return tabular(rows, header, "ll", over=over), macros("Theory", said)
+
+
+def stopped_early(table: pd.DataFrame) -> str:
+    """Whether the published T0-QAT is a training that had not come to its end, in a sentence."""
     explained = table[(table.quantity == "explained") & (table.epoch > 0)]
     lengths = sorted(explained[explained.schedule == "decaying"].epoch.unique())
-    ends = {"": lengths[0], "Long": lengths[-1]}
-    plain = one(explained, method="no_noise", schedule="constant", epoch=lengths[-1])
-    said = {"Longest": f"{lengths[-1] / lengths[0]:.0f}", "PlainLong": percent(plain["mean"])}
-    for schedule in ("constant", "decaying"):
-        for name, epoch in ends.items():
-            row = one(explained, method="t0_qat", schedule=schedule, epoch=epoch)
-            said[f"{schedule.title()}{name}"] = percent_interval(row)
-        reached = row["ci_low"] > plain["mean"] - CONVERGED
-        said[f"{schedule.title()}Word"] = "comes" if reached else "does not come"
-    for name, epoch in ends.items():
-        for quantity, word in (("left", "Left"), ("left_predicted", "Predicted")):
-            row = one(table, method="t0_qat", schedule="constant", epoch=epoch, quantity=quantity)
-            said[f"{word}{name}"] = percent(row["mean"])
-    return said
+    plain = one(explained, method="no_noise", schedule="constant", epoch=lengths[-1])["mean"]
+    first = one(explained, method="t0_qat", schedule="constant", epoch=lengths[0])
+    last = one(explained, method="t0_qat", schedule="decaying", epoch=lengths[-1])
+    before, after = (f"{percent(row['mean'])} %" for row in (first, last))
+    end = f"{before} of the target's variance, and {after} after"
+    end += f" {lengths[-1] / lengths[0]:.0f} times as many epochs at a falling learning rate."
+    if first["ci_low"] > plain - CONVERGED:
+        return f"The published method is not stopped early: it explains {end}"
+    if last["ci_low"] > plain - CONVERGED:
+        return f"The published method is a training stopped early: it explains {end}"
+    return f"The published method falls short, and not for want of epochs: it explains {end}"

@@ -12,16 +12,21 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 
 from t0qat.pipeline import costs, places, readme, receipts
-from t0qat.pipeline.latex import lookup_lines, macro_lines
+from t0qat.pipeline.latex import Raw, escape, lookup_lines, macro_lines, tex
 from t0qat.pipeline.notebooks import Notebook
 from t0qat.pipeline.paper import Paper
 from t0qat.pipeline.places import Run
 
 PACKAGES = "latexmk texlive-latex-recommended texlive-latex-extra texlive-science lmodern"
-TEXTS = ("paper/main.tex", "paper/appendix.tex")  # what is read, in this order
-SOURCES = (*TEXTS, "paper/references.bib")
+BUILD = "paper/macros/build.tex"
+
+
+def texts() -> list[str]:
+    """The files of the manuscript, paper/main.tex and what lies beside it."""
+    return sorted(f"paper/{path.name}" for path in (places.ROOT / "paper").glob("*.tex"))
 
 
 class TypesetError(RuntimeError):
@@ -29,17 +34,12 @@ class TypesetError(RuntimeError):
 
 
 def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
-    """Build the profile's PDF if anything that it shows changed since; renew the README for `paper`."""
+    """Build the profile's PDF if what it shows changed since; renew README and docs for `paper`."""
     home = run.home
-    made = {notebook.name: receipts.read(notebook, run) for notebook in every}
-    shown = (".tex", ".pdf", ".csv")
-    names = [name for notebook in every for name in notebook.outputs if name.endswith(shown)]
-    content = {name: (places.ROOT / name).read_bytes() for name in SOURCES}
-    content |= {name: (home / name).read_bytes() for name in names}
-    content["paper/macros/build.tex"] = build_macros(made, run).encode()
+    content = sources(every, run)
     target = home / "paper" / "main.pdf"
     stamp = places.BUILD / "stamps" / run.name / "main.pdf"
-    kept = (target, places.ROOT / "README.md", home / costs.RECORD)
+    kept = (target, *readme.texts(), home / costs.RECORD)
 
     def state() -> str:
         files = {path.name: path.read_bytes() for path in kept if path.is_file()}
@@ -54,10 +54,27 @@ def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
         raise TypesetError(
             f"LaTeX is missing: all but the PDF is made; `apt-get install {PACKAGES}`, then run again"
         )
-    looked_up = lookup_macros(paper, "".join(content[name].decode() for name in TEXTS), home).encode()
-    build = {"paper/macros/build.tex": content["paper/macros/build.tex"] + looked_up}
-    places.write(target, _latexmk(content | build, run))
+    places.write(target, pdf(with_lookups(paper, every, content, home), run))
     places.write(stamp, state())
+
+
+def sources(every: list[Notebook], run: Run) -> dict[str, bytes]:
+    """All that the PDF is made from, by its path; raises OSError where a notebook has not run."""
+    made = {notebook.name: receipts.read(notebook, run) for notebook in every}
+    shown = (".tex", ".pdf", ".csv")
+    names = [name for notebook in every for name in notebook.outputs if name.endswith(shown)]
+    content = {name: (places.ROOT / name).read_bytes() for name in [*texts(), "paper/references.bib"]}
+    content |= {name: (run.home / name).read_bytes() for name in names}
+    return content | {BUILD: build_macros(made, run).encode()}
+
+
+def with_lookups(
+    paper: Paper, every: list[Notebook], content: dict[str, bytes], home: Path
+) -> dict[str, bytes]:
+    """The same with what the text looks up, and where its figures and tables are from."""
+    text = "".join(content[name].decode() for name in texts())
+    found = lookup_macros(paper, text, home) + lookup_lines("Made", origins(paper, every))
+    return content | {BUILD: content[BUILD] + found.encode()}
 
 
 def build_macros(made: dict[str, dict], run: Run) -> str:
@@ -78,17 +95,42 @@ def build_macros(made: dict[str, dict], run: Run) -> str:
 
 
 def lookup_macros(paper: Paper, text: str, home: Path) -> str:
-    """What the text looks up in the results files below home. Raises TypesetError."""
+    """What the text looks up in results files below home, with links to them. Raises TypesetError."""
     from t0qat.pipeline import lookups, results  # only now: they bring pandas along
 
     read = functools.cache(lambda file: results.read(paper, file, home))
-    found = {kind: {} for kind in lookups.KINDS}
+    found = {kind: {} for kind in (*lookups.KINDS, lookups.ANSWER)}
     try:
         for kind, place in sorted(lookups.used(text)):
-            found[kind][place] = lookups.look_up(kind, place, read)
+            if kind == lookups.ANSWER:
+                found[kind][place] = resolve_name(paper.answer)(place, read)
+            else:
+                shown = tex(lookups.look_up(kind, place, read))
+                found[kind][place] = linked(f"results/{place.split('/')[0]}.csv", shown)
     except results.ResultsError as error:
         raise TypesetError(f"the manuscript: {error}") from None
     return "".join(lookup_lines(kind, values) for kind, values in found.items())
+
+
+def origins(paper: Paper, every: list[Notebook]) -> dict[str, Raw]:
+    """Of each table and figure by its name: links to the notebook that makes it and to its numbers."""
+    found = {}
+    for notebook in every:
+        experiment = paper.experiments[notebook.experiment]
+        own = next(iter(experiment.results), "")
+        files = {
+            name: name if name in experiment.results else own for name in experiment.figures.split()
+        }
+        files |= {name: (exhibit.files or [own])[0] for name, exhibit in experiment.exhibits.items()}
+        maker = linked(f"../notebooks/{notebook.path.name}", escape(notebook.name))
+        for name, file in files.items():
+            found[name] = Raw(rf"{maker}\\{linked(f'results/{file}.csv', 'numbers')}")
+    return found
+
+
+def linked(file: str, text: str) -> Raw:
+    """LaTeX of a link to a file, named as seen from the folder of the PDF."""
+    return Raw(rf"\file{{{file}}}{{{text}}}")
 
 
 def in_words(value: object) -> str:
@@ -110,8 +152,8 @@ def marks(made: dict[str, dict]) -> list[str]:
     return lines + [f"edited by hand: {', '.join(edited)}"] * bool(edited)
 
 
-def _latexmk(content: dict[str, bytes], run: Run) -> bytes:
-    """The PDF that LaTeX makes of these files, in a folder of its own."""
+def pdf(content: dict[str, bytes], run: Run) -> bytes:
+    """The PDF that LaTeX makes of these files, in a folder of its own. Raises TypesetError."""
     runs = places.BUILD / "runs" / run.name / "main.pdf"
     shutil.rmtree(runs, ignore_errors=True)
     runs.mkdir(parents=True)

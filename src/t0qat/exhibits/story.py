@@ -1,0 +1,260 @@
+"""What a reader sees first: what was claimed, what we found, what to use, and how sure that is.
+
+Sentences are whole and chosen by the data; README, start page, PDF and notebooks show the same ones.
+"""
+
+import pandas as pd
+
+from t0qat.exhibits import recommendation, theory, verdicts
+from t0qat.exhibits.benchmark import DECIMALS
+from t0qat.exhibits.labels import listed, macros, the_models, width
+from t0qat.exhibits.recommendation import PLAIN_ON, TASKS, called
+from t0qat.exhibits.rows import Results, rows_of
+from t0qat.experiments.arms import model_label
+from t0qat.experiments.recommendation import ONE_FOR_ALL, RECOMMENDED
+from t0qat.pipeline import decision
+from t0qat.pipeline.decision import CONTRADICTED, NO_EFFECT, SUPPORTED, UNDECIDED
+from t0qat.pipeline.latex import tabular
+from t0qat.pipeline.statistics import ERROR_RATE
+from t0qat.pipeline.words import NOTHING, span, thousands, times, with_interval
+
+FEW = 2  # methods that a sentence names; of more it sends to the table
+USE_HEADER = ["Task", "Weights", "Use", "Because", "One training for all widths"]
+# By the verdicts on C1, C2 and C5 as published; whatever decides nothing is undecided.
+DROP = {
+    SUPPORTED: "quantization noise costs T0-QAT less than the paper's baseline",
+    CONTRADICTED: "quantization noise costs T0-QAT more than the paper's baseline",
+    NO_EFFECT: "quantization noise costs T0-QAT as much as the paper's baseline",
+    UNDECIDED: "it is open whether quantization noise costs T0-QAT less than the paper's baseline",
+}
+LOSS = {
+    SUPPORTED: "T0-QAT ends with the smaller loss",
+    CONTRADICTED: "T0-QAT ends with the larger loss",
+    NO_EFFECT: "both end with the same loss",
+    UNDECIDED: "it is open which of them ends with the smaller loss",
+}
+ADDS = "evaluation noise adds the same expected loss to every model of the paper's task"
+WHY = {
+    SUPPORTED: f"In theory {ADDS}; our runs show less for T0-QAT, which this does not explain.",
+    CONTRADICTED: f"In theory {ADDS}; our runs show more for T0-QAT, which this does not explain.",
+    NO_EFFECT: f"The published difference is chance: {ADDS}, however it was trained.",
+    UNDECIDED: f"In theory {ADDS}; our runs are too few to confirm it.",
+}
+XI = {
+    SUPPORTED: "xi sets how loud the noise is, and neither half nor twice that noise does as well.",
+    CONTRADICTED: "xi only sets how loud the noise is, and noise of another size does better.",
+    NO_EFFECT: "xi only sets how loud the noise is, and half or twice that noise does as well.",
+    UNDECIDED: "xi only sets how loud the noise is; whether another size does better is open.",
+}
+CHANGE = "larger networks, other data or rounded activations could change the answer."
+
+
+def claimed() -> str:
+    """What the paper under study claims."""
+    return (
+        "The paper claims that training under Gaussian weight noise, its scale set by a constant, xi,"
+        " and not by tuning, makes a network lose less when its weights are quantized."
+    )
+
+
+def found(results: Results) -> str:
+    """Whether the claim is true as published, and how many verdicts say so; from `verdicts`."""
+    drop, loss = _published(results, "C1"), _published(results, "C2")
+    return f"{_answer({drop, loss})}: as published, {DROP[drop]}, and {LOSS[loss]}. {_counted(results)}"
+
+
+def _published(results: Results, claim: str) -> str:
+    """The kind of its verdict as published."""
+    table = results["verdicts"].set_index("id")
+    kind = verdicts.kind_of(table.as_published.get(claim, ""))
+    return kind if kind in (SUPPORTED, CONTRADICTED, NO_EFFECT) else UNDECIDED
+
+
+def _answer(kinds: set[str]) -> str:
+    if kinds == {SUPPORTED}:
+        return "Yes"
+    if kinds & {CONTRADICTED, NO_EFFECT}:
+        return "In part" if SUPPORTED in kinds else "No"
+    return "Not decided"
+
+
+def _counted(results: Results) -> str:
+    """How many verdicts are supported, and how many contradicted."""
+    counts = verdicts.counts(results)
+    every, many = sum(counts.values()), {word: counts[word] for word in (SUPPORTED, CONTRADICTED)}
+    for word, n in many.items():
+        if n == every:
+            return f"All {thousands(n)} verdicts on its claims are {word}."
+    said = [f"{thousands(n) if n else 'none'} {'are' if n > 1 else 'is'} {w}" for w, n in many.items()]
+    return f"Of {thousands(every)} verdicts on its claims, {listed(said)}."
+
+
+def why(results: Results) -> str:
+    """Why the published number was as it was; from `verdicts` and `theory_training`."""
+    return f"{_why_chance(results)} {theory.stopped_early(results['theory_training'])}"
+
+
+def _why_chance(results: Results) -> str:
+    return WHY[_published(results, "C1")]
+
+
+def xi(results: Results) -> str:
+    """What xi does; from `verdicts`."""
+    return XI[_published(results, "C5")]
+
+
+def sure(results: Results) -> str:
+    """How the verdicts were tested, and what would change the answer; from `claims` and `verdicts`."""
+    counts = verdicts.counts(results)
+    tested = (
+        f"The chance that any of the {thousands(sum(counts.values()))} verdicts is wrong is at most"
+        f" {100 * ERROR_RATE:g} %; they rest on {span(results['claims'].n.dropna())} paired seeds."
+    )
+    n = counts[UNDECIDED]
+    left = f"{thousands(n)} verdicts are" if n > 1 else "1 verdict is" if n else "None is"
+    return f"{tested} {left} undecided{', which more seeds may change' * (n > 0)}; {CHANGE}"
+
+
+def use(results: Results) -> str:
+    """What to use, one sentence a family of tasks; from `recommendation`."""
+    table = results["recommendation"]
+    best = table[table.pick == RECOMMENDED]
+    by = best.groupby("family", sort=False)
+    return " ".join(_use(family, mine) for family, mine in by)
+
+
+def _use(family: str, best: pd.DataFrame) -> str:
+    """What is shown to beat rounded plain training, at the widths where anything is."""
+    on, plain = f"On {TASKS[family].lower()}", f"rounding {PLAIN_ON[family]}"
+    widths = [*best.eval_bits.unique()]
+    ahead = [bits for bits in widths if _lower(best[best.eval_bits == bits])]
+    if not ahead:
+        return f"{on}, nothing that tuning chose is shown to beat {plain} at any width."
+    if ahead != widths[-len(ahead) :]:
+        return f"{on}, the table says at which widths a method is shown to beat {plain}."
+    method = {row["eval_bits"]: called(row) for row in rows_of(best)}
+    named = _named([(method[bits], bits) for bits in ahead], every=ahead == widths)
+    if ahead == widths:
+        return f"{on}, use {named}; this is shown to beat {plain}."
+    return f"{on}, use {named}; at more bits, nothing that tuning chose is shown to beat {plain}."
+
+
+def _named(chosen: list[tuple[str, int]], every: bool) -> str:
+    """At most two methods with their widths, from the widest: `GPTQ at INT4 and QuEST below`."""
+    last = {method: bits for method, bits in chosen}
+    (top, bottom), least = (chosen[0][1], chosen[-1][1]), width(chosen[-1][1])
+    order = [method for i, (method, _) in enumerate(chosen) if i == 0 or chosen[i - 1][0] != method]
+    if len(order) > FEW:
+        return "what the table names" + ("" if every else f" at {width(top)} and below")
+    if len(order) == 1:
+        there = (
+            "at every width"
+            if every
+            else f"at {least}"
+            if top == bottom
+            else f"at {width(top)} and below"
+        )
+        return f"{order[0]} {there}"
+    first, second = order
+    there = f"at {width(top)}" if last[first] == top else f"down to {width(last[first])}"
+    return f"{first} {there} and {second} below"
+
+
+def _lower(here: pd.DataFrame) -> list[str]:
+    """The networks on which a pick is shown to lose less than plain training rounded the same way."""
+    return [row["model"] for row in rows_of(here, quantity="minus_plain") if row["ci_high"] < 0]
+
+
+def one(results: Results) -> str:
+    """What to use where one training must serve every width; from `recommendation`."""
+    chosen = _one_for_all(results["recommendation"])
+    where = listed(f"{method} on {TASKS[family].lower()}" for family, method in chosen.items())
+    return f"With one training for all widths, use {where}."
+
+
+def _one_for_all(table: pd.DataFrame) -> dict[str, str]:
+    """By family."""
+    return {row["family"]: called(row) for row in rows_of(table, pick=ONE_FOR_ALL, quantity="loss")}
+
+
+def held(results: Results) -> str:
+    """Whether the recommendation held where nothing was chosen; from `recommendation_transfer`."""
+    table = results["recommendation_transfer"]
+    return recommendation.held("the recommendation", table[table.pick == RECOMMENDED])
+
+
+def verdict_cells(results: Results) -> list[list[str]]:
+    """Of each claim: its words, and one or two words for each column."""
+    return [
+        [f"{row['id']}: {row['claim']}", *(_short(row[name]) for name in verdicts.columns())]
+        for row in rows_of(results["verdicts"])
+    ]
+
+
+def _short(verdict: str) -> str:
+    """A verdict without its reasons."""
+    for word in (decision.UNTESTABLE, decision.UNMEASURED):
+        if verdict.startswith(word):
+            return " ".join(word.split()[:2])
+    return verdict or NOTHING
+
+
+def use_cells(results: Results) -> list[list[str]]:
+    """What to use, as cells below USE_HEADER: one row a family and width."""
+    table, arms, rows = results["recommendation"], results["recommendation_arms"], []
+    every = _one_for_all(table)
+    for family, mine in table[table.pick == RECOMMENDED].groupby("family", sort=False):
+        lead = [TASKS[family], every[family]]
+        for bits, here in mine.groupby("eval_bits", sort=False):
+            tried = arms[(arms.family == family) & (arms.eval_bits == bits)]
+            use = called(rows_of(here)[0]).removesuffix(" (rounded to nearest)")
+            because = _because(here, tried, f"rounded {PLAIN_ON[family]}")
+            rows.append([lead[0], width(bits), use[:1].upper() + use[1:], because, lead[1]])
+            lead = ["", ""]
+    return rows
+
+
+def _because(here: pd.DataFrame, arms: pd.DataFrame, plain: str) -> str:
+    """Why a pick is used at a width. arms: what else was tried there."""
+    near = (arms.behind <= arms.margin).sum()
+    as_good = f"{near} of {len(arms)} as good in tuning" if near > 1 else "least loss in tuning"
+    rows, lower = rows_of(here, quantity="minus_plain"), _lower(here)
+    unrounded = here[here.quantity == "minus_unrounded"]
+    kept = len(unrounded) and (unrounded.ci_high < unrounded.margin).all()
+    higher = [row["model"] for row in rows if row["ci_low"] > 0]
+    if higher:
+        return f"least loss in tuning, but more than {plain} on {the_models(higher)}"
+    if rows and len(lower) == len(rows):
+        shown = [(with_interval(times(row, -1), DECIMALS), row["model"]) for row in rows]
+        by = [text if len(rows) == 1 else f"{text} ({model_label(model)})" for text, model in shown]
+        return f"loses less than {plain}, by {listed(by)}"
+    if lower:
+        return f"loses less than {plain} on {the_models(lower)}, not shown to differ elsewhere"
+    if kept:
+        return f"keeps the loss of unrounded weights; {as_good}"
+    return f"not shown to differ from {plain}; {as_good}" if rows else as_good
+
+
+def claims_verdicts(results: Results) -> tuple[str, dict[str, str]]:
+    """One row a claim and a word or two a verdict, and the sentences that rest on verdicts."""
+    header = ["Claim", *map(str.capitalize, verdicts.columns().values())]
+    said = {
+        "Claimed": claimed(),
+        "Found": found(results),
+        "Why": _why_chance(results),
+        "Xi": xi(results),
+        "Sure": sure(results),
+    }
+    return tabular(verdict_cells(results), header, _wide(0.6, 0.16, 0.2)), macros("Claims", said)
+
+
+def recommendation_short(results: Results) -> tuple[str, dict[str, str]]:
+    """What to use and why in a few rows, and the same in sentences."""
+    said = {"UseSentence": use(results), "OneSentence": one(results)}
+    body = tabular(use_cells(results), USE_HEADER, _wide(0.14, 0.07, 0.15, 0.42, 0.14))
+    return body, macros("Recommendation", said)
+
+
+def _wide(*shares: float) -> str:
+    """Columns of these shares of the line, broken at their ends."""
+    return "@{}" + "".join(verdicts.wide(*shares)) + "@{}"
