@@ -84,7 +84,21 @@ def starts(results):
     (row,) = results["starts"].to_dict("records")
     shown = f"{row['estimate']:.2f}"
     return tabular([["Distance", shown]], ["", "Mean"], "lr"), {"StartsDistance": shown}
+
+
+def how_far(read):
+    return "apart", {"distance": f"{read('starts').estimate[0]:.2f}"}
+
+
+CHOOSE = {"starts/1": how_far, "starts/2": how_far}
 '''
+SENTENCES = """
+["starts/1"]
+apart = "Two starts lie {distance} apart."
+
+["starts/2"]
+apart = "That is the length of {distance}."
+"""
 ENTRY = """EXPERIMENTS["starts"] = Experiment(
     {"starts": f"quantity {ESTIMATE}"}, {"starts": shown("starts:starts", "starts")}
 )
@@ -188,7 +202,8 @@ made["file"] = settings.content(PAPER, shown.wanted)[0]
 for part in ("full_precision", "accuracy"):
     made[f"moved {part}"] = [name for name in before[part] if before[part][name] != after[part][name]]
 home = places.stage()
-made["readme"] = readme.made(PAPER, "results", home) + readme.outputs(PAPER, home)
+blocks = ("results", "questions", "verdicts", "methods", "outputs")
+made["readme"] = "".join(readme.made(PAPER, block, home) for block in blocks)
 Path(sys.argv[2]).write_text(json.dumps(made))
 """
 
@@ -213,11 +228,8 @@ def extended(tmp_path_factory) -> Project:
     append(source / "quantization/quantizers.py", SCALE_RULE)
     (source / "experiments/starts.py").write_text(EXPERIMENT)
     (source / "exhibits/starts.py").write_text(EXHIBIT)
-    replace(
-        source / "exhibits/answers.py",
-        "ANSWERS = {\n",
-        'ANSWERS = {\n    "starts": "Apart by {StartsDistance}.",\n',
-    )
+    replace(source / "exhibits/answers.py", "MODULES = {\n", 'MODULES = {\n    "starts": "starts",\n')
+    append(source / "exhibits/answers.toml", SENTENCES)
     replace(source / "paper.py", "PAPER = Paper(", ENTRY)
     append(project.root / "paper/claims.toml", CLAIM)
     replace(project.root / "paper/claims.toml", "family = 20 ", "family = 21 ")
@@ -363,7 +375,7 @@ def test_the_experiment_and_the_claim_are_known_everywhere(extended):
     assert table(extended, "verdicts").set_index("id").as_published["C14"] == "supported"
     assert "C14: Starts lie apart" in shown(extended, "claims")
     assert "distance of two starts" in shown(extended, "claims_conditions")
-    assert "| C14: Starts lie apart | supported: " in extended.made["readme"]
+    assert "| C14: Starts lie apart | supported |" in extended.made["readme"]
     assert "| 07_starts |" in extended.made["readme"]
     assert "paper/results/starts.csv" in extended.made["readme"]
     (status,) = [line for line in extended.run("status").stdout.splitlines() if "07_starts" in line]

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from conftest import jupyter_server
 
-from t0qat.exhibits import verdicts
+from t0qat.exhibits import readme as blocks
+from t0qat.exhibits import story, verdicts
 from t0qat.experiments.settings import RULES, check
 from t0qat.paper import PAPER
 from t0qat.pipeline import latex, places, readme, results, typeset, verify
@@ -92,14 +93,15 @@ def test_hostile_text_stays_text_in_the_claims_table_the_readme_and_the_verify_p
     table = table.assign(ci_low=0.5, n=9, margin=0.0, detectable=1.0, skewness=0.1, wanted=7)
     said = {"id": "C1", "claim": HOSTILE, "as_published": HOSTILE, "scale_tuned": ""}
     made = {"claims": table, "verdicts": pd.DataFrame([said])}
-    for show in (verdicts.verdict_table, verdicts.condition_table, verdicts.changed_table):
+    tables = (verdicts.verdict_table, verdicts.condition_table, verdicts.changed_table)
+    for show in (*tables, story.claims_verdicts):
         body, _ = show(made)
         assert "\\input" not in body
         assert re.search(r"(?<!\\)\$x", body) is None
     for file, column in (("claims", "condition"), ("verdicts", "as_published")):
         places.write(tmp_path / f"paper/results/{file}.csv", results.text(PAPER, file, made[file]))
         assert results.read(PAPER, file, tmp_path)[column][0] == HOSTILE
-    block = verdicts.readme(readme.read(PAPER, places.ROOT) | made)
+    block = blocks.verdicts(readme.read(PAPER, places.ROOT) | made)
     (row,) = [line for line in block.splitlines() if "C1" in line]
     assert "<script>" not in row
     assert re.findall(r"(?<!\\)\|", row).__len__() == 4, "a bar in a text must not open another column"

@@ -405,3 +405,47 @@ def test_the_pipeline_accepts_a_setting_that_was_written(panel):
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # its kernel ends with it
         process.communicate(timeout=300)
+
+
+def test_a_reader_picks_a_network_a_width_and_methods(panel):
+    """Last, since it leaves the notebook scrolled down to the chooser."""
+    page = panel.page
+    page.evaluate("lab.scroller().scrollTo(0, lab.scroller().scrollHeight)")
+    picture, sentence = page.locator(".which-picture"), page.locator(".which-sentence")
+    picture.wait_for()
+
+    def shown(**wanted) -> list[str]:
+        """The methods shown, once kernel, picture and words are all of this choice."""
+        end = time.monotonic() + 600
+        choice = "{'network': chosen.network, 'bits': chosen.bits}"
+        while not wanted.items() <= (found := panel.read(choice)).items():
+            assert time.monotonic() < end, f"{wanted} wanted, {found} shown"
+            page.wait_for_timeout(50)
+        sentence.get_by_text(panel.read("chosen.sentence").partition("\n")[0]).wait_for()
+        digest = "list(__import__('hashlib').sha256(chosen._picture.value).digest())"
+        drawn = picture.evaluate(
+            "(image) => fetch(image.src).then((answer) => answer.arrayBuffer())"
+            ".then((bytes) => crypto.subtle.digest('SHA-256', bytes))"
+            ".then((digest) => [...new Uint8Array(digest)])"
+        )
+        assert drawn == panel.read(digest)
+        assert picture.evaluate("(image) => image.naturalWidth") > 0
+        return panel.read("chosen.methods")
+
+    usual = shown()
+    networks = page.locator(".which-network select option").all_text_contents()
+    page.locator(".which-network select").select_option(label=networks[1])
+    second = panel.read("chosen.controls['network'].options[1][1]")
+    shown(network=second)
+    for label, bits in panel.read("chosen.controls['bits'].options"):
+        page.locator(".which-bits button", has_text=label).click()
+        shown(network=second, bits=bits)
+        assert f" at {label} " in sentence.inner_text()
+    labels = page.locator(".which-methods select option").all_text_contents()
+    page.locator(".which-methods select").select_option(label=labels[:1])
+    sentence.get_by_text("is picked").wait_for()
+    assert shown() == panel.read("[chosen.controls['methods'].options[0][1]]")
+    page.locator(".which-usual").click()
+    sentence.get_by_text("Of the methods picked").wait_for()
+    assert {*usual} & {*shown()}
+    assert not page.evaluate("lab.wide()")

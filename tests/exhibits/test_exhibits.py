@@ -10,7 +10,7 @@ from t0qat.exhibits import verdicts
 from t0qat.paper import PAPER
 from t0qat.training.methods import REGISTRY
 
-# What is shown of each file, by columns: in the table, a macro, a lookup or the README.
+# What is shown of each file, by columns: in the table, a macro or a lookup.
 SHOWN = {
     "table1": "reported mean std ci_low ci_high q025 median q975 reported_percentile",
     "table1_paired": "estimate ci_low ci_high",

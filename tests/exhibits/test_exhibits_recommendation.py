@@ -1,8 +1,7 @@
-"""What is said of the recommendation: sentences of every form, table rows, and the README's answer."""
+"""What is said of the recommendation: sentences of every form, and table rows."""
 
 import pandas as pd
 import pytest
-from made_up import frames
 
 from t0qat.exhibits import recommendation as exhibit
 
@@ -110,28 +109,6 @@ def test_the_table_has_a_row_for_each_pick_width_and_network():
     assert rows[3][8] == "--"
 
 
-def test_the_answer_has_one_row_a_family_and_width():
-    rows = exhibit.answer(
-        tables(
-            [*pick("lsq", 4, train_bits=4, serves=1), *pick("lsq", 4, model="deep_cnn", serves=1)],
-            pick("gptq", 4, "cheaper"),
-            pick("no_noise", 2, plain=None),
-            ONE,
-            pick("ste", 4, family="text"),
-            pick("ste", 4, "one_for_all", family="text"),
-        )
-    )
-    both = "0.50 [0.40, 0.60] (MLP), 0.50 [0.40, 0.60] (deep CNN)"
-    minus = "−0.20 [−0.30, −0.10] (MLP), −0.20 [−0.30, −0.10] (deep CNN)"
-    one = ["264 for all", "0.50 [0.40, 0.60]"]
-    assert rows == [
-        ["Image networks", "INT4", "LSQ", "264", both, minus, "GPTQ", "2 of 2"],
-        ["", "INT2", "Plain training (rounded to nearest)", *one, "–", "–", "1 of 2"],
-        ["Language models", "INT4", "STE", *one, "−0.20 [−0.30, −0.10]", "–", "2 of 2"],
-    ]
-    assert all(len(row) == len(exhibit.HEADER) for row in rows)
-
-
 def test_one_training_for_all_stands_beside_what_is_recommended_elsewhere():
     body, _ = exhibit.transfer(tables(pick("lsq", 4), pick("no_noise", 2, plain=None), ONE))
     rows = [[*row[:4], row[-1]] for row in lines(body)]
@@ -140,15 +117,3 @@ def test_one_training_for_all_stands_beside_what_is_recommended_elsewhere():
         ["", "", "INT2", "Plain training", "is plain training"],
         ["MLP", "one for all", "INT4", "Random-bit STE", "holds"],
     ]
-
-
-def test_the_readme_says_what_is_recommended_in_whole_sentences():
-    made = frames()
-    _, macros = exhibit.recommendation(made)
-    shown, short = exhibit.in_short(made)
-    assert shown.endswith(".") and short.endswith(".")
-    for name in ("Plain", "OnePlain", "Kept", "One"):
-        assert f" {macros['Recommendation' + name]}" in short
-    changed = made["recommendation"].assign(ci_low=1.0, ci_high=2.0)
-    worse = exhibit.in_short(made | {"recommendation": changed})[1]
-    assert "lower" not in worse and "higher at" in worse

@@ -1,4 +1,4 @@
-"""The README's block: what to use, and the verdicts."""
+"""The verdicts' tables: what each hangs on, how many there are, and what changed."""
 
 import re
 
@@ -7,75 +7,8 @@ import pandas as pd
 import pytest
 from made_up import frames
 
-from t0qat.exhibits import recommendation, verdicts
-from t0qat.pipeline import claims, words
-from t0qat.training.methods import REGISTRY
-
-
-def test_hostile_labels_leave_the_readme_tables_whole(monkeypatch):
-    """As many cells in every row, which GitHub splits at each bar without a backslash before it."""
-    hostile = "A | B <img> [c](d) `e`"
-    tables = frames()
-    monkeypatch.setitem(REGISTRY, "t0_qat", REGISTRY["t0_qat"]._replace(label=hostile))
-    tables["verdicts"] = tables["verdicts"].assign(claim=hostile, as_published=hostile)
-    blocks = [text for text in verdicts.readme(tables).split("\n\n") if text.startswith("|")]
-    assert len(blocks) == 4
-    for block in blocks:
-        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}) == 1
-    assert "<img>" not in "".join(blocks)
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.1, 0.3), (-0.2, 0.1), (-0.3, -0.1)])
-def test_the_readmes_direction_follows_the_interval(low, high):
-    tables = frames()
-    tables["table1_paired"].loc[0, ["estimate", "ci_low", "ci_high"]] = [(low + high) / 2, low, high]
-    said = words.direction({"estimate": low, "ci_low": low, "ci_high": high})
-    assert f"expected drop is {said} Standard QAT's" in verdicts.readme(tables)
-
-
-def test_the_readme_says_what_to_use_compares_and_shows_the_verdicts():
-    tables = frames()
-    use, _, compared, counts = (
-        [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()[2:]]
-        for block in verdicts.readme(tables).split("\n\n")
-        if block.startswith("|")
-    )
-    for cells, row in zip(recommendation.answer(tables), use, strict=True):
-        assert [re.sub(r"\\(?=[\[\]])", "", cell) for cell in row] == cells
-    files = {"CNN": ("vision", "loss"), "small": ("language", "bits_per_character")}
-    seen, model = [], ""
-    for lead, width, best, *others in compared:
-        model = lead.split(",")[0].lower().replace(" ", "_").replace("-", "") if lead else model
-        file, metric = files["CNN" if "cnn" in model else "small"]
-        here = {
-            "model": model,
-            "layout": "channels",
-            "eval_bits": int(width.removeprefix("INT")),
-            "scale_rule": "own",
-        }
-        select = " and ".join(f"{key} == {value!r}" for key, value in here.items())
-        arm = tables[f"{file}_paired"].query(
-            f"{select} and method == 't0_qat' and against == 'best_baseline'"
-        )
-        rows = tables[file].query(f"{select} and metric == {metric!r}")
-        mine = rows[(rows.method == arm.other.item()) & (rows.train_bits == arm.other_bits.item())]
-        for cell, row in [(best, mine)] + [
-            (cell, rows[rows.method == method])
-            for cell, method in zip(others, ("t0_qat", "t0_qat_tuned", "no_noise"), strict=True)
-        ]:
-            shown = float(re.search(r"(-?[\d.]+) \\\[", cell)[1])
-            assert shown == pytest.approx(row["mean"].item(), abs=0.006)
-        assert best.startswith(REGISTRY[arm.other.item()].label)
-        seen.append((model, width))
-    assert seen == [
-        (model, width)
-        for model in ("small_cnn", "deep_cnn", "small_gpt2", "small_llama")
-        for width in ("INT4", "INT2")
-    ]
-    for row, (claim, *found) in zip(tables["verdicts"].to_dict("records"), counts, strict=True):
-        assert claim == f"{row['id']}: {row['claim']}"
-        for cell, word in zip(found, (row["as_published"], row["scale_tuned"]), strict=True):
-            assert cell.startswith(word or "–")
+from t0qat.exhibits import verdicts
+from t0qat.pipeline import claims
 
 
 def claimed(verdict: str, **conditions) -> dict[str, pd.DataFrame]:
@@ -107,7 +40,7 @@ def test_the_number_that_a_verdict_hangs_on(verdict, hangs):
     tables = claimed(verdict, **({} if verdict == "not measured yet" else p))
     if verdict == "not measured yet":
         tables["claims"] = claimed(verdict, **p)["claims"].head(0)
-    ((_, shown, empty),) = verdicts.verdict_cells(tables)
+    ((_, shown, empty),) = verdicts.deciding_cells(tables)
     number = f": {'abcd'[hangs - 1]}: {hangs}.00 [{hangs - 0.1:.2f}, {hangs + 0.1:.2f}]" if hangs else ""
     number += ", margin 0.5" if hangs else ""
     assert shown == verdict + number and empty == "–"

@@ -9,12 +9,12 @@ import torch
 from scipy import stats
 from torch import nn
 
-from t0qat.exhibits import figures, table1, verdicts
+from t0qat.exhibits import figures, table1
 from t0qat.exhibits.grids import integer_grids
 from t0qat.experiments import published
 from t0qat.experiments.published import Losses
 from t0qat.paper import PAPER
-from t0qat.pipeline import claims, results
+from t0qat.pipeline import results
 from t0qat.training import linear, loop, methods, views
 from t0qat.training.constants import REPORTED, REPORTED_REDUCTION, reported_evaluation_noise
 from t0qat.training.streams import stream
@@ -286,15 +286,8 @@ def test_a_registered_method_appears_everywhere_and_trains_by_its_own_gradient(m
         "integer_grids_paired": differences,
         "integer_grids_overall": published.grid_overall(cells),
     }
-    committed = {name: results.read(PAPER, name) for name in claims.read_by()}
-    frames |= claims.decide(committed | frames)
-    frames |= {
-        name: results.read(PAPER, name)
-        for name in PAPER.results
-        if name.startswith(("vision", "language", "recommendation"))
-    }
     read = published_and_read(frames, tmp_path)
-    for text in (table1.table1(read)[0], integer_grids(read)[0], verdicts.readme(read)):
+    for text in (table1.table1(read)[0], integer_grids(read)[0]):
         assert "Relative noise" in text
     for figure in (figures.table1(runs[0]), figures.integer_grids(shown)):
         legend = {label.get_text() for label in figure.axes[0].get_legend().get_texts()}

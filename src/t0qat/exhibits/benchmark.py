@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from t0qat.exhibits.labels import listed, name, together, width, widths_of
+from t0qat.exhibits.labels import name, width, widths_of
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, model_label
 from t0qat.experiments.compare import Metric, own_width
@@ -20,11 +20,11 @@ from t0qat.training.methods import REGISTRY, named
 
 PLACEBO = "xi_alone"
 CONTROL = "longer"  # plain training with twice the budget
-UNDER_TEST = {"Published": "t0_qat", "Tuned": "t0_qat_tuned"}
-AGAINST = {"Plain": "plain", "Random": "random_bits", "Best": "best_baseline"}
+PUBLISHED, TUNED = UNDER_TEST = ("t0_qat", "t0_qat_tuned")
+PLAIN, _, REFERENCE = AGAINST = ("plain", "random_bits", "best_baseline")
 # What a paired difference may be shown to be.
 WITHIN, LOWER, HIGHER, UNDECIDED = "within the margin", "lower", "higher", "undecided"
-NOT_ASKED = "not asked in this run"
+SHORT, LONG, OPEN = "too short", "long enough", "open"  # a budget of training
 DECIMALS = 3  # of a score, at most
 
 
@@ -34,6 +34,17 @@ def has_all_methods(table: pd.DataFrame) -> list[str]:
     return [model for model, rows in table.groupby("model", sort=False) if {*rows.method} - few]
 
 
+class Words(NamedTuple):
+    """How sentences speak of a benchmark."""
+
+    less: str  # "lose less"
+    more: str  # "lose more"
+    same: str  # "lose as much"
+    plain: str  # "plain training"
+    network: str  # what is trained, in the singular
+    unit: str  # of the metric
+
+
 class Benchmark(NamedTuple):
     """What a benchmark measures, and how its numbers are shown."""
 
@@ -41,6 +52,7 @@ class Benchmark(NamedTuple):
     metric: Metric
     # Of the bar (claims.Claims.bars) that a network passes before rounding if it has learned anything.
     learned: Metric
+    words: Words
 
     def interval(self, row: Row) -> str:
         return with_interval(row, DECIMALS)
@@ -83,27 +95,15 @@ def direction(row: Row) -> str:
     return found if row["p_bh"] < ERROR_RATE else ""
 
 
-def said(row: Row) -> str:
-    """The same in words: `undecided (0.03 would be seen)`, `within the margin (lower)`."""
+def stands(row: Row) -> str:
+    """The same in a table's cell: `undecided`, `within`, or `within, lower` where that is shown too."""
     found = decision(row)
-    seen = f"{number(row['detectable'], 2)} would be seen"
-    more = {UNDECIDED: seen, WITHIN: direction(row)}.get(found)
-    return f"{found} ({more})" if more else found
+    return ", ".join(filter(None, ["within", direction(row)])) if found == WITHIN else found
 
 
 def decided(pairs: pd.DataFrame) -> pd.DataFrame:
     """Paired differences with the column `shown`, of decisions."""
     return pairs.assign(shown=[decision(row) for row in rows_of(pairs)])
-
-
-def tally(rows: pd.DataFrame) -> str:
-    """`2 lower and 5 undecided (0.02 to 0.3 would be seen), of 7`. rows: with `shown` and detectable."""
-    counts = rows.shown.value_counts()
-    said = [f"{counts[word]} {word}" for word in (LOWER, WITHIN, HIGHER) if word in counts]
-    if UNDECIDED in counts:
-        seen = span(rows[rows.shown == UNDECIDED].detectable, lambda size: number(size, 2))
-        said.append(f"{counts[UNDECIDED]} {UNDECIDED} ({seen} would be seen)")
-    return f"{listed(said)}, of {len(rows)}" if said else "none"
 
 
 def gradients(table: pd.DataFrame, **keys) -> str:
@@ -131,7 +131,7 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
         table["column"] = table.quantity.str.capitalize().fillna(table.eval_bits.map(width))
     where, arm = ["model", "column"], ["method", "train_bits"]
     rows = rows[rows.model.isin(b.models(results))].drop_duplicates([*where, "method"], keep="last")
-    pairs = decided(pairs[pairs.against == "best_baseline"])
+    pairs = decided(pairs[pairs.against == REFERENCE])
     rows = rows.merge(pairs[[*where, *arm, "shown", "detectable"]], how="left", on=[*where, *arm])
     studied = pairs.method.map(lambda method: REGISTRY[method].studied).astype(bool)
     studied = pairs[studied].drop_duplicates(where)
@@ -169,7 +169,7 @@ def _marked(row: Row) -> Raw:
     return Raw(f"{trained}{mean}{sign}{half}" + rf"\rlap{{$^{{{mark}}}$}}" * bool(mark))
 
 
-def few(b: Benchmark, results: Results) -> str:
+def few(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
     """The few methods on the other models, with the size of the weights; empty where there is none."""
     table, full = b.table(results), b.models(results)
     values, widths = b.values(table), widths_of(table)
@@ -188,39 +188,52 @@ def few(b: Benchmark, results: Results) -> str:
         if model not in full
     ]
     header = ["Network", "Method", "Grad.", "Weight norm", "Float", *map(width, widths)]
-    return grouped(groups, header, "ll", leads=1)
+    return grouped(groups, header, "ll", leads=1), {}
 
 
 def longer(b: Benchmark, results: Results) -> pd.DataFrame:
-    """CONTROL minus plain training, rounded alike and not rounded, the widest first."""
+    """CONTROL minus plain training, rounded alike and not rounded, as decided, the widest first."""
     pairs = b.table(results, "_paired")
-    pairs = pairs[(pairs.method == CONTROL) & (pairs.against == "plain")]
-    return pairs.sort_values("eval_bits", ascending=False, kind="stable")
+    pairs = pairs[(pairs.method == CONTROL) & (pairs.against == PLAIN)]
+    return decided(pairs.sort_values("eval_bits", ascending=False, kind="stable"))
 
 
-def convergence(b: Benchmark, results: Results) -> str:
-    """What twice the budget changes in plain training, and the margin, on every model."""
+def convergence(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
+    """What twice the budget changes in plain training, the margin, and what that says of the budget."""
     rows, widths = longer(b, results), [FLOAT, *widths_of(b.table(results))]
 
     def line(mine, said, show):
         found = {row["eval_bits"]: show(row) for row in rows_of(mine)}
         return [model_label(mine.model.iloc[0]), said, *(found.get(bits, NOTHING) for bits in widths)]
 
-    cells = {"difference": _paired_cell, "margin": lambda row: number(row["margin"], 2)}
+    cells = {"difference": paired_cell, "margin": lambda row: number(row["margin"], 2)}
+    cells |= {"budget": enough}
     groups = [
         [line(mine, said, show) for said, show in cells.items()]
         for _, mine in rows.groupby("model", sort=False)
     ]
-    return grouped(groups, ["Network", "", *map(width, widths)], "ll", leads=1)
+    return grouped(groups, ["Network", "", *map(width, widths)], "ll", leads=1), {}
 
 
-def _paired_cell(row: Row) -> Raw:
-    """A difference; a circle marks one that is shown to be within the margin, an asterisk any other.
+def paired_cell(row: Row) -> Raw:
+    """A difference, marked by what is shown of it."""
+    return marked(plus_minus(row, DECIMALS), row)
+
+
+def marked(shown: str, pair: Row | None) -> Raw:
+    """A cell; a circle: the pair is shown to be within the margin; an asterisk: to differ.
 
     Every cell has the place of a mark, so that none stands in the next column.
     """
-    mark = {WITHIN: r"$^\circ$", UNDECIDED: ""}.get(decision(row), r"$^\ast$")
-    return Raw(tex(plus_minus(row, DECIMALS)) + rf"\makebox[0.7em][l]{{{mark}}}")
+    mark = {WITHIN: r"$^\circ$", UNDECIDED: ""}.get(decision(pair) if pair else UNDECIDED, r"$^\ast$")
+    return Raw(tex(shown) + rf"\makebox[0.7em][l]{{{mark}}}")
+
+
+def enough(row: Row) -> str:
+    """Whether a budget is long enough, by what is shown of twice the budget minus it."""
+    if row["shown"] in (WITHIN, HIGHER):
+        return LONG
+    return SHORT if row["shown"] == LOWER and row["estimate"] < -row["margin"] else OPEN
 
 
 def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
@@ -231,25 +244,20 @@ def differences(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
         """The difference, what would be seen, and which arm a best other is."""
         for row in rows_of(pairs, against=rival, **which):
             trained = f" ({width(row['other_bits'])})" * (row["other_bits"] != NO_WIDTH)
-            return [_paired_cell(row), number(row["detectable"], 2), name(row["other"]) + trained]
+            return [paired_cell(row), number(row["detectable"], 2), name(row["other"]) + trained]
         return [NOTHING] * 3
 
     def row(model, method, quantity) -> list[str]:
         which = {"model": model, "method": method, "quantity": quantity}
-        plain, random, best = (against(rival, **which) for rival in AGAINST.values())
+        plain, random, best = (against(rival, **which) for rival in AGAINST)
         return [model_label(model), name(method), quantity, *plain[:2], *random[:2], *best]
 
-    methods = [method for method in (*UNDER_TEST.values(), PLACEBO) if method in {*pairs.method}]
+    methods = [method for method in (*UNDER_TEST, PLACEBO) if method in {*pairs.method}]
     arms = [*itertools.product(methods, ("mean", "worst"))]
     groups = [[row(model, *arm) for arm in arms] for model in models]
     header = ["Network", "Method", "", "Minus plain", "seen", "Minus random bits", "seen"]
-    header += ["Minus best other", "seen", "which is"]
-    prefix = f"{b.file.capitalize()}Differences"
-    return grouped(groups, header, "lllrrrrrrl", leads=2), {
-        f"{prefix}{arm}{other}": word
-        for arm, method in UNDER_TEST.items()
-        for other, word in against_each(pairs, method).items()
-    }
+    header += ["Minus reference", "seen", "which is"]
+    return grouped(groups, header, "lllrrrrrrl", leads=2), {}
 
 
 def over_widths(b: Benchmark, results: Results) -> pd.DataFrame:
@@ -266,13 +274,3 @@ def _own(b: Benchmark, results: Results, ending: str) -> pd.DataFrame:
     """By each method's own scale rule."""
     pairs = b.table(results, ending)
     return pairs[(pairs.scale_rule == "own") & pairs.model.isin(b.models(results))]
-
-
-def against_each(pairs: pd.DataFrame, method: str) -> dict[str, str]:
-    """What is shown of a method's mean against each of AGAINST. pairs: as of over_widths."""
-
-    def word(rival: str) -> str:
-        rows = rows_of(pairs, method=method, against=rival, quantity="mean")
-        return together((row["model"], said(row)) for row in rows) if rows else NOT_ASKED
-
-    return {other: word(rival) for other, rival in AGAINST.items()}

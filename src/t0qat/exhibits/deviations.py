@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from t0qat.exhibits.benchmark import Benchmark
-from t0qat.exhibits.labels import at, listed, name, on_models, together
 from t0qat.exhibits.rows import Results
 from t0qat.experiments.arms import FLOAT
 from t0qat.pipeline import claims
@@ -27,10 +26,7 @@ def deviations(b: Benchmark, results: Results) -> pd.DataFrame:
     models = b.models(results) or [*rows.model.unique()]
     rows = rows[(rows.against == "plain") & rows.model.isin(models) & (rows.eval_bits != FLOAT)]
     arm, panel = ["model", "method", "train_bits"], ["model", "eval_bits"]
-    metric, bar = b.learned, claims.load().bars[b.learned.name]
-    whole = b.table(results)
-    whole = whole[(whole.metric == metric.name) & (whole.eval_bits == FLOAT)]
-    lost = whole[metric.sign * (whole["mean"] - bar) <= 0]
+    lost = at_chance(b, results)
     chance = pd.MultiIndex.from_frame(rows[arm]).isin(pd.MultiIndex.from_frame(lost[arm]))
     far = rows.estimate.abs() > MARGINS * rows.margin
     ends = rows[["ci_low", "ci_high"]].where(~chance & ~far).mul(1.05)
@@ -44,23 +40,15 @@ def deviations(b: Benchmark, results: Results) -> pd.DataFrame:
     return rows
 
 
-def left_out(b: Benchmark, results: Results) -> dict[str, str]:
-    """Which arms the figure does not draw, and which it draws as arrows."""
+def at_chance(b: Benchmark, results: Results) -> pd.DataFrame:
+    """Rows of the arms that have not passed the bar of Benchmark.learned, before rounding."""
+    metric, bar = b.learned, claims.load().bars[b.learned.name]
+    whole = b.table(results)
+    whole = whole[(whole.metric == metric.name) & (whole.eval_bits == FLOAT)]
+    return whole[metric.sign * (whole["mean"] - bar) <= 0]
+
+
+def undrawn(b: Benchmark, results: Results) -> pd.DataFrame:
+    """The rows of `deviations` that the figure leaves out, since their arms are at chance."""
     rows = deviations(b, results)
-
-    def of(place):
-        return {model: mine for model, mine in rows[rows.place == place].groupby("model", sort=False)}
-
-    chance, beyond = of(CHANCE), of(BEYOND)
-
-    def widths(mine):
-        each = mine.groupby("method", sort=False).eval_bits
-        return listed(f"{name(method)} {at(sorted(bits, reverse=True))}" for method, bits in each)
-
-    names = ((model, listed(map(name, mine.method.unique()))) for model, mine in chance.items())
-    far = ((model, widths(mine)) for model, mine in beyond.items())
-    return {
-        "Axis": f"{MARGINS}",
-        "AtChance": together(names) if chance else "none",
-        "BeyondAxis": on_models(far) if beyond else "none",
-    }
+    return rows[rows.place == CHANCE]

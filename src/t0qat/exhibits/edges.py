@@ -1,29 +1,19 @@
-"""Which arms of a benchmark chose an end of what they could choose from, and where that matters."""
+"""How many arms of a benchmark chose an end of what they could choose from, and where that matters."""
 
 import pandas as pd
 
-from t0qat.exhibits.labels import listed, name, the_models, width
-from t0qat.exhibits.rows import rows_of
-from t0qat.experiments.arms import KEYS, NO_WIDTH
-from t0qat.pipeline.words import Row, percent
-
-FEW = 6  # arms that a sentence names, at most
-
-
-def for_width(train_bits: int) -> str:
-    return f" trained for {width(train_bits)}" * (train_bits != NO_WIDTH)
+from t0qat.experiments.arms import KEYS
+from t0qat.pipeline.words import NOTHING, Row
 
 
 def at_an_edge(tried: pd.DataFrame, setting: str) -> str:
-    """How many arms chose the least or the greatest of the values of a setting, and which if few.
+    """How many arms chose the least or the greatest of the values of a setting: `3 of 12`.
 
     tried: as of tuning.tune. Counted are arms that had more than one value to choose from.
     """
     chosen = choices(tried, setting)
     chosen = chosen[chosen.least < chosen.most]
-    if chosen.empty:
-        return "no arm, since none had a choice"
-    return _which(chosen[chosen.end != ""], len(chosen))
+    return _of(chosen.end != "")
 
 
 def at_an_open_edge(tried: pd.DataFrame, setting: str, margin: float) -> str:
@@ -32,16 +22,14 @@ def at_an_open_edge(tried: pd.DataFrame, setting: str, margin: float) -> str:
     Counted are arms with a value inside: three or more.
     """
     chosen = choices(tried, setting).dropna(subset="inside")
-    if chosen.empty:
-        return "no arm, since none had a value inside"
-    return _which(chosen[(chosen.end != "") & (chosen.inside - chosen["mean"] > margin)], len(chosen))
+    return _of((chosen.end != "") & (chosen.inside - chosen["mean"] > margin))
 
 
 def chosen_end(row: Row) -> str:
     """Where a choice lies among the values that it was made from. row: of `choices`."""
     if row["least"] == row["most"]:
         return "the only one"
-    return f"the {row['end']}" if row["end"] else "one inside"
+    return row["end"] or "inside"
 
 
 def choices(tried: pd.DataFrame, setting: str) -> pd.DataFrame:
@@ -62,14 +50,5 @@ def choices(tried: pd.DataFrame, setting: str) -> pd.DataFrame:
     return tried[tried.chosen == 1]
 
 
-def _which(found: pd.DataFrame, every: int) -> str:
-    """How many of so many arms these choices are, and at which end each lies if they are few."""
-    if found.empty:
-        return f"none of {every} arms"
-    share = f"{len(found)} of {every} arms, {percent(len(found) / every, 1)} %"
-    which = [
-        f"{name(row['method'])}{for_width(row['train_bits'])} on {the_models([row['model']])}"
-        f" ({row['end']})"
-        for row in rows_of(found)
-    ]
-    return f"{share}: {listed(which)}" if len(which) <= FEW else share
+def _of(found: pd.Series) -> str:
+    return f"{found.sum()} of {len(found)}" if len(found) else NOTHING

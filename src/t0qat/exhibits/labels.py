@@ -48,6 +48,12 @@ def name(method: str) -> str:
     return network_label(method).replace(",", "")
 
 
+def inside(label: str) -> str:
+    """A label inside a sentence: `matched noise`, but `QuEST`."""
+    first, blank, rest = label.partition(" ")
+    return (first.lower() if first[1:].islower() else first) + blank + rest
+
+
 def width(bits: float) -> str:
     """`INT4`, or `float` of weights that are not rounded."""
     return "float" if bits == FLOAT else f"INT{bits:.0f}"

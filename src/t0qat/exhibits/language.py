@@ -1,20 +1,21 @@
 """Tables and macros of the language models: bits per character of held-out text, less is better."""
 
-import functools
 import json
 import re
+from functools import partial
 
 import pandas as pd
 
-from t0qat.exhibits import benchmark
-from t0qat.exhibits.benchmark import Benchmark
-from t0qat.exhibits.labels import listed, macros, name, on_models, the_models, together, width, widths_of
-from t0qat.exhibits.phrases import converging, phrases
+from t0qat.exhibits import benchmark, standing, tuned
+from t0qat.exhibits.benchmark import DECIMALS, PLAIN, PUBLISHED, Benchmark, Words, marked
+from t0qat.exhibits.edges import choices
+from t0qat.exhibits.labels import macros, name, width, widths_of
+from t0qat.exhibits.phrases import phrases
 from t0qat.exhibits.rows import Results, one, rows_of
 from t0qat.experiments.arms import CHANNELS, FLOAT, model_label
 from t0qat.experiments.compare import Metric
 from t0qat.pipeline.latex import Raw, escape, grouped
-from t0qat.pipeline.words import NOTHING, number
+from t0qat.pipeline.words import NOTHING, number, plus_minus, span
 from t0qat.training.language_models import GROUP, HEADS, LAYERS, WIDTH
 
 # In words: the weights that are rounded, and those that share a step.
@@ -23,90 +24,58 @@ LAYOUTS = {
     "groups": f"per group of {GROUP}",
     "everything": "with embeddings and head",
 }
+ARM_AT = ["model", "layout", "method", "train_bits", "eval_bits", "scale_rule"]
 SHOWN = 64  # characters of a sample
 LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
 BITS = Metric("bits_per_character", less_is_better=True)
-MODELS = Benchmark("language", BITS, learned=BITS)
-differences = functools.partial(benchmark.differences, MODELS)
+WORDS = Words(
+    "need fewer bits", "need more bits", "need as many bits", "plain fine-tuning", "model",
+    "bits per character",
+)  # fmt: skip
+MODELS = Benchmark("language", BITS, BITS, WORDS)
+shown, keeps = partial(standing.shown, MODELS), partial(standing.keeps, MODELS)
+size, scalings, rates = (partial(make, MODELS) for make in (tuned.size, tuned.scalings, tuned.rates))
+replicas, few = partial(standing.replicas, MODELS), partial(benchmark.few, MODELS)
+differences = partial(benchmark.differences, MODELS)
+convergence = partial(benchmark.convergence, MODELS)
 
 
 def language(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, each output channel with a step of its own."""
-    said = {"Layers": LAYERS, "Width": WIDTH, "Heads": HEADS}
-    said |= phrases(MODELS, results) | _text(results) | _rates(results["language_tuning"])
+    said = {"Layers": LAYERS, "Width": WIDTH, "Heads": HEADS, "Group": GROUP}
+    said |= {"Hash": results["language_text"].sha256[0][:12], "Blocks": _blocks(results)}
+    said |= phrases(MODELS, results) | {"RatesSentence": _lowest_rate(results["language_tuning"])}
     return benchmark.main_table(MODELS, results), macros("Language", said)
 
 
-def _text(results: Results) -> dict[str, str]:
-    """Which text there was, and how the score differs over starts and over blocks of it."""
-    table, blocks = MODELS.table(results), results["language_blocks"]
+def _blocks(results: Results) -> str:
+    """How many times as wide an interval over blocks of text is as the one over seeds: `20 to 34`."""
+    seeds, blocks = MODELS.table(results), results["language_blocks"]
     blocks = blocks[blocks.layout == CHANNELS]
     plain = {"method": "no_noise", "eval_bits": FLOAT}
-
-    def both(seeds):
-        over_blocks = one(blocks, model=seeds["model"], **plain)
-        return f"{MODELS.interval(seeds)} over seeds and {MODELS.interval(over_blocks)} over blocks"
-
-    rows = rows_of(table, metric=BITS.name, **plain)
-    return {
-        "Hash": results["language_text"].sha256[0][:12],
-        "Spread": on_models((row["model"], both(row)) for row in rows),
-    }
+    rows = rows_of(seeds, metric=BITS.name, **plain)
+    pairs = ((row, one(blocks, model=row["model"], **plain)) for row in rows)
+    sizes = ([row["ci_high"] - row["ci_low"] for row in pair] for pair in pairs)
+    return span((block / seed for seed, block in sizes), lambda ratio: number(ratio, 2))
 
 
-def _rates(tried: pd.DataFrame) -> dict[str, str]:
-    """How the score in tuning depends on the learning rate, without a strength to tune."""
-    models, tried = tried.model.unique(), tried.sort_values("learning_rate", kind="stable")
-
-    def rows(model, method, **keys):
-        return rows_of(tried, model=model, method=method, **keys)
-
-    def at_rate(score, row):
-        return f"{score} at {number(row['learning_rate'])}"
-
-    def ends(model, method):
-        found = rows(model, method)
-        shown = (at_rate(f"{row['mean']:.3g}", row) for row in found[:1] + found[-1:])
-        return listed(dict.fromkeys(shown))  # one rate once
-
-    def chosen(model):
-        order = [row["chosen"] for row in rows(model, "t0_qat")]
-        named = {0: "the lowest rate", len(order) - 1: "the highest rate"}
-        named |= {0: "the only rate"} if len(order) == 1 else {}
-        return named.get(order.index(1), "a rate in between") if order else NOTHING
-
-    def same_rate(model):
-        """The tuned scale against plain fine-tuning where that was tried with the rate of its choice."""
-        return listed(
-            at_rate(f"{row['mean']:.3f} against {plain['mean']:.3f}", row)
-            for row in rows(model, "t0_qat_tuned", chosen=1)
-            for plain in rows(model, "no_noise", learning_rate=row["learning_rate"])
-        )
-
-    return {
-        "SameRate": on_models((model, same_rate(model)) for model in models),
-        "PublishedRates": on_models((model, ends(model, "t0_qat")) for model in models),
-        "PlainRates": on_models((model, ends(model, "no_noise")) for model in models),
-        "PublishedChosen": together((model, chosen(model)) for model in models),
-    }
-
-
-def few(results: Results) -> tuple[str, dict[str, str]]:
-    """The few methods on the other models, with the size of the weights."""
-    table = MODELS.table(results)
-    others = [model for model in table.model.unique() if model not in MODELS.models(results)]
-    return benchmark.few(MODELS, results), {"LanguageFew": the_models(others)}
-
-
-def convergence(results: Results) -> tuple[str, dict[str, str]]:
-    """Plain training with twice the budget, minus plain training."""
-    return benchmark.convergence(MODELS, results), macros("Language", converging(MODELS, results))
+def _lowest_rate(tried: pd.DataFrame) -> str:
+    """Whether the published scale would have fared better at a rate below all that were tried."""
+    chosen = choices(tried[tried.method == PUBLISHED], "learning_rate")
+    ends, count = int((chosen.end == "lowest").sum()), len(chosen)
+    if chosen.empty:
+        return "The published scale was not tuned in this run."
+    if not ends:
+        return "For the published scale, tuning chose a rate above the lowest on every model."
+    where = "every model" if ends == count else f"{ends} of {count} models"
+    return f"For the published scale, tuning chose the lowest rate on {where}."
 
 
 def layouts(results: Results) -> tuple[str, dict[str, str]]:
     """A step an output channel, a step a group, and embeddings and head rounded too.
 
-    Of models and methods that have more than one of these layouts, or of all where none has.
+    Of models and methods that have more than one of these layouts, or of all where none has; marked by
+    what is shown of them against plain fine-tuning in the same layout.
     """
     every, pairs = results["language"], results["language_paired"]
     more = every[every.layout != CHANNELS]
@@ -115,36 +84,24 @@ def layouts(results: Results) -> tuple[str, dict[str, str]]:
     table = MODELS.values(every)
     widths, models = widths_of(table), table.model.unique()
 
+    pairs = pairs[pairs.against == PLAIN].set_index(ARM_AT).sort_index()
+
+    def cell(row):
+        place = tuple(row[column] for column in ARM_AT)
+        against = pairs.loc[[place]].to_dict("records") if place in pairs.index else []
+        return marked(plus_minus(row, DECIMALS), against[0] if against else None)
+
     def rows(model, layout):
         here = table[(table.model == model) & (table.layout == layout)]
-        for method in here.method.unique():
-            cells = [MODELS.cell(here, method=method, eval_bits=bits) for bits in (FLOAT, *widths)]
+        for method, mine in here.groupby("method", sort=False):
+            found = {row["eval_bits"]: cell(row) for row in rows_of(mine)}
+            cells = [found.get(bits, NOTHING) for bits in (FLOAT, *widths)]
             cost = benchmark.gradients(every, model=model, layout=layout, method=method)
             yield [model_label(model), LAYOUTS[layout], name(method), cost, *cells]
 
     groups = [[row for layout in LAYOUTS for row in rows(model, layout)] for model in models]
     header = ["Model", "Steps", "Method", "Grad.", "Float", *map(width, widths)]
-
-    def plain(model):
-        rows = rows_of(table, model=model, method="no_noise", eval_bits=min(widths))
-        return listed(f"{MODELS.interval(row)} {LAYOUTS[row['layout']]}" for row in rows)
-
-    rounded_too = table[table.layout == "everything"].method.unique()
-    said = {
-        "Group": GROUP,
-        "Everything": listed(map(name, rounded_too)) if len(rounded_too) else "no method",
-        "Plain": on_models((model, plain(model)) for model in models),
-        "Pairs": _against_plain(pairs[pairs.layout != CHANNELS]),
-    }
-    return grouped(groups, header, "lll", leads=2), macros("LanguageLayouts", said)
-
-
-def _against_plain(pairs: pd.DataFrame) -> str:
-    """What is shown of each method's pairs with plain fine-tuning."""
-    rows = pairs[(pairs.eval_bits != FLOAT) & (pairs.against == "plain") & (pairs.scale_rule == "own")]
-    by_method = benchmark.decided(rows).groupby("method", sort=False)
-    shown = [f"{name(method)} {benchmark.tally(mine)}" for method, mine in by_method]
-    return "; ".join(shown) or "nothing to compare"
+    return grouped(groups, header, "lll", leads=2), {}
 
 
 def samples(results: Results) -> tuple[str, dict[str, str]]:
@@ -159,8 +116,7 @@ def samples(results: Results) -> tuple[str, dict[str, str]]:
 
     groups = [[*map(row, rows_of(mine))] for _, mine in written.groupby("model", sort=False)]
     header = ["Model", "Method", "Weights", "Bits", "What it writes"]
-    said = {"LanguageSamplesMethods": listed(map(name, written.method.unique()))}
-    return grouped(groups, header, "lllrl", leads=2), said
+    return grouped(groups, header, "lllrl", leads=2), {}
 
 
 def quoted(text: str) -> str:

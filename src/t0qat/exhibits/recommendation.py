@@ -2,21 +2,17 @@
 
 import pandas as pd
 
-from t0qat.exhibits import language, vision
 from t0qat.exhibits.benchmark import DECIMALS
-from t0qat.exhibits.labels import listed, macros, name, width
-from t0qat.exhibits.phrases import keeping
+from t0qat.exhibits.labels import macros, name, width
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import model_label
-from t0qat.experiments.recommendation import CHEAPER, LOSS, ONE_FOR_ALL, PLAIN, RECOMMENDED
+from t0qat.experiments.recommendation import LOSS, ONE_FOR_ALL, PLAIN, RECOMMENDED
 from t0qat.pipeline.latex import Raw, grouped, spanning, tex
-from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, span, thousands, with_interval
+from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, thousands
 
 TASKS = {"images": "Image networks", "text": "Language models"}
 PLAIN_ON = {"images": "plain training", "text": "plain fine-tuning"}
 QUANTITIES = (LOSS, "minus_plain", "minus_unrounded")
-HEADER = ["Task", "Weights", "Use", "Gradients", "Loss", "Minus plain, rounded", "Or, cheaper"]
-HEADER += ["Within the margin in tuning"]
 # What a difference from plain training is, by its whole interval.
 HOLDS, HOLDS_NOT, UNDECIDED, ITSELF = "holds", "does not hold", "is undecided", "is plain training"
 
@@ -92,47 +88,6 @@ def held(rows: pd.DataFrame) -> str:
     return f"{holds}; the others are undecided." if good < every else f"{holds}."
 
 
-def answer(results: Results) -> list[list[str]]:
-    """What to use, as cells below HEADER: one row a family and width, for the README and a notebook."""
-    table, arms, found = results["recommendation"], results["recommendation_arms"], []
-    for family, mine in table.groupby("family", sort=False):
-        lead, near = TASKS[family], _counted(arms[arms.family == family])
-        for bits, here in mine.groupby("eval_bits", sort=False):
-            best = here[here.pick == RECOMMENDED]
-            first, *_ = rows_of(best)
-            shown = [_on_each(best, what) for what in QUANTITIES[:2]]
-            cheaper = {called(row): None for row in rows_of(here, pick=CHEAPER)}
-            use = called(first)
-            use = [width(bits), use[:1].upper() + use[1:], _cost(first)]
-            count = f"{near.near[bits]} of {near.of[bits]}"
-            found.append([lead, *use, *shown, listed(cheaper), count])
-            lead = ""
-    return found
-
-
-def in_short(results: Results) -> list[str]:
-    """Of `answer`, for the README: what its table shows, and what the numbers say."""
-    _, said = recommendation(results)
-    said = {name.removeprefix("Recommendation"): text for name, text in said.items()}
-    plain = [keeping(b, results)["KeptPlain"] for b in (vision.IMAGES, language.MODELS)]
-    seeds = span(results["recommendation"].n)
-    return [
-        "**What to use at which bit-width.** What lost least on the seeds of tuning, after rounding, and"
-        f" how it did on {seeds} paired test seeds, which choose nothing: loss in nats of image networks"
-        " and in bits per character of language models, and its difference from plain training rounded"
-        " the same way, with 95 % intervals; below zero is better, and a dash says that it is plain"
-        " training itself. *Gradients*: evaluations of one training; *for all*: that training serves"
-        " every width. *Within the margin*: how many arms, counted with the one that is named, lost in"
-        " tuning at most so little more that it counts as nothing; where there are several, the choice"
-        " is a matter of seeds.",
-        "On the test seeds, against plain training rounded the same way, the loss of what is recommended"
-        f" is {said['Plain']}. The loss of plain training that is not rounded is kept, up to the margin,"
-        f" {said['Kept']}; plain training itself, rounded, keeps it {listed(plain, last='; and ')}."
-        f" With one training for all widths: {said['One']}. Its loss, against plain training rounded the"
-        f" same way, is {said['OnePlain']}.",
-    ]
-
-
 def called(row: Row) -> str:
     """A method by its name; plain training by what is then done with it."""
     plain = row["method"] == PLAIN
@@ -148,14 +103,6 @@ def _counted(arms: pd.DataFrame) -> pd.DataFrame:
     """By width, how many of one family's arms lie within the margin of the first, and of how many."""
     by = arms.assign(near=arms.behind <= arms.margin).groupby("eval_bits", sort=False).near
     return by.agg(near="sum", of="size")
-
-
-def _on_each(rows: pd.DataFrame, quantity: str) -> str:
-    """A quantity with its interval, by network where there is more than one."""
-    shown = [(row["model"], with_interval(row, DECIMALS)) for row in rows_of(rows, quantity=quantity)]
-    if len(shown) < 2:
-        return shown[0][1] if shown else NOTHING
-    return listed((f"{text} ({model_label(model)})" for model, text in shown), last=", ")
 
 
 def _line(rows: list[Row], near: pd.DataFrame) -> list[str]:

@@ -5,10 +5,10 @@ Sentences are whole and chosen by the data; README, start page, PDF and notebook
 
 import pandas as pd
 
-from t0qat.exhibits import theory, verdicts
+from t0qat.exhibits import recommendation, theory, verdicts
 from t0qat.exhibits.benchmark import DECIMALS
 from t0qat.exhibits.labels import listed, macros, the_models, width
-from t0qat.exhibits.recommendation import HOLDS, HOLDS_NOT, PLAIN_ON, TASKS, called, outcome
+from t0qat.exhibits.recommendation import PLAIN_ON, TASKS, called
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import model_label
 from t0qat.experiments.recommendation import ONE_FOR_ALL, RECOMMENDED
@@ -22,10 +22,10 @@ FEW = 2  # methods that a sentence names; of more it sends to the table
 USE_HEADER = ["Task", "Weights", "Use", "Because", "One training for all widths"]
 # By the verdicts on C1, C2 and C5 as published; whatever decides nothing is undecided.
 DROP = {
-    SUPPORTED: "quantization noise costs a T0-QAT model less than a Standard QAT one",
-    CONTRADICTED: "quantization noise costs a T0-QAT model more than a Standard QAT one",
-    NO_EFFECT: "quantization noise costs a T0-QAT model as much as a Standard QAT one",
-    UNDECIDED: "it is open whether quantization noise costs a T0-QAT model less than a Standard QAT one",
+    SUPPORTED: "quantization noise costs T0-QAT less than the paper's baseline",
+    CONTRADICTED: "quantization noise costs T0-QAT more than the paper's baseline",
+    NO_EFFECT: "quantization noise costs T0-QAT as much as the paper's baseline",
+    UNDECIDED: "it is open whether quantization noise costs T0-QAT less than the paper's baseline",
 }
 LOSS = {
     SUPPORTED: "T0-QAT ends with the smaller loss",
@@ -180,19 +180,7 @@ def _one_for_all(table: pd.DataFrame) -> dict[str, str]:
 def held(results: Results) -> str:
     """Whether the recommendation held where nothing was chosen; from `recommendation_transfer`."""
     table = results["recommendation_transfer"]
-    table = table[table.pick == RECOMMENDED]
-    by = table.groupby(["model", "eval_bits"], sort=False)
-    tried = [rows_of(here, quantity="minus_plain") for _, here in by]
-    said = [outcome(*rows) for rows in tried if rows]
-    if not said:
-        return "The recommendation was not tried on networks that chose nothing."
-    where = f"on {the_models(table.model.unique())}, which chose nothing"
-    more, least = said.count(HOLDS_NOT), said.count(HOLDS)
-    if more:
-        return f"Of {len(said)} trials {where}, the recommendation is refuted in {more}."
-    if least < len(said):
-        return f"Of {len(said)} trials {where}, the recommendation holds in {least}; the rest is open."
-    return f"{where.capitalize()}, the recommendation holds: it loses no more than rounded plain training."
+    return recommendation.held("the recommendation", table[table.pick == RECOMMENDED])
 
 
 def verdict_cells(results: Results) -> list[list[str]]:
@@ -262,7 +250,7 @@ def claims_verdicts(results: Results) -> tuple[str, dict[str, str]]:
 
 def recommendation_short(results: Results) -> tuple[str, dict[str, str]]:
     """What to use and why in a few rows, and the same in sentences."""
-    said = {"UseSentence": use(results), "OneSentence": one(results), "HeldSentence": held(results)}
+    said = {"UseSentence": use(results), "OneSentence": one(results)}
     body = tabular(use_cells(results), USE_HEADER, _wide(0.14, 0.07, 0.15, 0.42, 0.14))
     return body, macros("Recommendation", said)
 

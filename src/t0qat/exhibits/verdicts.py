@@ -1,18 +1,13 @@
-"""The tables of claims, and the README's result block."""
+"""The tables of claims, and what they are counted by."""
 
-import html
 import math
-import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pandas as pd
 
-from t0qat.exhibits import answers, benchmark, language, recommendation, vision
-from t0qat.exhibits.labels import QUANTITY_LABELS, listed, macros, network_label
+from t0qat.exhibits.labels import listed, macros
 from t0qat.exhibits.rows import Results, rows_of
-from t0qat.exhibits.table1 import reported, table1
-from t0qat.experiments.arms import method_label, model_label
 from t0qat.pipeline import claims, decision, places
 from t0qat.pipeline.latex import Raw, grouped, tabular, tex
 from t0qat.pipeline.words import NOTHING, Row, fixed, number, span, thousands, with_interval
@@ -27,8 +22,6 @@ VERDICTS = {  # and what is said where there is one, or more
     decision.UNTESTABLE: ("is not testable here", "are not testable here"),
     decision.UNMEASURED: ("is not measured yet", "are not measured yet"),
 }
-SCORES = {"loss": "test loss, nats", "bits_per_character": "bits per character"}
-SHOWN = {"T0-QAT as published": "t0_qat", "T0-QAT tuned": "t0_qat_tuned", "Plain training": "no_noise"}
 
 
 def columns() -> dict[str, str]:
@@ -65,7 +58,7 @@ def _deciding(mine: pd.DataFrame, verdict: str) -> Row | None:
     return tested.loc[at].to_dict()
 
 
-def verdict_cells(results: Results) -> list[list[str]]:
+def deciding_cells(results: Results) -> list[list[str]]:
     """Of each claim: its words, and of each column the verdict with the condition that it hangs on."""
     table, rows = results["claims"], []
     for claim in rows_of(results["verdicts"]):
@@ -120,7 +113,7 @@ def verdict_table(results: Results) -> tuple[str, dict[str, str]]:
     found = counts(results)
     claim, *others = wide(0.2, 0.38, 0.38)
     header = ["Claim", *map(str.capitalize, columns().values())]
-    body = tabular(verdict_cells(results), header, f"@{{}}{claim}{''.join(others)}@{{}}")
+    body = tabular(deciding_cells(results), header, f"@{{}}{claim}{''.join(others)}@{{}}")
     return body, macros("Claims", {"Tally": tally(found), "Columns": sum(found.values())})
 
 
@@ -206,78 +199,3 @@ def _why(before: dict[str, int], now: list[str], loss: bool) -> str:
         "an experiment is still to come": decision.UNMEASURED in kinds,
     }
     return "; ".join(reason for reason, holds in reasons.items() if holds)
-
-
-def _markdown(header: Iterable[str], rows: Iterable[Iterable[str]], rule: str = "---") -> list[str]:
-    """The lines of a Markdown table with literal cells; rule: of all but the first column."""
-    first, *others = header
-    lines = [f"| {' | '.join([first, *others])} |", f"|---{f'|{rule}' * len(others)}|"]
-    for cells in rows:
-        literal = (re.sub(r"([\\`*{}\[\]|$])", r"\\\1", html.escape(c, quote=False)) for c in cells)
-        lines.append(f"| {' | '.join(literal)} |")
-    return lines
-
-
-def _compared(results: Results) -> Iterator[list[str]]:
-    """How T0-QAT compares at each bit-width: cells of a network and width."""
-    for b in (vision.IMAGES, language.MODELS):
-        rows = benchmark.cells(b, results)
-        for model, mine in rows[rows.column.str.startswith("INT")].groupby("model", sort=False):
-            lead = f"{model_label(model)}, {SCORES[b.metric.name]}"
-            for column, here in mine.groupby("column", observed=True):
-                found = {row["method"]: b.interval(row) for row in rows_of(here)}
-                best = here[here.reference].method.item()
-                shown = [found.get(method, NOTHING) for method in SHOWN.values()]
-                yield [lead, column, f"{network_label(best)}: {found[best]}", *shown]
-                lead = ""
-
-
-def readme(results: Results) -> str:
-    """The README's result block, in Markdown: what `result` shows, and the verdict on each claim."""
-    said = (
-        "What the paper claims, and the verdict of one rule, with the condition that it hangs on and its"
-        " number (positive is better); [99_claims](notebooks/99_claims.ipynb) shows the rule and every"
-        " number, and the PDF says what had been seen before the rule was fixed:"
-    )
-    header = ["Claim", *map(str.capitalize, columns().values())]
-    return "\n".join([result(results), "", said, "", *_markdown(header, verdict_cells(results)), ""])
-
-
-def result(results: Results) -> str:
-    """The result in Markdown: what to use, Table 1 with its figure, and how T0-QAT compares."""
-    shown, short = recommendation.in_short(results)
-    losses = [
-        [
-            method_label(row["method"]),
-            QUANTITY_LABELS[row["quantity"]],
-            reported(row),
-            with_interval(row),
-            f"{fixed(row['q025'], 2)} to {fixed(row['q975'], 2)}",
-        ]
-        for row in rows_of(results["table1"])
-    ]
-    first = ["Method", "Loss", "Reported", "Reproduced mean [95 %]", "Middle 95 % of single runs"]
-    header = ["Network", "Weights", "Reference: least loss in tuning", *SHOWN]
-    return "\n".join(
-        [
-            shown,
-            "",
-            *_markdown(recommendation.HEADER, recommendation.answer(results)),
-            "",
-            short,
-            "",
-            "![Distributions of the three losses over replicates](figures/table1.png)",
-            "",
-            *_markdown(first, losses),
-            "",
-            answers.fill("table1", table1(results)[1], results.__getitem__),
-            "",
-            f"**How T0-QAT compares.** Means over {span(results['vision'].n)} paired seeds of"
-            f" image networks and {span(results['language'].n)} of language models, weights rounded,"
-            " with 95 % intervals; fewer nats or bits are better. The reference is, at each width, the"
-            " arm not under test that lost least in tuning; the PDF says what is shown of the"
-            " differences.",
-            "",
-            *_markdown(header, _compared(results)),
-        ]
-    )

@@ -1,6 +1,7 @@
 """Executed notebooks and published results as pages that open from disk: no script, no request."""
 
 import re
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,7 +14,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import TextLexer, find_lexer_class_for_filename
 from traitlets.config import Config
 
-from t0qat.exhibits import verdicts
+from t0qat.exhibits import readme as blocks
+from t0qat.exhibits import story, verdicts
 from t0qat.explorer import markdown
 from t0qat.pipeline import notebooks, places, readme, receipts, runner, typeset
 from t0qat.pipeline.notebooks import Notebook, NotebookError
@@ -43,8 +45,8 @@ def build(paper: Paper, folder: Path = places.BUILD / "site") -> Path:
     with runner.alone():
         files = {folder / name: content for name, content in _Site(paper).files().items()}
         places.write_set(files)
-        for path in set(folder.iterdir()) - set(files):  # pages of notebooks that are gone
-            path.unlink()
+        for path in {path for path in folder.rglob("*") if path.is_file()} - set(files):
+            path.unlink()  # of notebooks that are gone
     return folder / "index.html"
 
 
@@ -56,8 +58,13 @@ class _Site:
         runner.refuse_altered(every, RUN)
         self.run_by_pipeline = {notebook.path: notebook for notebook in every}
         paths = sorted((places.ROOT / "notebooks").glob("*.ipynb"))
-        self.names = {path: f"{path.stem}.html" for path in paths} | {README: "readme.html"}
-        self.names |= {PDF: "main.pdf"} if PDF.is_file() else {}
+        self.texts = readme.texts()
+        self.names = {path: f"{path.stem}.html" for path in paths}
+        self.names |= {path: f"docs-{path.stem}.html" for path in self.texts} | {README: "readme.html"}
+        # Where they lie in the project too, as the PDF links them from its own folder.
+        self.copied = {path: receipts.shown(path) for path in paths}
+        self.copied |= {path: receipts.shown(path) for path in self._results(every)}
+        self.copied |= {PDF: receipts.shown(PDF)} if PDF.is_file() else {}
         self.questions = {path: _question(path) for path in paths}
         self.sources: dict[Path, str] = {}  # what pages link besides notebooks, and its page's name
         self.exporter = HTMLExporter(
@@ -70,15 +77,16 @@ class _Site:
     def files(self) -> dict[str, bytes]:
         """Each file of the site by its name, the start page last."""
         pages = {self.names[path]: self._notebook(path) for path in self.questions}
-        readme = self._markdown(README.read_text(), README)
-        pages["readme.html"] = self._page("How to run, check and change it", readme)
+        for path in self.texts:
+            text = path.read_text()
+            pages[self.names[path]] = self._page(_title(text), self._markdown(text, path))
         pages["index.html"] = self._start()
         for path, name in self.sources.items():
             lexer = find_lexer_class_for_filename(path.name) or TextLexer
             listing = highlight(path.read_text(), lexer(), HtmlFormatter())
             pages[name] = self._page(receipts.shown(path), listing)
         files = {name: page.encode() for name, page in pages.items()}
-        files |= {"main.pdf": PDF.read_bytes()} if PDF in self.names else {}
+        files |= {name: path.read_bytes() for path, name in self.copied.items()}
         return {name: files[name] for name in sorted(files, key=lambda name: name == "index.html")}
 
     def address(self, url: str, source: Path) -> str:
@@ -92,6 +100,8 @@ class _Site:
         path = markdown.find(parts.path, source, later=PDF)
         if path in self.names:
             return self.names[path] + fragment
+        if path in self.copied:
+            return self.copied[path]
         if path is None or not path.is_file():
             return ""
         self.sources[path] = f"{receipts.shown(path).replace('/', '-')}.html"
@@ -107,6 +117,11 @@ class _Site:
         styles += f"@media (prefers-color-scheme: dark) {{ {dark.get_style_defs('.highlight')} }}"
         return template.render(title=title, body=body, styles=styles, **more)
 
+    def _results(self, every: Iterable[Notebook]) -> list[Path]:
+        """The results files of these notebooks."""
+        names = (name for notebook in every for name in notebook.outputs if name.endswith(".csv"))
+        return [path for path in (RUN.home / name for name in names) if path.is_file()]
+
     def _start(self) -> str:
         head, *sections = re.split(r"^(?=## )", README.read_text(), flags=re.M)
         (how,) = [text for text in sections if text.startswith("## Two commands\n")]
@@ -117,24 +132,25 @@ class _Site:
         every = self.run_by_pipeline.values()
         made = {notebook.name: receipts.read(notebook, RUN) for notebook in every}
         body = self.exporter.environment.get_template("start.html.j2").render(
-            head=self._markdown(head, README),
+            head=self._markdown(head.partition("\n")[0], README),
             marks=typeset.marks({name: receipt for name, receipt in made.items() if receipt}),
-            result=self._markdown(verdicts.result(results), README),
+            result=self._markdown(blocks.results(results), README),
+            questions=self._markdown(blocks.questions(results), README),
             columns=[*verdicts.columns().values()],
             claims=[
-                (claim, said, conditions.get(claim, []))
-                for claim, *said in verdicts.verdict_cells(results)
+                (claim, said, conditions.get(claim, [])) for claim, *said in story.verdict_cells(results)
             ],
             every=sum(verdicts.counts(results).values()),
             tally=verdicts.tally(verdicts.counts(results)),
-            pdf=PDF in self.names,
+            pdf=self.copied.get(PDF),
             notebooks=[
                 (self.names[path], question, _first_figure(path, self.run_by_pipeline.get(path)))
                 for path, question in self.questions.items()
             ],
             how=self._markdown(how, README),
+            texts=[(self.names[path], _title(path.read_text())) for path in self.texts[1:]],
         )
-        return self._page(re.sub("^# ", "", head.splitlines()[0]), body)
+        return self._page(_title(head), body)
 
     def _notebook(self, path: Path) -> str:
         shown, note = _executed(path, self.run_by_pipeline.get(path), self.paper.sample_sizes)
@@ -147,7 +163,14 @@ class _Site:
             for word, other in (("Previous", order[at - 1]), ("Next", order[at + 1]))
             if other
         }
-        return self._page(self.questions[path], body, note=note, around=around)
+        made = self._results([run] if (run := self.run_by_pipeline.get(path)) else [])
+        files = [(self.copied[file], file.name) for file in (path, *made)]
+        return self._page(self.questions[path], body, note=note, around=around, files=files)
+
+
+def _title(text: str) -> str:
+    """Of a text in Markdown."""
+    return text.partition("\n")[0].removeprefix("# ")
 
 
 def _question(path: Path) -> str:

@@ -14,7 +14,6 @@ Direction: larger than, smaller than or not detectably different from; likewise.
 import math
 import re
 from collections.abc import Callable, Container
-from typing import NamedTuple
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
@@ -48,16 +47,7 @@ OF_A_ROW = {
     "Direction": words.direction,
 }
 KINDS = (*OF_A_COLUMN, *OF_A_ROW)
-
-
-class Lookup(NamedTuple):
-    """One kind in these files; f"{lookup:place}" is the text."""
-
-    kind: str
-    read: Read
-
-    def __format__(self, place: str) -> str:
-        return look_up(self.kind, place, self.read)
+ANSWER = "Answer"  # a kind that Paper.answer looks up, as \\Answer{vision/1}
 
 
 def look_up(kind: str, place: str, read: Read) -> str:
@@ -91,6 +81,6 @@ def look_up(kind: str, place: str, read: Read) -> str:
 
 
 def used(text: str) -> set[tuple[str, str]]:
-    """The lookups of a LaTeX source: kinds and places."""
-    found = re.findall(rf"\\({'|'.join(KINDS)})\{{([^}}]*)\}}", text)
+    """The lookups of a LaTeX source, answers with them: kinds and places."""
+    found = re.findall(rf"\\({'|'.join((*KINDS, ANSWER))})\{{([^}}]*)\}}", text)
     return {(kind, re.sub(r"\s+", " ", place)) for kind, place in found}

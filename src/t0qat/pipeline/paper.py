@@ -74,7 +74,8 @@ class Paper:
     # "module:function" of a notebook's parameters by name: raises ParameterError.
     check: str = ""
     sample_sizes: str = ""  # parameters of which more is the same, more precisely
-    # "module:function" of an experiment, its macros and what reads a file: what it found, in Markdown.
+    # "module:function" of an experiment, or of a part that the paper itself names, and of what reads a
+    # results file by its name: what was found, as plain text.
     answer: str = ""
     blocks: Mapping[str, str] = field(default_factory=dict)  # of the README, as `exhibits`: -> Markdown
     outside: str = ""  # the results file that names a text from outside by its sha256

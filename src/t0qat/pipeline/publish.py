@@ -1,7 +1,7 @@
 """Publish an experiment: the only writer of results, tables, macros and figures."""
 
+import html
 import io
-from collections import ChainMap
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -28,22 +28,45 @@ def publish(
     stage = places.stage()
     for name, table in tables.items():
         places.write(stage / "paper" / "results" / f"{name}.csv", results.text(paper, name, table))
-    names = [name for name in paper.exhibits if f"{name}_".startswith(f"{experiment}_")]
-    macros = [render(paper, name, stage) for name in names]
+    for name in paper.exhibits:
+        if f"{name}_".startswith(f"{experiment}_"):
+            render(paper, name, stage)
     for name, figure in figures.items():
         for suffix in ("pdf", "png"):
             places.write(stage / "figures" / f"{name}.{suffix}", picture(figure, suffix))
-    read = partial(results.read, paper, home=stage)
-    return Markdown(resolve_name(paper.answer)(experiment, dict(ChainMap(*macros)), read))
+    return Markdown(answer(paper, experiment, stage))
 
 
-def render(paper: Paper, name: str, home: Path) -> dict[str, str]:
-    """Make an exhibit's table and macros again from the results files below home; the macros."""
+def answer(paper: Paper, experiment: str, stage: Path) -> str:
+    """What the results below stage answer, in Markdown.
+
+    By hand a notebook runs small, so what the last full run found stands before it, where that is there
+    and says otherwise. Under `make` that is not even read: a result would depend on it.
+    """
+    own = said(paper, experiment, stage)
+    if places.current().profile in places.PROFILES:
+        return own
+    try:
+        full = said(paper, experiment, places.ROOT)
+    except (results.ResultsError, OSError, ValueError, LookupError):
+        return own  # a reader's copy may lack them, or hold what is not to be read
+    if full == own:
+        return own
+    return f"**The full run:** {full}\n\n**With the parameters above:** {own}"
+
+
+def said(paper: Paper, experiment: str, home: Path) -> str:
+    """What the results files below home answer, for Markdown. Raises ResultsError."""
+    text = resolve_name(paper.answer)(experiment, partial(results.read, paper, home=home))
+    return html.escape(text, quote=False)
+
+
+def render(paper: Paper, name: str, home: Path) -> None:
+    """Make an exhibit's table and macros again from the results files below home."""
     exhibit = paper.exhibits[name]
     table, macros = exhibit({file: results.read(paper, file, home) for file in exhibit.files})
     places.write(home / "paper" / "tables" / f"{name}.tex", table)
     places.write(home / "paper" / "macros" / f"{name}.tex", latex.macro_lines(macros))
-    return macros
 
 
 def picture(figure: Figure, suffix: str) -> bytes:

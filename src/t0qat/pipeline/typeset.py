@@ -12,6 +12,7 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 
 from t0qat.pipeline import costs, places, readme, receipts
 from t0qat.pipeline.latex import Raw, escape, lookup_lines, macro_lines, tex
@@ -33,12 +34,12 @@ class TypesetError(RuntimeError):
 
 
 def typeset(paper: Paper, every: list[Notebook], run: Run) -> None:
-    """Build the profile's PDF if anything that it shows changed since; renew the README for `paper`."""
+    """Build the profile's PDF if what it shows changed since; renew README and docs for `paper`."""
     home = run.home
     content = sources(every, run)
     target = home / "paper" / "main.pdf"
     stamp = places.BUILD / "stamps" / run.name / "main.pdf"
-    kept = (target, places.ROOT / "README.md", home / costs.RECORD)
+    kept = (target, *readme.texts(), home / costs.RECORD)
 
     def state() -> str:
         files = {path.name: path.read_bytes() for path in kept if path.is_file()}
@@ -98,11 +99,14 @@ def lookup_macros(paper: Paper, text: str, home: Path) -> str:
     from t0qat.pipeline import lookups, results  # only now: they bring pandas along
 
     read = functools.cache(lambda file: results.read(paper, file, home))
-    found = {kind: {} for kind in lookups.KINDS}
+    found = {kind: {} for kind in (*lookups.KINDS, lookups.ANSWER)}
     try:
         for kind, place in sorted(lookups.used(text)):
-            shown = lookups.look_up(kind, place, read)
-            found[kind][place] = linked(f"results/{place.split('/')[0]}.csv", tex(shown))
+            if kind == lookups.ANSWER:
+                found[kind][place] = resolve_name(paper.answer)(place, read)
+            else:
+                shown = tex(lookups.look_up(kind, place, read))
+                found[kind][place] = linked(f"results/{place.split('/')[0]}.csv", shown)
     except results.ResultsError as error:
         raise TypesetError(f"the manuscript: {error}") from None
     return "".join(lookup_lines(kind, values) for kind, values in found.items())
