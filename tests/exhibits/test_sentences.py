@@ -280,18 +280,21 @@ FORMS = [
         recommendation.keeps(picked("minus_unrounded", UP, (0.1, 0.2))),  # the margin itself
         "What is recommended keeps the loss of plain training that is not rounded in none of 2 cases.",
     ),
-    (recommendation.held(picked("minus_plain")), "One training for all widths is plain training there."),
     (
-        recommendation.held(picked("minus_plain", DOWN, OPEN)),
-        "One training for all widths holds there in 2 of 2 cases.",
+        recommendation.held("this", picked("minus_plain")),
+        "Where nothing was chosen, this is plain training itself.",
     ),
     (
-        recommendation.held(picked("minus_plain", DOWN, LESS)),
-        "One training for all widths holds there in 1 of 2 cases; the others are undecided.",
+        recommendation.held("this", picked("minus_plain", DOWN, OPEN)),
+        "Where nothing was chosen, this holds in 2 of 2 cases.",
     ),
     (
-        recommendation.held(picked("minus_plain", DOWN, LESS, (0.3, 0.4))),
-        "One training for all widths holds there in 1 of 3 cases, and does not hold in 1.",
+        recommendation.held("this", picked("minus_plain", DOWN, LESS)),
+        "Where nothing was chosen, this holds in 1 of 2 cases; the others are undecided.",
+    ),
+    (
+        recommendation.held("this", picked("minus_plain", DOWN, LESS, (0.3, 0.4))),
+        "Where nothing was chosen, this holds in 1 of 3 cases, and does not hold in 1.",
     ),
     (
         deployment.same_predictions(files(0)),

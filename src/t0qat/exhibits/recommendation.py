@@ -67,22 +67,22 @@ def transfer(results: Results) -> tuple[str, dict[str, str]]:
             groups.append([_tried(rows_of(here)) for _, here in by])
     header = ["Network", "Pick", "Weights", "Method", "Loss"]
     header += ["minus plain, rounded", "minus plain, float"]
-    said = {"OneSentence": held(table[table.pick == ONE_FOR_ALL])}
+    said = {
+        "Sentence": held("the recommendation", table[table.pick == RECOMMENDED]),
+        "OneSentence": held("one training for all widths", table[table.pick == ONE_FOR_ALL]),
+    }
     table = grouped(groups, [*header, "Margin", "Recommendation"], "llllrrrrl", leads=2)
     return table, macros("Transfer", said)
 
 
-def held(rows: pd.DataFrame) -> str:
-    """In how many cases one training for all holds where nothing was chosen.
-
-    Where it is plain training itself is no case.
-    """
+def held(what: str, rows: pd.DataFrame) -> str:
+    """In how many cases a pick holds where nothing was chosen; where it is plain training is no case."""
     found = [outcome(row) for row in rows_of(rows, quantity="minus_plain")]
     every, good, bad = len(found), found.count(HOLDS), found.count(HOLDS_NOT)
-    lead = "One training for all widths"
+    lead = f"Where nothing was chosen, {what}"
     if not every:
-        return f"{lead} is plain training there."
-    holds = f"{lead} holds there in {good or 'none'} of {every} cases"
+        return f"{lead} is plain training itself."
+    holds = f"{lead} holds in {good or 'none'} of {every} cases"
     if bad:
         return f"{holds}, and does not hold in {bad}."
     return f"{holds}; the others are undecided." if good < every else f"{holds}."
