@@ -28,7 +28,7 @@ def where_it_matters(read: Read) -> Chosen:
     kept = kept[(kept.method == recommendation.PLAIN) & (kept.scale_rule == "own")]
     widths = widths_of(kept)
     lost = [bits for bits in widths if bits in {*kept[kept.ci_low > kept.margin].eval_bits}]
-    values = {"all": at(widths), "kept": at(bits for bits in widths if bits not in lost)}
+    values = {"all": at(widths), "kept": _down_to(widths, lost)}
     if not lost:
         return "none", values
     found = recommendation.arms(read("vision_tuned"), read("vision"), IMAGES.metric)
@@ -37,6 +37,12 @@ def where_it_matters(read: Read) -> Chosen:
     values |= {"lowest": width(lost[-1]), "use": inside(name(best[lost[-1]]))}
     form = of_all(len(lost), len(widths))
     return form if best[lost[-1]] != recommendation.PLAIN else f"{form}, plain", values
+
+
+def _down_to(widths: list[int], lost: list[int]) -> str:
+    """The widths that are not lost, the widest first: `down to INT3`, or `at INT8 and INT3`."""
+    left = [bits for bits in widths if bits not in lost]
+    return f"down to {width(left[-1])}" if len(left) > 1 and left == widths[: len(left)] else at(left)
 
 
 def on_images(read: Read) -> Chosen:
