@@ -8,7 +8,7 @@ from t0qat.exhibits.sentences import NOT_RUN, Chosen, asked, of_all, verdict
 from t0qat.exhibits.vision import IMAGES
 from t0qat.experiments import recommendation
 from t0qat.pipeline.lookups import Read
-from t0qat.pipeline.words import Row, number, times, with_interval
+from t0qat.pipeline.words import Row, fixed, times, with_interval
 
 COLUMNS = {IMAGES: ("C8", "scale_tuned"), MODELS: ("C9", "scale_tuned")}
 
@@ -48,7 +48,7 @@ def _down_to(widths: list[int], lost: list[int]) -> str:
 def on_images(read: Read) -> Chosen:
     rows = against(IMAGES, "plain", read)
     estimates = [row["estimate"] for row in rows] or [0.0]
-    ends = {"low": number(min(estimates), 2), "high": number(max(estimates), 2)}
+    ends = {"low": fixed(min(estimates), 3), "high": fixed(max(estimates), 3)}
     return verdict(*COLUMNS[IMAGES], read), ends
 
 
