@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from matplotlib.container import ErrorbarContainer
 from test_figures import points, readable, whiskers
 
 from t0qat.exhibits import figures
-from t0qat.exhibits.circuits import circuits, gains, vanishing
+from t0qat.exhibits.circuits import circuits, differences, gains, vanishing
 from t0qat.experiments.circuits import DEVICE, WAYS
 
 CHANNELS = {  # as the table heads them
@@ -51,8 +52,8 @@ def pairs(way: str, other: str, numbers: dict[tuple[str, str], tuple[float, floa
         ({}, ""),
         ({"circuit_38": (-0.2, 0.001)}, ""),  # worse than a guess
         ({"circuit_38": (0.2, 0.06)}, ""),
-        ({"circuit_38": (0.2, 0.04)}, "3 and 8"),
-        ({"circuit_0123": (0.01, 0.04), "circuit_38": (0.2, 0.06)}, "0, 1, 2 and 3"),
+        ({"circuit_38": (0.2, 0.04)}, "1 of 2 tasks"),
+        ({"circuit_0123": (0.01, 0.04), "circuit_38": (0.2, 0.06)}, "1 of 2 tasks"),
     ],
 )
 def test_the_first_prediction_fails_where_the_published_noise_beats_a_guess(numbers, where):
@@ -72,10 +73,10 @@ GAIN = (0.1, 0.01)
     [
         ([], "The second was not put to the test", "no channel"),
         (["none", "all"], "The second was not put to the test", "no channel"),
-        (["dephasing"], "The second held:", "dephasing, and there alone"),
-        (["dephasing", "rotation_flips", "all"], "The second held:", "Y flips and dephasing, and"),
-        (["dephasing", "bit_flips"], "The second held in part", "X flips and dephasing"),
-        (["amplitude_damping", "readout_flips"], "The second failed", "amplitude damping and readout"),
+        (["dephasing"], "The second held:", "and there alone"),
+        (["dephasing", "rotation_flips", "all"], "The second held:", "and there alone"),
+        (["dephasing", "bit_flips"], "The second held in part", "and others"),
+        (["amplitude_damping", "readout_flips"], "The second failed", "other channels alone"),
     ],
 )
 @pytest.mark.parametrize("model", ["circuit_38", "circuit_0123"])
@@ -96,27 +97,57 @@ def test_the_third_prediction_is_about_global_depolarizing_alone(moved, word):
     assert text.startswith(f"The third {word}: ") and ("0.40 %" in text) == (moved > 0)
 
 
-def test_differences_are_those_over_all_channels_of_each_task():
+def cells_below(body: str) -> list[list[str]]:
+    """Of the rows below the header, the digits in each."""
+    rows = [line.rstrip("\\ ").split(" & ") for line in body.splitlines() if " & " in line][1:]
+    task = ""
+    for cells in rows:
+        task = cells[0] = cells[0].strip() or task
+    return rows
+
+
+def test_every_difference_stands_in_its_row_and_column():
     table = frames()["circuits_paired"]
-    ends = ["estimate", "ci_low", "ci_high"]
-    for (way, other), name in {
-        ("t0_qat", "no_noise"): "Published",
-        ("t0_qat_tuned", "no_noise"): "Tuned",
-        ("t0_qat_tuned", "channel"): "Channel",
-    }.items():
-        mine = (table.way == way) & (table.other_way == other) & (table.channel == "all")
-        table.loc[mine & (table.model == "circuit_38"), ends] = -0.25, -0.35, -0.15
-        table.loc[mine & (table.model == "circuit_0123"), ends] = 0.5, 0.4, 0.6
-        text = said(circuits_paired=table)[name]
-        assert text == "−0.25 [−0.35, −0.15] for 3 and 8; and 0.50 [0.40, 0.60] for 0, 1, 2 and 3"
+    table["estimate"] = 10.0 + np.arange(len(table))
+    table["ci_low"], table["ci_high"] = table.estimate - 1, table.estimate + 1
+    table["p_holm"] = np.where(np.arange(len(table)) % 2, 0.01, 0.5)
+    rows = cells_below(differences({"circuits_paired": table})[0])
+    labels = {way.label: name for name, way in WAYS.items()}
+    asked = table[table.other_way != "guess"]
+    assert len(rows) == len(asked.drop_duplicates(["model", "way", "other_way"]))
+    for cells in rows:
+        model = "circuit_" + "".join(c for c in cells[0] if c.isdigit())
+        mine = asked[(asked.model == model) & (asked.way == labels[cells[1]])]
+        mine = mine[mine.other_way == labels[cells[2]]].set_index("channel")
+        for cell, channel in zip(cells[3:], CHANNELS, strict=True):
+            assert cell.startswith(f"{mine.estimate[channel]:.1f}")
+            assert (r"\ast" in cell) == (mine.p_holm[channel] < 0.05)
 
 
-def test_chances_of_a_flip_are_those_of_xi():
+def test_the_sentence_counts_what_a_device_does_and_not_its_absence_or_the_mean():
+    table = frames()["circuits_paired"]
+    mine = (table.way == "t0_qat_tuned") & (table.other_way == "no_noise")
+    table.loc[mine, ["estimate", "p_holm"]] = 0.1, 0.5
+    beside = mine & table.channel.isin(["none", "all"])
+    table.loc[beside, "p_holm"] = 0.001
+    said = differences({"circuits_paired": table})[1]["CircuitsSentence"]
+    assert "is not shown to change accuracy in any of 14" in said
+    table.loc[mine & (table.channel == "dephasing"), "p_holm"] = 0.001
+    said = differences({"circuits_paired": table})[1]["CircuitsSentence"]
+    assert "raises accuracy in 2 of 14" in said
+
+
+def test_chances_of_a_flip_are_those_of_the_noise():
     """xi alone: a quarter of its square, but for 1e-8 of that; as published all but e**(-s**2 / 2)."""
-    xi = 4 / 3 * 1e-4
-    texts = said()
-    assert texts["Alone"] == f"{xi**2 / 4 * 1e9:.2g} · 10⁻⁹"
-    assert texts["Missing"] == f"{math.exp(-((xi * 80000) ** 2) / 2) / 2 * 1e26:.2g} · 10⁻²⁶"
+    xi, tables = 4 / 3 * 1e-4, frames()
+    tuned = tables["circuits_tuning"]
+    tuned.loc[(tuned.way == "t0_qat_tuned") & (tuned.chosen == 1), "strength"] = 3000.0
+    body, _ = circuits(tables)
+    shown = {cells[1].replace(r"$\xi$", "xi"): cells[2] for cells in cells_below(body)}
+    assert shown["xi alone"].startswith(f"{xi**2 / 4 * 1e9:.2g}$") and "10^{-9}" in shown["xi alone"]
+    assert shown["T0-QAT as published"] == "0.5" and shown["Plain"] == "--"
+    assert shown["T0-QAT tuned"] == f"{(1 - math.exp(-((xi * 3000) ** 2) / 2)) / 2:.2g}"
+    assert said()["Missing"] == f"{math.exp(-((xi * 80000) ** 2) / 2) / 2 * 1e26:.2g} · 10⁻²⁶"
 
 
 def test_every_accuracy_stands_in_its_row_and_column():
@@ -125,16 +156,15 @@ def test_every_accuracy_stands_in_its_row_and_column():
     table["mean"] = np.arange(len(table)) / 1000 + 0.2
     table["ci_low"], table["ci_high"] = table["mean"] - 0.01, table["mean"] + 0.01
     body, _ = circuits(tables)
-    header, *rows = [line.rstrip("\\ ").split(" & ") for line in body.splitlines() if " & " in line]
-    assert header[2:] == [*CHANNELS.values()]
+    header = next(line for line in body.splitlines() if " & " in line).replace(r"\\", " ")
+    heads = [re.sub(r"\\shortstack\{(.*)\}", r"\1", cell.strip()) for cell in header.split(" & ")]
+    assert heads[3:] == [*CHANNELS.values()]
     expected = itertools.product(("3 and 8", "0, 1, 2 and 3"), WAYS)
-    task = ""
-    for cells, (digits, way) in zip(rows, expected, strict=True):
-        task = cells[0].strip() or task
-        assert (task, cells[1].replace(r"$\xi$", "xi")) == (digits, WAYS[way].label)
+    for cells, (digits, way) in zip(cells_below(body), expected, strict=True):
+        assert (cells[0], cells[1].replace(r"$\xi$", "xi")) == (digits, WAYS[way].label)
         model = "circuit_" + "".join(c for c in digits if c.isdigit())
         mine = table[(table.model == model) & (table.way == way)].set_index("channel")
-        for cell, channel in zip(cells[2:], CHANNELS, strict=True):
+        for cell, channel in zip(cells[3:], CHANNELS, strict=True):
             assert f"{mine.loc[channel, 'mean']:.3f}" in cell and "0.010" in cell
 
 

@@ -1,8 +1,8 @@
-"""What is typeset of bits: every knee and flip, and counts that follow the tests."""
+"""What is typeset of bits: every knee and flip, and sentences that follow the tests."""
 
 import itertools
 
-from made_up import SUBJECTS, differs, frames, typeset
+from made_up import differs, frames, typeset
 
 from t0qat.exhibits import precision
 
@@ -21,22 +21,41 @@ def test_every_changed_knee_and_flip_changes_what_is_typeset():
             assert differs(before | {name: table}, name, original), f"{column} of row {i}"
 
 
-def test_precision_macros_count_what_the_intervals_and_the_corrected_tests_say():
+def test_the_sentences_of_bits_count_what_intervals_and_corrected_tests_say():
+    tables = frames()
+    tables["precision_knee"].loc[3, "ci_high"] = 1.0  # one bit itself
+    distances = tables["precision_knee"].query("quantity == 'distance'")
+    near = sum(row.ci_high < 1 for row in distances.itertuples())
+    assert 0 < near < len(distances)
+    said = precision.precision(tables)[1]["PrecisionSentence"]
+    assert said.endswith(f"in {near} of {len(distances)} cases.")
+    flips = tables["precision_flips"]
+    less = sum(row.p_holm < 0.05 and row.estimate < 0 for row in flips.itertuples())
+    more = sum(row.p_holm < 0.05 and row.estimate > 0 for row in flips.itertuples())
+    said = precision.flips(tables)[1]["PrecisionFlipsSentence"]
+    assert said.endswith(f"in {less} of {len(flips)} comparisons, and more in {more}.")
+
+
+def test_every_flip_stands_in_its_row_beside_the_method_that_it_is_held_against():
     tables = frames()
     flips = tables["precision_flips"]
-    flips.loc[3, ["estimate", "ci_low", "ci_high", "p_holm"]] = 0.0, 0.0, 0.0, 1.0  # nothing in any pair
-    macros = precision.precision(tables)[1]
-    near = above = below = 0
-    for row in tables["precision_knee"].itertuples():
-        near += row.quantity == "distance" and row.ci_high < 1
-        above += row.quantity == "difference" and row.ci_low > 0
-        below += row.quantity == "difference" and row.ci_high < 0
-    found = [int(macros[f"Precision{name}"]) for name in ("Near", "DifferenceAbove", "DifferenceBelow")]
-    assert found == [near, above, below] and near and above and below
-    counted = {"Smaller": 0, "Larger": 0, "Unclear": 0, "Same": 0}
-    for row in flips.itertuples():
-        word = "Unclear" if row.p_holm >= 0.05 else "Larger" if row.estimate > 0 else "Smaller"
-        counted["Same" if row.estimate == 0 else word] += 1
-    assert {key: int(macros[f"PrecisionFlips{key}"]) for key in counted} == counted
-    assert len(flips) == sum(counted.values()) and all(counted.values())
-    assert macros["PrecisionReplicates"].count("2,000") == len(SUBJECTS)
+    flips["estimate"] = [100.0 + i for i in range(len(flips))]
+    flips["ci_low"], flips["ci_high"] = flips.estimate - 1, flips.estimate + 1
+    flips["p_holm"] = [0.01 + 0.08 * (i % 2) for i in range(len(flips))]
+    other = flips[flips.dataset != "synthetic"].index[0]
+    body, _ = precision.flips(tables | {"precision_flips": flips.drop(index=other)})
+    lines = [line.split(" & ") for line in body.splitlines() if " & " in line][1:]
+    cases = flips.drop_duplicates(["dataset", "model", "bits", "flipped"])
+    others = [*flips.other.unique()]
+    assert len(lines) == len(cases)
+    for cells, case in zip(lines, cases.itertuples(), strict=True):
+        assert int(cells[2]) == case.flipped
+        for cell, name in zip(cells[3:-1], others, strict=True):
+            (row,) = flips[
+                (flips.dataset == case.dataset) & (flips.flipped == case.flipped) & (flips.other == name)
+            ].itertuples()
+            if row.Index == other:
+                assert cell == "--"
+            else:
+                assert cell.startswith(f"{row.estimate:.1f}")
+                assert (r"\ast" in cell) == (row.p_holm < 0.05)

@@ -3,13 +3,13 @@
 import re
 
 import pytest
-from made_up import differs, frames, typeset
+from made_up import DATASETS, differs, frames, typeset
 
 from t0qat.exhibits import grids, table1
 from t0qat.training.methods import on_layer
 
 
-def test_changed_grid_losses_and_counts_change_what_is_typeset():
+def test_changed_grid_losses_change_what_is_typeset():
     before, name = frames(), "integer_grids"
     original = [*typeset(before, name)]
     rows = before[name]
@@ -20,25 +20,28 @@ def test_changed_grid_losses_and_counts_change_what_is_typeset():
             table = rows.copy()
             table.loc[i, column] += 0.5
             assert differs(before | {name: table}, name, original), f"{column} of row {i}"
-    changed = before["table1_paired"].assign(n=12_345)
-    shown = typeset(before | {"table1_paired": changed}, "table1_paired")
-    assert any("12,345" in part for part in shown)
 
 
-def test_grid_macros_count_what_the_corrected_tests_say():
+def test_counts_of_grids_are_those_of_the_corrected_tests():
     tables = frames()
-    rows = tables["integer_grids_paired"]
-    macros = grids.integer_grids(tables)[1]
-    for quantity, label in (("quantized", "Quantized"), ("drop", "Drop")):
-        counted = {"Smaller": 0, "Larger": 0, "Unclear": 0}
-        detectable = []
-        for row in rows[(rows.other == "standard_qat") & (rows.quantity == quantity)].itertuples():
+    pairs = tables["integer_grids_paired"]
+    body, macros = grids.counts(tables)
+    lines = [line.rstrip("\\ ").split(" & ") for line in body.splitlines() if " & " in line][1:]
+    dataset, over = "", {"Smaller": 0, "Larger": 0, "Unclear": 0}
+    for cells in lines:
+        dataset, quantity = cells[0].strip().lower() or dataset, cells[1].lower()
+        mine = pairs[(pairs.dataset == dataset) & (pairs.quantity == quantity)]
+        counted, detectable = {"Smaller": 0, "Larger": 0, "Unclear": 0}, []
+        for row in mine[mine.other == "standard_qat"].itertuples():
             word = "Unclear" if row.p_holm >= 0.05 else "Larger" if row.estimate > 0 else "Smaller"
             counted[word] += 1
+            over[word] += quantity == "quantized"
             detectable.append(row.detectable)
-        assert {key: int(macros[f"Grids{label}{key}"]) for key in counted} == counted
-    least, most = map(float, macros["GridsDropDetectable"].split(" to "))
-    assert (least, most) == pytest.approx((min(detectable), max(detectable)), rel=0.05)
+        assert [*map(int, cells[3:6])] == [*counted.values()]
+        least, most = map(float, cells[6].split(" to "))
+        assert (least, most) == pytest.approx((min(detectable), max(detectable)), rel=0.05)
+    assert len(lines) == 2 * len(DATASETS)
+    assert macros["GridsSentence"] == grids.rounded(over)
 
 
 def test_macros_count_and_rank_the_reported_numbers():
@@ -52,8 +55,7 @@ def test_macros_count_and_rank_the_reported_numbers():
     ]  # on the edge
     table.loc[1, ["reported", "q025", "q975", "reported_percentile"]] = [2.1, 1.0, 2.0, 99.0]
     macros = table1.table1(tables)[1]
-    assert macros["TableOneReportedInside"] == "5 of 6"
-    assert macros["TableOneReportedPercentiles"] == "2 to 99"
+    assert macros["TableOneInsideSentence"] == table1.reproduced(5, 6)
     assert macros["TableOneReportedReduction"] == "51.1"
 
 

@@ -11,7 +11,7 @@ from matplotlib.container import ErrorbarContainer
 from test_figures import luminance, points, readable, whiskers
 
 from t0qat.exhibits import figures
-from t0qat.exhibits.response import budget_label, curve_label, response
+from t0qat.exhibits.response import budget_label, counts, curve_label, response
 from t0qat.paper import PAPER
 
 
@@ -36,73 +36,60 @@ def case(noises, ste, plain=2.0, *, bits=2, budget=1, model="deep_cnn") -> list[
     return [*rows, row("random_bits", math.nan, ste)]
 
 
-def said(*cases: list[dict]) -> dict[str, str]:
-    best = pd.DataFrame([row for rows in cases for row in rows])
-    every = best.assign(learning_rate=0.01, mean=1.0).drop(columns="best_rate")
-    _, macros = response({"response": every, "response_best": best})
-    return {name.removeprefix("Response"): text for name, text in macros.items()}
+HEADER = ["seeds", "helped", "below", "chance", "noise", "STE", "plain"]
 
 
-def test_noise_that_helps_nowhere_is_said_so():
-    texts = said(case({30: 0.0, 300: -0.05}, 0.2, bits=3), case({30: 0.5, 300: 0.6}, 0.2, bits=2))
-    least = "the lowest estimate with ξ × 300 at INT3 and 1 times the budget: −0.05 [−0.15, 0.05]"
-    assert texts["Helps"] == f"in none of 2 cases ({least}) on the deep CNN"
-    assert texts["Leads"] == "noise in 1 and plain training in 1 of 2 cases on the deep CNN"
-    assert texts["Ahead"] == "1 of 2 widths on the deep CNN"
-    assert texts["Moves"] == "at no width on the deep CNN"
+def counted(*cases: list[dict]) -> dict[str, dict[str, str]]:
+    """Network -> the cells of its row by HEADER, and "ahead": those by budget."""
+    body, _ = counts({"response_best": pd.DataFrame([row for rows in cases for row in rows])})
+    rows = [line.rstrip("\\ ").split(" & ") for line in body.splitlines() if " & " in line][2:]
+    n = len(HEADER) + 1
+    return {row[0]: dict(zip(HEADER, row[1:n], strict=True)) | {"ahead": row[n:]} for row in rows}
 
 
-def test_noise_that_helps_somewhere_is_shown_where_it_helps_most():
-    texts = said(
-        case({30: -0.05, 300: -0.2}, -0.4, bits=3),
-        case({30: -0.15, 300: -0.5}, -0.4, bits=2, budget=0.333),
-        case({30: 0.1, 300: 0.2}, 0.3, bits=2, budget=3),
+def test_cases_with_noise_below_plain_training_are_counted_by_intervals():
+    """STE is no noise, and touching zero is not below it; two curves of one case are one case."""
+    noises = {30: -0.2, 100: -0.15, 300: -0.1}
+    found = counted(
+        case(noises, -0.9, bits=3),
+        case({30: -0.3, 100: 0.5, 300: 0.6}, -0.9, bits=2),
+        case({30: 0.0, 100: 0.1, 300: 0.2}, -0.9, bits=2, budget=3),
+        case({30: 0.0}, -0.9, model="small_gpt2"),
     )
-    most = "most with ξ × 300 at INT2 and 1/3 times the budget: −0.50 [−0.60, −0.40]"
-    assert texts["Helps"] == f"in 2 of 3 cases ({most}) on the deep CNN"
-    assert texts["Leads"] == "noise in 1, STE in 1 and plain training in 1 of 3 cases on the deep CNN"
-    assert texts["Budgets"] == "1/3, 1 and 3"
+    deep, gpt = found["deep CNN"], found["small GPT-2"]
+    assert (deep["helped"], deep["below"], deep["seeds"]) == ("2 of 3", "3 of 9", "3")
+    assert float(deep["chance"]) == pytest.approx(0.025 * 9, rel=0.05)
+    assert (gpt["helped"], gpt["below"], gpt["chance"]) == ("0 of 1", "0 of 1", "0.025")
 
 
-def test_intervals_below_zero_stand_beside_what_chance_alone_gives():
-    """By the tail of a 95 % interval; STE is no noise, and touching zero is not below it."""
-    noises = {30: -0.2, 100: -0.1, 300: 0.5}
-    cases = [case(noises, -0.9, bits=bits, budget=budget) for bits in (3, 2) for budget in (1, 3)]
-    texts = said(*cases, case({30: 0.0}, -0.9, model="small_gpt2"))
-    deep, gpt = texts["Chance"].split("; and ")
-    assert deep == "4 of 12 lie below zero (about 0.3 would by chance alone) on the deep CNN"
-    assert gpt == "none of 1 lie below zero (about 0.025 would by chance alone) on the small GPT-2"
-
-
-def test_noise_that_helps_everywhere_and_equal_means_that_both_lead():
-    texts = said(
+def test_the_least_mean_of_each_case_is_counted_and_equals_both_count():
+    found = counted(
         case({30: -0.2, 300: -0.3}, -0.3, budget=1),
         case({30: -0.4, 300: -0.3}, -0.3, budget=3),
-        case({30: -0.4}, 0.1, model="small_gpt2"),
-    )
-    assert texts["Helps"].startswith("in all 2 cases (most with ξ × 30 at INT2 and 3 times the budget:")
-    assert "in all 1 cases (most with ξ × 30 at INT2 and 1 times the budget: " in texts["Helps"]
-    assert texts["Leads"].startswith("noise in 2 and STE in 1 of 2 cases on the deep CNN; and noise in")
+        case({30: 0.4}, 0.1, budget=0.333),
+    )["deep CNN"]
+    assert [found[name] for name in ("noise", "STE", "plain")] == ["2", "1", "1"]
 
 
 @pytest.mark.parametrize(
-    ("below", "ahead", "moves"),
-    [
-        ((True, True, True), "1, 1 and 1", "at no width"),
-        ((False, False, False), "0, 0 and 0", "at no width"),
-        ((True, True, False), "1, 1 and 0", "at INT2"),
-        ((True, False, True), "1, 0 and 1", "at INT2"),
-    ],
+    "below", [(True, True, True), (False, False, False), (True, True, False), (True, False, True)]
 )
-def test_the_order_of_noise_and_ste_is_followed_over_the_budgets(below, ahead, moves):
+def test_the_order_of_noise_and_ste_is_followed_over_the_budgets(below):
     budgets = (0.333, 1, 3)
     cases = [
         case({30: -0.3 if first else -0.1, 300: 0.5}, -0.2, budget=budget)
         for budget, first in zip(budgets, below, strict=True)
     ]
-    texts = said(*cases[::-1])  # in whatever order the rows stand
-    assert texts["Ahead"] == f"{ahead} of 1 widths on the deep CNN"
-    assert texts["Moves"] == f"{moves} on the deep CNN"
+    found = counted(*cases[::-1])["deep CNN"]  # in whatever order the rows stand
+    assert found["ahead"] == [f"{int(first)} of 1" for first in below]
+
+
+def test_sentences_are_of_their_kind_of_network():
+    cases = [case({30: -0.2}, 0.0), case({30: 0.2}, 0.0, model="small_gpt2")]
+    best = pd.DataFrame([row for rows in cases for row in rows])
+    _, macros = counts({"response_best": best})
+    assert macros["ResponseImagesSentence"].startswith("On the deep CNN, 1 of 1 comparisons show")
+    assert macros["ResponseTextSentence"].startswith("On the small GPT-2, none of 1 comparisons")
 
 
 def test_rates_at_an_end_of_those_that_a_network_tried_are_counted():

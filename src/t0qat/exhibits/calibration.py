@@ -84,7 +84,7 @@ def agreement(verdicts: pd.DataFrame) -> str:
         )
     drop, loss = (_said(verdicts[id].iloc[0]) for id in ("C1", "C2"))
     return (
-        f"All {every} settings that are not ruled out agree: T0-QAT's expected drop is {drop}, and its"
+        f"The settings that are not ruled out, {every}, agree: T0-QAT's expected drop is {drop}, and its"
         f" quantized loss is {loss}."
     )
 

@@ -39,8 +39,6 @@ def precision(results: Results) -> tuple[str, dict[str, str]]:
 def limit(distances: pd.DataFrame) -> str:
     """Whether xi marks where accuracy starts to fall. distances: from knee to there, in bits."""
     near, every = (distances.ci_high < 1).sum(), len(distances)
-    if near == every:
-        return f"Accuracy starts to fall within one bit of where the step equals ξ in all {every} cases."
     if near:
         return (
             f"Accuracy starts to fall within one bit of where the step equals ξ in {near} of"

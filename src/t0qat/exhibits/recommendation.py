@@ -55,9 +55,7 @@ def keeps(rows: pd.DataFrame) -> str:
     minus = rows[rows.quantity == "minus_unrounded"]
     kept, every = (minus.ci_high < minus.margin).sum(), len(minus)
     lead = "What is recommended keeps the loss of plain training that is not rounded"
-    if kept == every:
-        return f"{lead} in all {every} cases."
-    return f"{lead} in {kept} of {every} cases." if kept else f"{lead} in none of {every} cases."
+    return f"{lead} in {kept or 'none'} of {every} cases."
 
 
 def transfer(results: Results) -> tuple[str, dict[str, str]]:
@@ -81,16 +79,13 @@ def held(what: str, rows: pd.DataFrame) -> str:
     """In how many cases a pick holds where nothing was chosen; where it is plain training is no case."""
     found = [outcome(row) for row in rows_of(rows, quantity="minus_plain")]
     every, good, bad = len(found), found.count(HOLDS), found.count(HOLDS_NOT)
-    lead = "Where nothing was chosen,"
+    lead = f"Where nothing was chosen, {what}"
     if not every:
-        return f"{lead} {what} was plain training itself."
-    if good == every:
-        return f"{lead} {what} held in all {every} cases."
-    if not bad:
-        return f"{lead} {what} held in {good} of {every} cases and is undecided in the others."
-    if not good:
-        return f"{lead} {what} did not hold in {bad} of {every} cases, and held in none."
-    return f"{lead} {what} held in {good} of {every} cases and did not hold in {bad}."
+        return f"{lead} is plain training itself."
+    holds = f"{lead} holds in {good or 'none'} of {every} cases"
+    if bad:
+        return f"{holds}, and does not hold in {bad}."
+    return f"{holds}; the others are undecided." if good < every else f"{holds}."
 
 
 def called(row: Row) -> str:

@@ -131,10 +131,10 @@ def tuned_scale(excess: Row, best: Row) -> str:
         lost = f"At the published scaling the quantized loss is {shown} above the least one."
     where = f"The best scaling, {number(best['estimate'], 4)} ({_ends(best)})"
     if best["ci_high"] < XI_SCALING:
-        return f"{lost} {where}, lies below it."
+        return f"{lost} {where}, lies below the published one."
     if best["ci_low"] > XI_SCALING:
-        return f"{lost} {where}, lies above it."
-    return f"{lost} {where}, is not shown to be another."
+        return f"{lost} {where}, lies above the published one."
+    return f"{lost} {where}, is not shown to differ from the published one."
 
 
 def constants_table(results: Results) -> tuple[str, dict[str, str]]:

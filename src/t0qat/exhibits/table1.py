@@ -40,7 +40,6 @@ def table1(results: Results) -> tuple[str, dict[str, str]]:
         "EvaluationNoise": f"{noise:.4g}",
         "NoiseSentence": noise_source(noise),
         "ReportedReduction": percent(REPORTED_REDUCTION),
-        "ReportedInside": f"{inside} of {len(known)}",
         "InsideSentence": reproduced(inside, len(known)),
     }
     return grouped(groups, header, "ll", leads=1), macros("TableOne", said)

@@ -132,9 +132,9 @@ def stopped_early(table: pd.DataFrame) -> str:
     last = one(explained, method="t0_qat", schedule="decaying", epoch=lengths[-1])
     before, after = (f"{percent(row['mean'])} %" for row in (first, last))
     end = f"{before} of the target's variance, and {after} after"
-    end += f" {lengths[-1] / lengths[0]:.0f} times as many epochs at a falling learning rate."
+    end += f" {lengths[-1] / lengths[0]:.0f} times the epochs at a falling learning rate."
     if first["ci_low"] > plain - CONVERGED:
         return f"The published method is not stopped early: it explains {end}"
     if last["ci_low"] > plain - CONVERGED:
         return f"The published method is a training stopped early: it explains {end}"
-    return f"The published method falls short, and not for want of epochs: it explains {end}"
+    return f"The published method falls short even with more epochs: it explains {end}"
