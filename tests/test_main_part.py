@@ -13,10 +13,10 @@ from t0qat.training.methods import REGISTRY
 
 PAGES, ABSTRACT, VALUES = 10, 200, 3
 HERE = "\ue000"  # stands before each generated value
-NAMES = sorted(map(label, REGISTRY), key=len, reverse=True)
+NAMES = sorted({*map(label, REGISTRY)} - {"T0-QAT"}, key=len, reverse=True)
 MATH = r"\$\\:\\cdot\\:10\^\{-?\d+\}\$"
-# A number, and its interval.
-ONE = rf"(?:\$-\$|−)?\d[\d.]*(?:\\,\d{{3}})*(?:{MATH})?(?:\\,\\%)?(?: \[[^\]]*\])?"
+# A number, and its interval; 95 % is their level.
+ONE = rf"(?:\$-\$|−)?(?<![\w-])(?!95\\,\\%)\d[\d.]*(?:\\,\d{{3}})*(?:{MATH})?(?:\\,\\%)?(?: \[[^\]]*\])?"
 VALUE = re.compile("|".join([r"INT\d", *map(re.escape, NAMES), ONE]))
 APPENDIX, MAIN = ((places.ROOT / name).read_text() for name in typeset.texts())
 BODY = MAIN.split(r"\begin{document}")[1]
@@ -53,7 +53,8 @@ def sentences(text: str) -> list[str]:
     for macro, shown in sorted(generated().items(), key=lambda item: -len(item[0])):
         text = text.replace(macro, marked(shown)) if macro.endswith("}") else _alone(text, macro, shown)
     text = re.sub(r"\\(?:sub)*(?:section|paragraph|label|input|made|caption)\*?\{", ". {", text)
-    parts = re.split(rf"[.?!:][)}}{{\s]*(?:\\smallskip|\\item)?\s+(?=(?:{HERE}|\\\w+\{{?)?[A-Z])", text)
+    opens = rf"{HERE}?[A-Z]|\\[A-Z]|\\(?:begin|end|emph|par|texttt|method|citet|cref|vspace)"
+    parts = re.split(rf"[.?!][)}}\s]*\s(?={opens}|\. )", text)
     return [part.strip() for part in parts if re.search(r"[a-z] [a-z]", part)]
 
 

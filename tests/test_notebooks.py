@@ -1,11 +1,14 @@
 """Bad input stops before anything runs; one line names the thing, the value and what is allowed."""
 
+import functools
+import html
 import json
 import re
 import statistics
 
 import pytest
 
+from t0qat import paper
 from t0qat.exhibits import answers
 from t0qat.experiments.settings import RULES
 from t0qat.paper import PAPER
@@ -143,6 +146,12 @@ def cells_of(path, kind: str) -> list[dict]:
     return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
 
 
+def sections(path) -> list[tuple[str, str]]:
+    """The first line of each text, and what follows it."""
+    texts = ["".join(cell["source"]) for cell in cells_of(path, "markdown")]
+    return [tuple(part.strip() for part in f"{text}\n".split("\n", 1)) for text in texts]
+
+
 def words_of(path) -> str:
     return "\n\n".join("".join(cell["source"]) for cell in cells_of(path, "markdown"))
 
@@ -196,33 +205,62 @@ def test_a_notebook_asks_its_question_first(path):
 def test_a_notebook_answers_its_question_before_anything_else(notebook):
     cells = json.loads(notebook.path.read_text())["cells"]
     outputs = [output["data"] for cell in cells for output in cell.get("outputs", [])]
-    kinds = [next(kind for kind in output if kind != "text/plain") for output in outputs[:2]]
-    assert "text/markdown" in kinds, "the generated answer"
-    assert {"image/png", "text/html"} & set(kinds), "its figure, or its table"
-    before = cells[: next(i for i, cell in enumerate(cells) if cell.get("outputs"))]
-    texts = ["".join(cell["source"]) for cell in before if cell["cell_type"] == "markdown"]
-    assert len(texts) <= 2
+    first, second = ({*output} - {"text/plain"} for output in outputs[:2])
+    assert first == {"text/markdown"}, "the generated answer"
+    assert {"image/png", "text/html"} & second, "its figure, or its table"
+    at = next(i for i, cell in enumerate(cells) if cell.get("outputs"))
+    texts = ["".join(cell["source"]) for cell in cells[:at] if cell["cell_type"] == "markdown"]
+    assert len(texts) == 2
+    assert texts[1].splitlines()[0] == "## The answer"
+    assert cells[at - 1]["cell_type"] == "markdown", "nothing stands between it and the answer"
     assert sum(map(len, texts)) < 1600
 
 
 @RUN
-def test_every_answer_is_that_of_its_exhibits(notebook):
-    """Only the template's gaps may differ: nobody edits an output, or words it a second time."""
-    shown = {name: " ".join(text.split()) for name, text in answers.ANSWERS.items()}
-    patterns = {
-        name: "".join(".+" if part[:1] == "{" else re.escape(part) for part in GAP.split(text))
-        for name, text in shown.items()
-    }
-    said = 0
-    for cell in cells_of(notebook.path, "code"):
+def test_a_notebook_ends_with_what_would_change_its_answer(notebook):
+    *_, (heading, said), (link, none) = sections(notebook.path)
+    assert heading == "## What would change the answer?"
+    assert re.match("Next: |Back to ", link) and not none
+    assert 2 <= len(re.findall(r"\.(?:\s|$)", said)) <= 4, said
+    named = re.findall(r"`([^`]+)`", said)
+    assert {*named} & {*notebook.defaults}, "a parameter to turn"
+    unknown = [name for name in named if name not in notebook.defaults and not name.startswith("make ")]
+    assert unknown == []
+    assert not re.search(r"\d", LINK.sub("", said)), "no number, as that would be a result"
+
+
+def answered(path) -> list[tuple[str, str]]:
+    """The experiments that a notebook publishes, each with the answer that it shows."""
+    found = []
+    for cell in cells_of(path, "code"):
         published = re.findall(r"paper\.publish\(\"(\w+)", "".join(cell["source"]))
         texts = [output["data"].get("text/markdown") for output in cell["outputs"]]
-        texts = ["".join(text) for text in texts if text]
-        assert len(texts) == len(published)
-        for name, text in zip(published, texts, strict=True):
-            assert re.fullmatch(patterns[name], text), text
-            said += 1
-    assert said
+        found += zip(published, ["".join(text) for text in texts if text], strict=True)
+    return found
+
+
+def pattern(place: str) -> str:
+    """Of every form of a sentence, with anything in its gaps."""
+    forms = (
+        "".join(
+            ".+" if part[:1] == "{" else re.escape(part) for part in GAP.split(html.escape(form, False))
+        )
+        for form in answers.sentences()[place].values()
+    )
+    return f"(?:{'|'.join(forms)})"
+
+
+@RUN
+def test_every_answer_is_a_generated_one_and_the_full_runs_that_of_the_results(notebook):
+    """Nobody edits an output, words it a second time, or forgets `make outputs` after a full run."""
+    read = functools.cache(paper.read)
+    shown = answered(notebook.path)
+    assert shown
+    for name, text in shown:
+        full, _, own = text.rpartition("\n\n**With the parameters above:** ")
+        assert re.fullmatch(f"{pattern(f'{name}/1')} {pattern(f'{name}/2')}", own), own
+        said = html.escape(answers.answer(name, read), quote=False)
+        assert full == f"**The full run:** {said}" if full else own == said, text
 
 
 @EVERY

@@ -1,4 +1,4 @@
-"""What the README says, the project does."""
+"""What the README and docs say, the project does, and the README says it in a minute."""
 
 import io
 import json
@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import readers
@@ -19,25 +20,67 @@ from torch import nn
 import t0qat
 from t0qat.paper import PAPER
 from t0qat.pipeline import costs, notebooks, places, readme, results
-from t0qat.training import methods
+from t0qat.training import language_models, methods, models
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in readme.texts(ROOT)}
+README, ALL = TEXTS["README.md"], "\n".join(TEXTS.values())
 MAKEFILE = (ROOT / "Makefile").read_text()
 # The blocks of Python of each section that has any.
-SECTIONS = re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.M | re.S)
+SECTIONS = re.findall(r"^##? ([^\n]+)\n(.*?)(?=^##? |\Z)", ALL, re.M | re.S)
 EXAMPLES = {title: re.findall(r"```python\n(.*?)```", text, re.S) for title, text in SECTIONS}
 EXAMPLES = {title: blocks for title, blocks in EXAMPLES.items() if blocks}
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.M))
 
 
 def test_every_make_command_of_the_readme_is_a_documented_target():
-    fences = re.findall(r"```(\w*)\n(.*?)```", README, re.S)
-    shown = [text for language, text in fences if not language] + re.findall(r"`([^`\n]+)`", README)
+    fences = re.findall(r"```(\w*)\n(.*?)```", ALL, re.S)
+    shown = [text for language, text in fences if not language] + re.findall(r"`([^`\n]+)`", ALL)
     blocks = "\n".join(shown)
     commands = set(re.findall(r"\bmake ([a-z-]+)", blocks))
     assert {"paper", "test", "smoke", "help", "lab"} <= commands
     assert commands <= TARGETS
+
+
+def test_the_readme_answers_on_its_first_screen_and_is_short():
+    lines = README.splitlines()
+    assert len(lines) <= 250
+    first, *_ = README.split("\n## ")
+    paragraphs = [part for part in first.split("\n\n") if not part.startswith("[![")]
+    kinds = ["# ", "<!-- results: begin (generated) -->\n**What was claimed.**", "**What we found.**"]
+    kinds += ["**What to use.**", "| Task | Weights | Use |", "Chosen on", "![", "Published methods"]
+    for part, start in zip(paragraphs, kinds, strict=True):
+        assert part.startswith(start)
+    (table,) = [part for part in paragraphs if part.startswith("|")]
+    assert len(table.splitlines()) <= 2 + 8
+    titles = re.findall(r"^## (.*)$", README, re.M)
+    assert titles[:3] == ["Two commands", "Use it on your own model", "Why, and how sure"]
+    (commands,) = re.findall(r"## Two commands\n\n```\n(.*?)```", README, re.S)
+    assert commands.split("\n") == ["make paper", "make lab", ""]
+
+
+def test_every_text_of_docs_is_linked_from_the_readme_in_one_line():
+    more = README.partition("\n## More\n")[2].partition("\n## ")[0].strip().splitlines()
+    linked = [re.fullmatch(r"- \[[^]]+\]\((docs/\w+\.md)\): .+\.", line)[1] for line in more]
+    assert sorted(linked) == sorted(set(TEXTS) - {"README.md"})
+
+
+def test_the_sizes_that_limits_name_are_those_of_the_networks():
+    limits = README.partition("\n## Limits\n")[2]
+    most, about = re.search(r"at most ([\d,]+) weights, .*\s+about ([\d,]+) that", limits).groups()
+    draws = np.random.default_rng(0)
+    images = [build(draws) for build in models.MODELS.values()]
+    text = [language_models.small(name, 64, 32, draws) for name in ("small_gpt2", "small_llama")]
+    sizes = [[sum(p.numel() for p in net.parameters()) for net in nets] for nets in (images, text)]
+    assert 0.9 * int(most.replace(",", "")) < max(sizes[0]) <= int(most.replace(",", ""))
+    assert sizes[1] == pytest.approx([int(about.replace(",", ""))] * 2, rel=0.1)
+
+
+def test_no_line_of_a_text_is_said_twice():
+    """But for lines of code, of tables and of generated blocks."""
+    prose = re.sub(r"```.*?```|<!-- (\w+): begin.*?<!-- \1: end -->", "", ALL, flags=re.S)
+    said = [line for line in prose.splitlines() if len(line) > 40 and not line.startswith("|")]
+    assert len(said) == len(set(said)) > 50
 
 
 def test_make_without_a_target_lists_every_documented_target():
@@ -48,19 +91,30 @@ def test_make_without_a_target_lists_every_documented_target():
     assert set(phony) >= TARGETS
 
 
-def test_every_file_that_the_readme_links_or_names_exists():
-    text = README.replace("](../../actions/", "](.github/")  # GitHub's own pages of a workflow
-    text = text.replace("ci.yml/badge.svg", "ci.yml")
-    names = re.findall(r"\]\((?!http)([^)#]+)\)", text)
-    names += re.findall(r"`((?:src|notebooks|figures|paper)/[\w/.]+\.\w+)`", README)
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_file_that_a_text_links_or_names_exists(text):
+    content = TEXTS[text].replace("](../../actions/", "](.github/")  # GitHub's own pages of a workflow
+    content = content.replace("ci.yml/badge.svg", "ci.yml")
+    for name in set(re.findall(r"\]\((?!http|#)([^)#]+)", content)):
+        assert ((ROOT / text).parent / name).exists(), name
     made_later = {"paper/main.pdf"}
-    for name in set(names) - made_later:
+    named = re.findall(r"`((?:src|notebooks|figures|paper)/[\w/.]+\.\w+)`", content)
+    for name in {*named} - made_later - {*made_by_paper()}:
         assert (ROOT / name).exists(), name
+    for file, anchor in re.findall(r"\]\(([^)#]*\.md)?#([^)]+)\)", content):
+        there = ((ROOT / text).parent / file).read_text() if file else content
+        titles = re.findall(r"^#+ (.*)$", there, re.M)
+        assert anchor in {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}
+
+
+def made_by_paper() -> list[str]:
+    """Outputs of notebooks, which a clone between two runs need not have."""
+    return [name for notebook in notebooks.load(PAPER) for name in notebook.outputs]
 
 
 def test_the_table_of_outputs_names_each_notebooks_outputs():
     for notebook in notebooks.load(PAPER):
-        (row,) = [line for line in README.splitlines() if line.startswith(f"| {notebook.name} |")]
+        (row,) = [line for line in ALL.splitlines() if line.startswith(f"| {notebook.name} |")]
         assert set(re.findall(r"`([^`]+)`", row)) == set(notebook.outputs)
         title = "".join(json.loads(notebook.path.read_text())["cells"][0]["source"])
         question = title.splitlines()[0].removeprefix("# ")
@@ -69,8 +123,7 @@ def test_the_table_of_outputs_names_each_notebooks_outputs():
 
 def test_the_first_example_trains_and_converts_a_network_and_a_language_model(tmp_path, monkeypatch):
     """A network of the reader's learns to tell two kinds of images apart, a Llama to count."""
-    first, (code, more) = next(iter(EXAMPLES.items()))
-    assert first == "Use it on your own model"
+    (code,), (more,) = EXAMPLES["Use it on your own model"], EXAMPLES["Take a model elsewhere"]
     assert [sum(1 for line in block.splitlines() if line) for block in (code, more)] == [12, 3]
     draws = torch.Generator().manual_seed(0)
     cnn = readers.cnn()
@@ -135,43 +188,71 @@ def test_the_example_method_of_the_readme_works_in_a_notebook_as_written(project
     assert len(list(kept)) == 3 * (4 * 2 + 5) + 3 * (4 * 2 + 2) + 3 + 1
 
 
-def test_the_generated_blocks_are_what_the_committed_files_say(tmp_path):
-    copy = tmp_path / "README.md"
-    copy.write_text(README)
-    readme.renew(PAPER, places.ROOT, copy)
-    assert copy.read_text() == README
+@pytest.fixture
+def texts(tmp_path) -> Path:
+    """A folder with copies of the texts, and of the results files."""
+    for name, text in TEXTS.items():
+        places.write(tmp_path / name, text)
+    for name in PAPER.results:
+        file = f"paper/results/{name}.csv"
+        places.write(tmp_path / file, (ROOT / file).read_bytes())
+    return tmp_path
 
 
-def test_minutes_and_memory_of_the_readme_are_those_of_the_record(tmp_path):
-    copy = tmp_path / "README.md"
-    copy.write_text(f"before\n{README[README.index('<!-- outputs') :]}")  # with no other block
+def test_the_generated_blocks_are_what_the_committed_files_say(texts):
+    for path in readme.texts(texts):  # each is made anew
+        empty = re.sub(r"(<!-- (\w+): begin.*?-->\n).*?(<!-- \2)", r"\1\3", path.read_text(), flags=re.S)
+        path.write_text(empty)
+    readme.renew(PAPER, places.ROOT, texts)
+    assert {name: (texts / name).read_text() for name in TEXTS} == TEXTS
+    blocks = re.findall(r"<!-- (\w+): begin", ALL)
+    assert sorted(blocks) == sorted({*PAPER.blocks, *readme.OWN})
+
+
+def test_a_block_may_stand_in_any_text_and_its_links_lead_on(tmp_path):
+    for name in ("README.md", "docs/new.md"):
+        places.write(tmp_path / name, "a\n<!-- speed: begin (generated) -->\n<!-- speed: end -->\nb\n")
+    readme.renew(PAPER, places.ROOT, tmp_path)
+    first, second = ((tmp_path / name).read_text() for name in ("README.md", "docs/new.md"))
+    assert "](notebooks/09_deployment.ipynb)" in first and first.endswith("-->\nb\n")
+    assert second == first.replace("](notebooks/", "](../notebooks/")
+
+
+def test_minutes_and_memory_are_those_of_the_record(tmp_path):
+    (before,) = [text for text in TEXTS.values() if "<!-- outputs" in text]
+    block = before[before.index("<!-- outputs") : before.index("<!-- outputs: end")]
+    minutes = "<!-- minutes: begin (generated) -->\n<!-- minutes: end -->\n"
+    places.write(tmp_path / "README.md", f"before\n{block}<!-- outputs: end -->\n{minutes}")
     first, second, *others = notebooks.load(PAPER)
+
+    def renewed() -> str:
+        readme.renew(PAPER, tmp_path, tmp_path)
+        return (tmp_path / "README.md").read_text()
+
+    assert "make paper` took an unknown time." in renewed()
     costs.record(first.name, costs.Cost(93, 150, 10, 1234.5, 2), tmp_path)
-    readme.renew(PAPER, tmp_path, copy)
-    rows = {line.split(" | ")[0]: line.split(" | ")[1:3] for line in copy.read_text().splitlines()}
+    text = renewed()
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:3] for line in text.splitlines()}
     assert rows[f"| {first.name}"] == ["1.6", "1.2 GB"]
     for notebook in (second, *others):
         assert rows[f"| {notebook.name}"] == ["–", "–"]
-    assert "from an earlier run, on 2 cores;" in copy.read_text()
-    costs.record(second.name, costs.Cost(60, 60, 10, 1000, 16), tmp_path)
-    readme.renew(PAPER, tmp_path, copy)
-    assert "from an earlier run, on 2 or 16 cores;" in copy.read_text()
+    assert "from an earlier run, on 2 cores;" in text
+    costs.record(second.name, costs.Cost(600, 60, 10, 1000, 16), tmp_path)
+    text = renewed()
+    assert "from an earlier run, on 2 or 16 cores;" in text
+    assert "make paper` took 12 minutes, on 2 or 16 cores." in text  # (93 + 600) / 60
 
 
-def test_the_result_block_follows_a_changed_result(tmp_path):
-    copy = tmp_path / "README.md"
-    copy.write_text(README)
-    (tmp_path / "paper/results").mkdir(parents=True)
-    for name in PAPER.results:
-        text = (ROOT / f"paper/results/{name}.csv").read_text()
-        (tmp_path / f"paper/results/{name}.csv").write_text(text)
-    paired = tmp_path / "paper/results/table1_paired.csv"
-    lines = paired.read_text().splitlines()
-    lines[1] = "drop_difference,-1.25,-1.5,-1,10000"
-    paired.write_text("\n".join(lines) + "\n")
-    readme.renew(PAPER, tmp_path, copy)
-    assert "smaller than" in copy.read_text()
-    assert "−1.25 [−1.50, −1.00]" in copy.read_text()
-    paired.unlink()
-    with pytest.raises(results.ResultsError, match=r"table1_paired.csv is missing"):
-        readme.renew(PAPER, tmp_path, copy)
+def test_the_result_block_follows_a_changed_result(texts):
+    verdicts = texts / "paper/results/verdicts.csv"
+    lines = verdicts.read_text().splitlines()
+    assert lines[1].startswith("C1,")
+    lines[1] = "C1,Quantization costs less,contradicted,supported"
+    verdicts.write_text("\n".join(lines) + "\n")
+    readme.renew(PAPER, texts, texts)
+    new = (texts / "README.md").read_text()
+    assert "quantization noise costs T0-QAT more" in new
+    assert "| C1: Quantization costs less | contradicted | supported |" in new
+    verdicts.unlink()
+    with pytest.raises(results.ResultsError, match=r"verdicts.csv is missing"):
+        readme.renew(PAPER, texts, texts)

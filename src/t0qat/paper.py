@@ -1,7 +1,7 @@
 """What this paper holds: every experiment with its results, exhibits and figures.
 
-A new experiment is an entry in EXPERIMENTS, beside its notebook and its module in `experiments` and in
-`exhibits`.
+A new experiment is an entry in EXPERIMENTS, beside its notebook, its module in `experiments` and in
+`exhibits`, and what it answers, see `exhibits.answers`.
 """
 
 from pathlib import Path

@@ -80,18 +80,8 @@ def test_of_several_trainings_the_one_of_fewest_mean_bits_stands_over_the_widths
         & (scored.quantity == "mean")
     )
     scored.loc[mine & (scored.train_bits == 4), ["mean", "ci_low", "ci_high"]] = 0.31, 0.3, 0.32
-    body, macros = language.language(tables)
-    row = next(row for row in rows_of(body) if row[0] == "STE")
+    row = next(row for row in rows_of(language.language(tables)[0]) if row[0] == "STE")
     assert row[5].startswith(r"(4) \textbf{0.310}")
-    assert macros["LanguageAnyFixed"].startswith("STE trained for INT4 with 0.310 [0.300, 0.320] (")
-
-
-def test_the_best_named_is_the_one_of_fewest_bits(tables):
-    table = tables["language"]
-    mine = scores(table).query("model == 'small_llama' and method == 'gptq' and eval_bits == 4").index
-    table.loc[mine, ["mean", "ci_low", "ci_high"]] = [0.987, 0.981, 0.993]
-    said = language.language(tables)[1]["LanguageBest"]
-    assert "GPTQ (0.987 [0.981, 0.993]) at INT4" in said.split("; and ")[1]
 
 
 @pytest.mark.parametrize(("high", "keeps"), [(0.0199, True), (0.02, False), (0.3, False), (-0.1, True)])
@@ -105,46 +95,41 @@ def test_a_model_keeps_its_score_where_the_whole_interval_is_within_the_margin(t
         & (kept.eval_bits == 4)
     )
     kept.loc[mine & (kept.scale_rule == "own"), "ci_high"] = high
-    macros = language.language(tables)[1]
-    both = f"at no width on the {GPT} and the {LLAMA}"
-    assert macros["LanguageKeptTuned"] == (
-        f"at no width on the {GPT} and at INT4 on the {LLAMA}" if keeps else both
-    )
-    assert macros["LanguageKeptPlain"] == both
-    assert macros["LanguageMargin"] == "0.02"
+    rows = rows_of(language.keeps(tables)[0])
+    assert [row[1] for row in rows] == ["INT4", "INT2"] * 2
+    tuned = [row[6] for row in rows]
+    assert tuned == ["no", "no", "yes" if keeps else "no", "no"]
+    assert {row[4] for row in rows} == {"no"}
 
 
-@pytest.mark.parametrize(
-    ("place", "said"),
-    [
-        (0, "the lowest rate"),
-        (1, "a rate in between"),
-        (3, "a rate in between"),
-        (4, "the highest rate"),
-    ],
-)
-def test_what_the_published_scale_makes_of_the_learning_rate_is_told_by_the_tuning(tables, place, said):
+@pytest.mark.parametrize("place", range(5))
+def test_what_the_published_scale_makes_of_the_learning_rate_is_told_by_the_tuning(tables, place):
     tried = tables["language_tuning"]
     mine = (tried.method == "t0_qat") & (tried.model == "small_gpt2")
     tried.loc[mine, "chosen"] = (np.arange(5) == place).astype(int)
     tried.loc[mine, "mean"] = np.linspace(6.3, 24.04, 5)
     shuffled = tried.sample(frac=1, random_state=1)  # rows in any order
     tables["language_tuning"] = shuffled.sort_values("model", kind="stable")
-    macros = language.language(tables)[1]
-    both = f"on the {GPT} and" + " the lowest rate on" * (place > 0) + f" the {LLAMA}"
-    assert macros["LanguagePublishedChosen"] == f"{said} {both}"
-    first, last = tried[mine].learning_rate.iloc[[0, -1]]
-    expected = f"6.3 at {first:g} and 24 at {last:g} on the {GPT}"
-    assert expected in macros["LanguagePublishedRates"]
-    assert expected not in macros["LanguagePlainRates"]
+    rows = rows_of(language.rates(tables)[0])
+    assert rows[0][:2] == [GPT, "T0-QAT"]
+    expected = [f"{mean:.3f}" for mean in np.linspace(6.3, 24.04, 5)]
+    expected[place] = rf"\textbf{{{expected[place]}}}"
+    assert rows[0][2:] == expected
+    said = language.language(tables)[1]["LanguageRatesSentence"]
+    where = "1 of 2 models" if place else "every model"
+    assert said == f"For the published scale, tuning chose the lowest rate on {where}."
 
 
-def test_a_single_rate_is_called_so(tables):
+def test_of_a_tuned_scale_the_rates_are_those_at_the_scaling_that_was_chosen(tables):
     tried = tables["language_tuning"]
-    tables["language_tuning"] = tried[tried.chosen == 1]
-    macros = language.language(tables)[1]
-    assert macros["LanguagePublishedChosen"] == f"the only rate on the {GPT} and the {LLAMA}"
-    assert macros["LanguagePlainRates"].count(" at ") == 2  # one of each model
+    mine = (tried.method == "t0_qat_tuned") & (tried.model == "small_llama")
+    tried.loc[mine, "chosen"] = 0
+    at = tried.index[mine & (tried.strength == 100)]
+    tried.loc[at[1], "chosen"] = 1
+    tried.loc[at[0], ["mean", "short"]] = np.nan, 2.75
+    (row,) = [row for row in rows_of(language.rates(tables)[0])[3:] if row[1] == "T0-QAT tuned"]
+    means = [f"{mean:.3f}" for mean in tried["mean"][at]]
+    assert row[2:] == ["(2.750)", rf"\textbf{{{means[1]}}}", *means[2:]]
 
 
 def test_a_reader_may_leave_out_the_paper_s_method(tables):
@@ -155,53 +140,37 @@ def test_a_reader_may_leave_out_the_paper_s_method(tables):
     for name in NAMES:
         body, macros = PAPER.exhibits[name](tables)
         assert "nan" not in body + "".join(macros.values())
-    assert language.language(tables)[1]["LanguageSameRate"].startswith(f"– on the {GPT}")
+    assert [row[1] for row in rows_of(language.rates(tables)[0])] == ["No noise"] * 2
 
 
-def test_scores_over_seeds_and_over_blocks_stand_side_by_side(tables):
-    for name, low in (("language", 2.0), ("language_blocks", 1.7)):
+def test_an_interval_over_blocks_is_so_many_times_as_wide_as_one_over_seeds(tables):
+    for name, low in (("language", 2.25), ("language_blocks", 1.0)):
         rows = tables[name]
-        mine = (
-            (rows.model == "small_gpt2")
-            & (rows.layout == "channels")
-            & (rows.method == "no_noise")
-            & (rows.eval_bits == 32)
-        )
+        mine = (rows.layout == "channels") & (rows.method == "no_noise") & (rows.eval_bits == 32)
         if name == "language":
             mine &= rows.metric == "bits_per_character"
         rows.loc[mine, ["mean", "ci_low", "ci_high"]] = 2.5, low, 5 - low
     macros = language.language(tables)[1]
-    expected = f"2.50 [2.00, 3.00] over seeds and 2.50 [1.70, 3.30] over blocks on the {GPT}; and"
-    assert macros["LanguageSpread"].startswith(expected)
-    assert macros["LanguageHash"] == "0123456789ab"
+    assert macros["LanguageBlocks"] == "6" and macros["LanguageHash"] == "0123456789ab"
+    blocks = tables["language_blocks"]
+    blocks.loc[blocks.model == "small_llama", "ci_high"] += 1.0
+    assert language.language(tables)[1]["LanguageBlocks"] == "6 to 8"
 
 
 def test_the_threshold_is_where_the_next_difference_would_be_shown(tables):
     """Of as many tests as there are, layouts and all, where none is shown yet."""
     pairs = tables["language_paired"]
     pairs["p_bh"], pairs["n"] = 0.9, 12
-    at = float(language.language(tables)[1]["LanguageThreshold"])
+    run = dict(rows_of(language.size(tables)[0]))
+    at = float(run["Standard errors from which a difference at one width is shown"])
     for factor, decided in ((0.99, False), (1.01, True)):
         p = np.full(len(pairs), 0.9)
         p[0] = 2 * stats.t.sf(factor * at, 11)
         assert (statistics.benjamini_hochberg(p)[0] < 0.05) == decided
 
 
-def test_the_tuned_scale_stands_beside_plain_fine_tuning_at_the_same_rate(tables):
-    tried = tables["language_tuning"]
-    tried["learning_rate"] = tried["learning_rate"].astype(float)
-    mine = (tried.model == "small_llama") & (tried.method == "t0_qat_tuned") & (tried.chosen == 1)
-    plain = tried.index[(tried.model == "small_llama") & (tried.method == "no_noise")][-1]
-    tried.loc[mine, ["learning_rate", "mean"]] = 0.0123, 2.5
-    tried.loc[plain, ["learning_rate", "mean"]] = 0.0123, 2.75
-    said = language.language(tables)[1]["LanguageSameRate"]
-    assert said.endswith(f"2.500 against 2.750 at 0.0123 on the {LLAMA}")
-    tried.loc[plain, "learning_rate"] = 0.5
-    assert language.language(tables)[1]["LanguageSameRate"].endswith(f"– on the {LLAMA}")
-
-
 def test_each_layout_stands_with_its_own_models(tables):
-    body, macros = language.layouts(tables)
+    body, _ = language.layouts(tables)
     every = tables["language"]
     every = every[every.method.isin(every[every.layout != "channels"].method)]
     table, model, layout, seen = in_any_layout(every), "", "", 0
@@ -222,19 +191,13 @@ def test_each_layout_stands_with_its_own_models(tables):
             assert numbers(cell)[0] == pytest.approx(row["mean"], abs=0.006)
             seen += 1
     assert seen == len(table)
-    plain = only(table, model="small_llama", layout="groups", method="no_noise", eval_bits=2)
-    gpt, llama = macros["LanguageLayoutsPlain"].split("; and ")
-    (said,) = re.findall(r"([\d.]+) \[[^]]*\] per group of 32", llama)
-    assert float(said) == pytest.approx(plain["mean"], abs=0.006)
-    assert gpt.endswith(f"with embeddings and head on the {GPT}")
 
 
 def test_a_run_in_one_layout_shows_all_of_it(tables):
     for name in ("language", "language_paired"):
         tables[name] = tables[name][tables[name].layout == "channels"]
-    body, macros = language.layouts(tables)
+    body, _ = language.layouts(tables)
     assert len(rows_of(body)) == 2 * tables["language"].method.nunique()
-    assert macros["LanguageLayoutsPairs"] == "nothing to compare"
 
 
 def test_models_with_few_methods_have_a_table_of_their_own():
@@ -249,29 +212,31 @@ def test_models_with_few_methods_have_a_table_of_their_own():
 
     made = language_rows(loss, difference, models=["small_gpt2"], few=["small_llama"])
     tables = {name: pd.DataFrame(rows) for name, rows in made.items()}
-    body, macros = language.few(tables)
-    assert macros == {"LanguageFew": f"the {LLAMA}"}
+    body, _ = language.few(tables)
     few = [method for method in REGISTRY if REGISTRY[method].few and REGISTRY[method].text]
     assert sorted(row[1] for row in rows_of(body)) == sorted(map(network, few))
     main, macros = language.language(tables)
     assert LLAMA not in main and macros["LanguageFull"] == f"the {GPT}"
+    assert macros["LanguageFew"] == f"the {LLAMA}"
 
 
-def test_pairs_of_the_other_layouts_are_counted_by_the_corrected_tests(tables):
+def test_other_layouts_are_marked_by_the_corrected_tests_against_plain_fine_tuning(tables):
     pairs = tables["language_paired"]
-    mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain")
-    mine &= pairs.scale_rule == "own"
-    pairs.loc[mine, ["estimate", "p_bh", "p_equal", "detectable"]] = 0.3, 0.01, 0.9, 0.25
-    mine &= (pairs.layout == "groups") & (pairs.eval_bits == 4)
-    pairs.loc[mine & (pairs.model == "small_gpt2"), "p_bh"] = 0.05
-    pairs.loc[mine & (pairs.model == "small_llama"), "estimate"] = -0.3
-    said = language.layouts(tables)[1]["LanguageLayoutsPairs"]
-    counted = "T0-QAT tuned 1 lower, 2 higher and 1 undecided (0.25 would be seen), of 4; "
-    assert counted in f"{said}; "
+    mine = (pairs.method == "t0_qat_tuned") & (pairs.against == "plain") & (pairs.layout == "groups")
+    mine &= (pairs.scale_rule == "own") & (pairs.model == "small_llama")
+    pairs.loc[mine, ["estimate", "p_bh", "p_equal"]] = 0.3, 0.01, 0.9
+    pairs.loc[mine & (pairs.eval_bits == 2), ["p_bh", "p_equal"]] = 0.01, 0.01
+    rows = rows_of(language.layouts(tables)[0])
+    (start,) = [i for i, row in enumerate(rows) if row[0] == LLAMA]
+    (group,) = [i for i, row in enumerate(rows) if i > start and row[1] == "per group of 32"]
+    (row,) = [row for row in rows[group : group + 5] if row[2] == "T0-QAT tuned"]
+    assert r"\ast" in row[5] and r"\circ" in row[6]
+    (plain,) = [row for row in rows[group : group + 5] if row[2] == "No noise"]
+    assert "ast" not in "".join(plain) and "circ" not in "".join(plain)
 
 
 def test_samples_stand_beside_the_score_of_their_arm_with_the_step_they_were_written_with(tables):
-    body, macros = language.samples(tables)
+    body, _ = language.samples(tables)
     table = tables["language"].query("metric == 'bits_per_character'")
     rows = rows_of(body)
     assert len(rows) == len(tables["language_samples"])
@@ -284,7 +249,6 @@ def test_samples_stand_beside_the_score_of_their_arm_with_the_step_they_were_wri
         text = json.loads(sample.text).replace("_", r"\_").replace("-", "-{}")
         assert cells[4] == rf"\texttt{{{text}}}"
     assert [row[0] for row in rows if row[0]] == [GPT, LLAMA]
-    assert macros["LanguageSamplesMethods"] == "T0-QAT and No noise"
 
 
 @pytest.mark.parametrize(

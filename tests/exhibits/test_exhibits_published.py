@@ -9,7 +9,7 @@ from t0qat.exhibits import grids, table1
 from t0qat.training.methods import on_layer
 
 
-def test_changed_grid_losses_and_counts_change_what_is_typeset():
+def test_changed_grid_losses_change_what_is_typeset():
     before, name = frames(), "integer_grids"
     original = [*typeset(before, name)]
     rows = before[name]

@@ -11,7 +11,7 @@ from scipy import stats
 
 from t0qat.exhibits import vision
 from t0qat.paper import PAPER
-from t0qat.pipeline import latex, words
+from t0qat.pipeline import latex
 from t0qat.training.methods import REGISTRY, named
 
 NAMES = [name for name in PAPER.exhibits if name.startswith("vision")]
@@ -117,18 +117,6 @@ def test_gradients_stand_beside_every_method_once_for_each_training(tables):
         assert row[2] == r"2 $\times$ 1\,264"
 
 
-def test_the_lowest_means_are_named_with_their_intervals(tables):
-    table = tables["vision"]
-    table.loc[
-        (table.model == "deep_cnn") & (table.method == "kure") & (table.eval_bits == 2)
-        & (table.scale_rule == "own") & (table.metric == "loss"),
-        ["mean", "ci_low", "ci_high"],
-    ] = [0.0087, 0.0081, 0.0093]  # fmt: skip
-    said = vision.vision(tables)[1]["VisionBest"]
-    assert "KURE (0.009 [0.008, 0.009]) at INT2 on the deep CNN" in said
-    assert said.count("INT4") == said.count("INT2") == 2
-
-
 @pytest.mark.parametrize(
     ("high", "margin", "keeps"),
     [(0.0199, 0.02, True), (0.02, 0.02, False), (0.04, 0.05, True), (0.05, 0.05, False)],
@@ -139,17 +127,14 @@ def test_loss_is_kept_where_the_whole_interval_is_within_the_margin_there(tables
     kept.loc[(kept.model == "deep_cnn") & (kept.eval_bits == 4), "margin"] = margin
     mine = (kept.method == "t0_qat_tuned") & (kept.model == "deep_cnn") & (kept.eval_bits == 4)
     kept.loc[mine & (kept.scale_rule == "own"), "ci_high"] = high
-    macros = vision.vision(tables)[1]
-    both = f"at no width on the {SMALL} and the {DEEP}"
-    assert macros["VisionKeptTuned"] == (
-        f"at no width on the {SMALL} and at INT4 on the {DEEP}" if keeps else both
-    )
-    assert macros["VisionKeptPublished"] == both
-    first = "T0-QAT tuned at INT4" if keeps else f"none of {len(at(4))} at INT4"
-    assert f"{first} and none of {len(at(2))} at INT2 on the {DEEP}" in macros["VisionKept"]
-    assert macros["VisionMargin"] == "0.02"
-    grown = "0.05 at INT4" if margin > 0.02 else "the first at every width"
-    assert macros["VisionMargins"].endswith(f"{grown} on the {DEEP}")
+    tables["vision"].loc[tables["vision"].metric == "bytes", "mean"] = 1234.0
+    rows = rows_of(vision.keeps(tables)[0])
+    (first,) = [i for i, row in enumerate(rows) if row[0] == DEEP]
+    tuned = "yes" if keeps else "no"
+    counted = ["INT4", str(margin), f"{int(keeps)} of {len(at(4))}"]
+    assert rows[first][1:] == [*counted, "no", "no", tuned, r"1\,234"]
+    assert rows[first + 1] == ["", "INT2", "0.02", f"0 of {len(at(2))}", "no", "no", "no", r"1\,234"]
+    assert vision.vision(tables)[1]["VisionMargin"] == "0.02"
 
 
 def test_the_placebos_spread_is_the_standard_deviation_of_its_pairs(tables):
@@ -158,8 +143,10 @@ def test_the_placebos_spread_is_the_standard_deviation_of_its_pairs(tables):
     low, high = stats.t.interval(0.95, 20, sample.mean(), stats.sem(sample))
     mine = (pairs.method == "xi_alone") & (pairs.against == "plain") & (pairs.eval_bits == 2)
     pairs.loc[mine, ["estimate", "ci_low", "ci_high", "n"]] = [sample.mean(), low, high, 21]
-    expected = f"{sample.std(ddof=1):.2g} on the {SMALL}"
-    assert vision.vision(tables)[1]["VisionPlaceboSpread"].startswith(expected)
+    assert vision.vision(tables)[1]["VisionPlaceboSpread"] == f"{sample.std(ddof=1):.2g}"
+    pairs.loc[mine & (pairs.model == "deep_cnn"), ["ci_low", "ci_high"]] = 2 * low, 2 * high
+    both = f"{sample.std(ddof=1):.2g} to {2 * sample.std(ddof=1):.2g}"
+    assert vision.vision(tables)[1]["VisionPlaceboSpread"] == both
 
 
 def test_counts_are_sums_over_the_rows(tables):
@@ -176,52 +163,52 @@ def test_counts_are_sums_over_the_rows(tables):
     table.loc[table.metric == "gradients", "mean"] = 168.0
     loud = tried.method.isin(["t0_qat", "standard_qat"])
     tables["vision_tuning"] = tried = tried[~(loud & (tried.learning_rate > 0.02))]
-    macros = vision.vision(tables)[1]
+    macros, run = vision.vision(tables)[1], dict(rows_of(vision.size(tables)[0]))
     every = arms_of(("small_cnn", "deep_cnn"), ("mlp", "residual_cnn"), WIDTHS)
     arms, loud = len(every), sum(arm.method == "t0_qat" for arm in every)
     assert loud == 4
-    assert macros["VisionArms"] == str(arms)
+    assert run["Arms"] == str(arms)
     networks = 20 * (arms - loud) + 5 * loud
-    assert macros["VisionNetworks"] == f"{networks:,}"
-    assert macros["VisionTuningNetworks"] == f"{tried.n.sum():,}"
+    assert run["Networks trained for the test"] == rf"{networks:,}".replace(",", r"\,")
+    assert run["Networks trained in tuning"] == f"{tried.n.sum():,}".replace(",", r"\,")
     candidates = {len(arm.candidates(5, 0.003, 0.06)) for arm in every}
-    assert macros["VisionCandidates"].endswith(f" or {max(candidates)}")
+    assert run["Candidates of an arm"].endswith(f" to {max(candidates)}")
+    assert run["Seeds of an arm in the test"] == "5 to 20"
     assert macros["VisionFewReplicates"] == "5"
-    assert macros["VisionTrained"] == "INT4 and INT2"
-    assert macros["VisionLoudRates"] == "0.003, 0.00634 and 0.0134"
-    assert macros["VisionRates"].startswith("0.003, ") and macros["VisionRates"].endswith(" and 0.06")
+    assert macros["VisionTrained"] == "INT4 to INT2"
+    assert macros["VisionRates"] == "0.003 to 0.06"
     assert macros["VisionMethods"] == str(len(EVERY))
     assert macros["VisionFewMethods"] == str(sum(REGISTRY[method].few for method in EVERY))
     assert macros["VisionRounded"] == f"{4 * networks:,}"  # two widths by two rules
     n = table.n[table.index[table.metric == "differing"][:3]]
     assert macros["VisionDiffering"] == f"{0.15 * n.sum():.0f}"
-    assert macros["VisionGradients"] == "168"
     assert macros["VisionBytesSpread"] == "0"
-    assert f"the {SMALL} takes 39,720 unrounded, 39,720 at INT4" in macros["VisionBytes"]
     size = (table.metric == "bytes") & (table.method == "lsq") & (table.eval_bits == 2)
     table.loc[size & (table.model == "deep_cnn"), "mean"] = 39728.0
-    macros = vision.vision(tables)[1]
-    assert macros["VisionBytesSpread"] == "8"
-    assert r"39,720 to 39,728 at INT2" in macros["VisionBytes"]
+    assert vision.vision(tables)[1]["VisionBytesSpread"] == "8"
+    keeps = [row for row in rows_of(vision.keeps(tables)[0]) if row[1] == "INT2"]
+    assert [row[-1] for row in keeps][:2] == [r"39\,720", r"39\,720 to 39\,728"]
 
 
-def test_the_chosen_scaling_is_named_as_a_scaling_and_as_a_noise(tables):
+def test_the_chosen_scaling_stands_as_a_scaling_and_as_a_noise_beside_the_size_of_weights(tables):
     tried, values = tables["vision_tuning"], REGISTRY["t0_qat_tuned"].values
     mine, most = tried.method == "t0_qat_tuned", max(values)
     tried.loc[mine, "chosen"] = 0
-    tried.loc[mine & (tried.model == "mlp") & (tried.strength == most), "chosen"] = [1, 0, 0, 0, 0]
-    tried.loc[mine & (tried.model != "mlp") & (tried.strength == 30), "chosen"] = [0, 0, 1, 0, 0] * 3
-    macros = vision.vision(tables)[1]
-    on = f"30 on the {SMALL}, the {DEEP} and the residual CNN and {most:g} on the MLP"
-    assert macros["VisionScalings"] == on
-    ends = f"the lowest on the {SMALL}, the {DEEP} and the residual CNN and the highest on the MLP"
-    assert macros["VisionScalingsEnd"] == ends
-    assert macros["VisionSigmas"].startswith("0.004 on")
-    assert macros["VisionSigmas"].endswith(f"{most / 7500:.2g} on the MLP")
-    assert macros["VisionScalingsTried"].endswith(f" and {most:g}")
+    for model, scaling in (("mlp", most), ("small_cnn", 30), ("deep_cnn", 100), ("residual_cnn", 30)):
+        here = tried[mine & (tried.model == model) & (tried.strength == scaling)]
+        tried.loc[here.index[2], "chosen"] = 1
+    table = tables["vision"]
+    norm = (table.metric == "weight_norm") & (table.model == "mlp")
+    table.loc[norm & (table.method == "t0_qat"), ["mean", "ci_low", "ci_high"]] = 912.0, 900.0, 924.0
+    rows = {row[0]: row[1:] for row in rows_of(vision.scalings(tables)[0])}
+    listed = ", ".join(f"{value:g}" for value in values)
+    assert rows["MLP"][:4] == [listed, f"{most:g}", "highest", f"{most / 7500:.2g}"]
+    assert rows["MLP"][-1] == r"912$\:\pm\:$12"
+    assert rows[SMALL][:4] == [listed, "30", "lowest", "0.004"]
+    assert rows[DEEP][2] == "inside"
 
 
-def test_choices_at_an_end_of_what_was_tried_are_counted_and_named_where_few(tables):
+def test_choices_at_an_end_of_what_was_tried_are_counted(tables):
     tried = tables["vision_tuning"]
     tried["chosen"] = 0
     arms = tried.groupby(["model", "method", "train_bits"], sort=False)
@@ -231,19 +218,13 @@ def test_choices_at_an_end_of_what_was_tried_are_counted_and_named_where_few(tab
     tried.loc[mine, "chosen"] = [0] * 4 + [1]
     mine = (tried.model == "small_cnn") & (tried.method == "kure")
     tried.loc[mine, "chosen"] = [0, 0, 1] + [0] * (mine.sum() - 3)  # the first value, the third rate
-    macros, every = vision.vision(tables)[1], arms.ngroups
-    share = f"1 of {every} arms, {words.percent(1 / every, 1)} %"
-    assert macros["VisionEdgeRate"] == f"{share}: STE trained for INT2 on the MLP (highest)"
+    run, every = dict(rows_of(vision.size(tables)[0])), arms.ngroups
+    assert run["Arms that chose an end of their learning rates"] == f"1 of {every}"
     with_strength = arms.strength.first().notna().sum()
-    assert macros["VisionEdgeStrength"].startswith(f"1 of {with_strength} arms, ")
-    assert macros["VisionEdgeStrength"].endswith("%: KURE on the small CNN (lowest)")
-    for _, rows in arms:
-        tried.loc[rows.index, "chosen"] = [1] + [0] * (len(rows) - 1)
-    said = f"{every} of {every} arms, 100.0 %"
-    assert vision.vision(tables)[1]["VisionEdgeRate"] == said  # too many to name
+    assert run["Arms that chose an end of their strengths"] == f"1 of {with_strength}"
     one = tried[tried.learning_rate == tried.learning_rate.min()]
-    said = vision.vision(tables | {"vision_tuning": one})[1]["VisionEdgeRate"]
-    assert said == "no arm, since none had a choice"
+    run = dict(rows_of(vision.size(tables | {"vision_tuning": one})[0]))
+    assert run["Arms that chose an end of their learning rates"] == "--"
 
 
 def test_what_tuning_took_counts_short_trainings_as_the_part_that_they_are(tables):
@@ -255,10 +236,12 @@ def test_what_tuning_took_counts_short_trainings_as_the_part_that_they_are(table
     tried.loc[many, "short"] = 1.0
     tried.loc[first & many, "n"] = 15
     size = many.sum() / (first & many).sum()
-    said = vision.vision(tables)[1]
-    assert said["VisionTuningEach"] == f"{15 + size / 3:.0f} to 23" and size == 15
-    assert said["VisionTuningTrials"] == str(many.sum()) and said["VisionTuningShort"] == "33.3"
-    assert said["VisionTuningSeeds"] == "15 to 23" and said["VisionTuningMany"] == "8"
+    run, said = dict(rows_of(vision.size(tables)[0])), vision.vision(tables)[1]
+    assert (
+        run["Whole trainings that an arm's tuning costs"] == f"{15 + size / 3:.0f} to 23" and size == 15
+    )
+    assert run["Short trainings in tuning"] == str(many.sum()) and said["VisionTuningShort"] == "33.3"
+    assert run["Seeds of an arm's last candidates"] == "15 to 23" and said["VisionTuningMany"] == "8"
 
 
 def test_intervals_wider_than_the_margin_are_counted(tables):
@@ -273,28 +256,12 @@ def test_intervals_wider_than_the_margin_are_counted(tables):
     assert vision.vision(tables)[1]["VisionWide"] == f"5 of {cells}"  # but for INT2 on the small CNN
 
 
-def test_the_lowest_score_over_the_widths_names_its_width_and_its_own_worst(tables):
-    scores = tables["vision_any"]
-    mine = (scores.model == "small_cnn") & (scores.method == "parq") & (scores.train_bits == 2)
-    scores.loc[mine & (scores.quantity == "mean"), ["mean", "ci_low", "ci_high"]] = 0.07, 0.06, 0.08
-    scores.loc[mine & (scores.quantity == "worst"), ["mean", "ci_low", "ci_high"]] = 0.5, 0.4, 0.6
-    said = vision.vision(tables)[1]["VisionAnyFixed"]
-    expected = f"PARQ trained for INT2 with 0.070 [0.060, 0.080] (0.50 [0.40, 0.60]) on the {SMALL}; and"
-    assert said.startswith(expected)
-
-
-def test_who_trains_longer_is_no_best_of_the_others(tables):
-    scores = tables["vision_any"]
-    scores.loc[scores.method == "longer", ["mean", "ci_low", "ci_high"]] = 0.001, 0.0, 0.002
-    assert "twice as long" not in vision.vision(tables)[1]["VisionAnyOthers"]
-
-
 def test_weight_norms_stand_beside_the_losses_of_the_other_networks(tables):
     table = tables["vision"]
     norm = (table.metric == "weight_norm") & (table.model == "mlp")
     table.loc[norm & (table.method == "t0_qat"), ["mean", "ci_low", "ci_high"]] = 912.0, 900.0, 924.0
     table.loc[norm & (table.method == "ste"), "mean"] = [7.0, 9.5]
-    body, macros = vision.few(tables)
+    body, _ = vision.few(tables)
     few = [method for method in EVERY if REGISTRY[method].few]
     rows = {row[1]: row for row in rows_of(body)[: len(few)]}
     assert rows["T0-QAT"][3] == r"912$\:\pm\:$12"
@@ -303,12 +270,10 @@ def test_weight_norms_stand_beside_the_losses_of_the_other_networks(tables):
         table, model="mlp", method="ste", metric="loss", train_bits=2, eval_bits=2, scale_rule="own"
     )
     assert numbers(rows["STE"][6])[0] == pytest.approx(row["mean"], abs=0.0006)
-    assert macros["VisionFewNormPublished"].count(" on the ") == 4
-    assert "912 [900, 924] on the MLP" in macros["VisionFewNormPublished"]
 
 
 def test_accuracy_stands_beside_the_loss_on_every_network(tables):
-    body, macros = vision.accuracy(tables)
+    body, _ = vision.accuracy(tables)
     table, few = tables["vision"], [method for method in EVERY if REGISTRY[method].few]
     rows = rows_of(body)
     assert len(rows) == 4 * len(few)
@@ -321,12 +286,11 @@ def test_accuracy_stands_beside_the_loss_on_every_network(tables):
                     train_bits=bits * for_one(method), scale_rule="own",
                 )  # fmt: skip
                 assert numbers(cell)[0] == pytest.approx(100 * row["mean"], abs=0.6)
-    assert macros["VisionAccuracyPlain"].count(" on the ") == 4
 
 
 def test_each_rule_has_its_own_loss(tables):
     table = tables["vision"]
-    body, macros = vision.rules(tables)
+    body, _ = vision.rules(tables)
     rows = rows_of(body)
     methods = [method for method in EVERY if REGISTRY[method].few and not REGISTRY[method].loud]
     expected = itertools.product(("absmax", "mse"), methods)
@@ -337,7 +301,6 @@ def test_each_rule_has_its_own_loss(tables):
             key = {"metric": "loss", "model": model, "method": method, "scale_rule": rule}
             row = only(table, **key, eval_bits=bits, train_bits=bits * for_one(method))
             assert numbers(cell)[0] == pytest.approx(row["mean"], abs=0.0006)
-    assert macros["VisionRulesPlain"].count("(absmax)") == 2
 
 
 SUBSETS = {

@@ -213,21 +213,30 @@ def test_each_difference_has_its_own_sentence(form):
     assert choice.shown(row) == form
 
 
+TOLD = FOUND["recommendation"]
+AT_INT2 = (TOLD.pick == "recommended") & (TOLD.eval_bits == 2)
+TOLD = TOLD.assign(method=TOLD.method.where(~AT_INT2, "seq"))
+SEQ_AT_INT2 = changed(recommendation=TOLD)
+ADVICE = (
+    "Recommended at INT2 is SEQ: it lost least on the tuning seeds, which the picture does not show, in"
+    " the mean over the networks judged."
+)
+
+
 def test_one_method_two_methods_and_none():
     alone = said(FOUND, "mlp", 2, ["no_noise"])
     assert alone[0].startswith("Only plain training is picked")
     assert alone[1] == choice.AGAINST["itself"]
     assert choice.CAUTION not in alone
-    two = said(FOUND, "small_gpt2", 2, ["no_noise", "quest"])
+    pairs = FOUND["language_paired"].copy()
+    mine = (pairs.model == "small_gpt2") & (pairs.eval_bits == 2) & (pairs.method == "quest")
+    pairs.loc[mine, ["estimate", "ci_low", "ci_high"]] = [-0.5, -0.6, -0.4]
+    two = said(changed(language_paired=pairs), "small_gpt2", 2, ["no_noise", "quest"])
     assert two[0].startswith("Of the methods picked, QuEST lies lowest at INT2 on the small GPT-2: ")
     assert two[0].endswith(" bits per character of test text.")
     assert choice.CAUTION in two
-    assert said(FOUND, "mlp", 2, [])[:2] == ["No method is picked: pick at least one.", *advice("SEQ")]
-
-
-def advice(method: str) -> list[str]:
-    words = "it lost least on the tuning seeds, which the picture does not show, in the mean over"
-    return [f"Recommended at INT2 is {method}: {words} the networks judged."]
+    nothing = said(SEQ_AT_INT2, "mlp", 2, [])
+    assert nothing == ["No method is picked: pick at least one.", ADVICE, choice.NOT_PICKED]
 
 
 def test_methods_at_chance_are_named_and_never_the_lowest():
@@ -255,24 +264,23 @@ def test_methods_that_are_exactly_as_low_are_named():
 
 
 def test_each_kind_of_advice_has_its_own_sentence():
-    told = FOUND["recommendation"]
-    assert advice("SEQ")[0] in said(FOUND, "mlp", 2, ["no_noise", "seq"])
-    assert choice.NOT_PICKED not in said(FOUND, "mlp", 2, ["no_noise", "seq"])
-    assert choice.NOT_PICKED in said(FOUND, "mlp", 2, ["no_noise", "ste"])
-    others = changed(recommendation=told[told.model != "mlp"])
+    judged = said(SEQ_AT_INT2, "mlp", 2, ["no_noise", "seq"])
+    assert ADVICE in judged
+    assert choice.NOT_PICKED not in judged
+    assert choice.NOT_PICKED in said(SEQ_AT_INT2, "mlp", 2, ["no_noise", "ste"])
+    others = changed(recommendation=TOLD[TOLD.model != "mlp"])
     elsewhere = (
         "Recommended at INT2 is SEQ, by the tuning seeds of other networks: this one had no part in"
         " the choice."
     )
     assert elsewhere in said(others, "mlp", 2, ["no_noise", "seq"])
-    renamed = told.assign(model=told.model.replace("mlp", "residual_cnn"))
-    sentences = said(changed(recommendation=renamed), "residual_cnn", 2, ["no_noise", "ste"])
-    assert advice("SEQ")[0] in sentences
-    assert choice.NOT_RUN in sentences
-    nothing = changed(recommendation=told[told.eval_bits != 2])
-    sentences = said(nothing, "mlp", 2, ["no_noise", "seq"])
-    assert "Nothing is recommended at INT2: no network of this kind was judged there." in sentences
-    assert not any(one.startswith("Recommended") for one in sentences)
+    renamed = changed(recommendation=TOLD.assign(model=TOLD.model.replace("mlp", "residual_cnn")))
+    few = said(renamed, "residual_cnn", 2, ["no_noise", "ste"])
+    assert ADVICE in few
+    assert choice.NOT_RUN in few
+    nothing = said(changed(recommendation=TOLD[TOLD.eval_bits != 2]), "mlp", 2, ["no_noise", "seq"])
+    assert "Nothing is recommended at INT2: no network of this kind was judged there." in nothing
+    assert not any(one.startswith("Recommended") for one in nothing)
     assert {*choice.ADVICE} == {"judged", "elsewhere", "nowhere"}
 
 

@@ -114,8 +114,10 @@ def test_without_a_front_end_the_output_holds_no_widget(made, monkeypatch):
 # The picture
 
 
-def drawn(network: str, bits: int, methods: list[str]):
+def drawn(network: str, bits: int, methods: list[str], at_chance=()):
+    """What is drawn of rows, those of some methods set to chance."""
     rows = choice.rows(choice.load(PAPER), network, bits, methods)
+    rows.loc[[*at_chance], "place"] = "at chance"
     axes = Figure().subplots()
     chooser._draw(axes, rows)
     return rows, axes
@@ -148,12 +150,27 @@ def test_points_and_lines_are_the_differences_and_the_band_is_the_margin(network
     )
 
 
+@pytest.mark.parametrize(("sign", "marker"), [(-1, "<"), (1, ">")])
+def test_a_method_beyond_the_axis_is_an_arrow_at_its_end_and_does_not_stretch_it(sign, marker):
+    _, axes = drawn("mlp", 2, ["no_noise", "seq"])
+    more = choice.rows(choice.load(PAPER), "mlp", 2, ["no_noise", "seq", "ste"])
+    more.loc["ste", ["difference", "difference_low", "difference_high"]] = sign * 50.0
+    more.loc["ste", "place"] = "beyond the axis"
+    stretched = Figure().subplots()
+    chooser._draw(stretched, more)
+    assert stretched.get_xlim() == axes.get_xlim()
+    (arrow,) = [line for line in stretched.lines if line.get_ydata()[0] == 2]
+    assert arrow.get_marker() == marker
+    assert sign * arrow.get_xdata()[0] > 0
+    assert axes.get_xlim()[0] < arrow.get_xdata()[0] < axes.get_xlim()[1]
+
+
 def test_methods_at_chance_are_named_and_take_no_room_on_the_axis():
-    rows, axes = drawn("deep_cnn", 2, ["no_noise", "seq"])
-    _, more = drawn("deep_cnn", 2, ["no_noise", "seq", "t0_qat"])
+    _, axes = drawn("deep_cnn", 2, ["no_noise", "seq"])
+    _, more = drawn("deep_cnn", 2, ["no_noise", "seq", "ste"], ["ste"])
     assert more.get_xlim() == axes.get_xlim()
     assert [text.get_text() for text in more.texts] == ["at chance, not drawn"]
-    rows, axes = drawn("deep_cnn", 2, ["t0_qat"])
+    rows, axes = drawn("deep_cnn", 2, ["ste"], ["ste"])
     margin = rows.margin.iloc[0]
     assert axes.get_xlim()[0] < -margin < margin < axes.get_xlim()[1]
 

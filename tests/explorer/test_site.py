@@ -72,9 +72,35 @@ def test_every_link_leads_to_a_place_in_the_site(built, pages):
             assert (folder / target).is_file(), f"{name}: {tag}"
             assert not anchor or pages[target].find(id=anchor), f"{name}: {tag}"
             assert tag.get_text().strip(), f"{name}: a link without words"
-    assert {path.name for path in folder.iterdir()} == set(pages)  # nothing that no page leads to:
     linked = {unquote(a["href"]).partition("#")[0] for page in pages.values() for a in page.select("a")}
-    assert set(pages) <= linked
+    there = set(built.files("build/site"))
+    assert {name.removeprefix("build/site/") for name in there} <= linked  # nothing no page leads to
+
+
+def test_files_lie_where_the_paper_links_them_from_its_own_folder(built):
+    """The PDF's links are relative to paper/: results beside it, notebooks one folder up."""
+    site, kept = built.root / "build/site", built.files("paper/results", "notebooks")
+    kept = {name: data for name, data in kept.items() if name.endswith((".csv", ".ipynb"))}
+    assert {f"paper/results/{name}.csv" for name in PAPER.results} <= set(kept)
+    for name, data in kept.items():
+        link = f"results/{name.rpartition('/')[2]}" if name.startswith("paper") else f"../{name}"
+        assert (site / "paper" / link).resolve().read_bytes() == data
+
+
+def test_every_text_of_docs_has_its_page_and_the_start_page_says_what_the_readme_says(built, pages):
+    start, readme = pages["index.html"], pages["readme.html"]
+    for path in (built.root / "docs").glob("*.md"):
+        page = pages[f"docs-{path.stem}.html"]
+        assert page.h1.text == path.read_text().splitlines()[0].removeprefix("# ")
+        assert start.find("a", href=f"docs-{path.stem}.html")
+        assert readme.find("a", href=f"docs-{path.stem}.html")
+    table, others = ([tag.text for tag in page.select("table")] for page in (start, readme))
+    assert table[0] == others[0] and "Because" in table[0]
+    said = [[p.text for p in page.main.select("p") if p.strong] for page in (start, readme)]
+    assert [text.partition(".")[0] for text in said[0]][:3] == [
+        "What was claimed", "What we found", "What to use"
+    ]  # fmt: skip
+    assert len(said[0]) == 6 and said[0] == said[1]
 
 
 def test_no_page_asks_for_anything_outside_itself_nor_names_this_machine(built, pages):
@@ -167,8 +193,8 @@ def test_the_start_page_shows_every_verdict_and_every_condition(built, pages):
     for section, row in zip(page.select(".claim"), said.fillna("–").itertuples(), strict=True):
         assert section.summary.contents[0] == f"{row.id}: {row.claim}"
         shown = section.select_one(".verdicts").text
-        assert f"as published: {row.as_published}" in shown
-        assert f"scale tuned: {row.scale_tuned}" in shown
+        for name, verdict in (("as published", row.as_published), ("scale tuned", row.scale_tuned)):
+            assert f"{name}: {verdict.partition(' (')[0].removesuffix(' here')}" in shown
 
 
 def test_without_a_pdf_the_start_page_says_how_to_make_it_and_with_one_it_leads_there(built, tmp_path):
@@ -185,8 +211,8 @@ def test_without_a_pdf_the_start_page_says_how_to_make_it_and_with_one_it_leads_
     make(project)
     start = read(project)["index.html"]
     assert "changed parameters: 01_table1: baseline_noise = 0.8" in start.text
-    assert start.find("a", string="The paper (PDF)")["href"] == "main.pdf"
-    assert (project.root / "build/site/main.pdf").read_bytes() == b"%PDF-1.7 a paper"
+    assert start.find("a", string="The paper (PDF)")["href"] == "paper/main.pdf"
+    assert (project.root / "build/site/paper/main.pdf").read_bytes() == b"%PDF-1.7 a paper"
     assert not (project.root / "build/site/of_an_old_notebook.html").exists()
 
 

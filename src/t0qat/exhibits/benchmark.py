@@ -42,7 +42,7 @@ class Words(NamedTuple):
     same: str  # "lose as much"
     plain: str  # "plain training"
     network: str  # what is trained, in the singular
-    unit: str  # of the metric
+    unit: str  # behind the size of a difference
 
 
 class Benchmark(NamedTuple):
@@ -133,15 +133,22 @@ def cells(b: Benchmark, results: Results) -> pd.DataFrame:
     rows = rows[rows.model.isin(b.models(results))].drop_duplicates([*where, "method"], keep="last")
     pairs = decided(pairs[pairs.against == REFERENCE])
     rows = rows.merge(pairs[[*where, *arm, "shown", "detectable"]], how="left", on=[*where, *arm])
-    studied = pairs.method.map(lambda method: REGISTRY[method].studied).astype(bool)
-    studied = pairs[studied].drop_duplicates(where)
-    rows = rows.merge(studied[[*where, "other", "other_bits"]], how="left", on=where)
-    rows["reference"] = (rows.method == rows.other) & (rows.train_bits == rows.other_bits)
+    rows["reference"] = is_reference(rows, pairs, where)
     rows["shown"] = rows.shown.where(~rows.reference, "").fillna("")
     top = rows.groupby(where)["mean"].transform("min" if b.metric.less_is_better else "max")
     columns = [*map(width, (FLOAT, *widths_of(b.table(results)))), "Mean", "Worst"]
     rows["column"] = pd.Categorical(rows.column, columns, ordered=True)
     return rows.assign(best=rows["mean"] == top)
+
+
+def is_reference(rows: pd.DataFrame, pairs: pd.DataFrame, where: list[str]) -> pd.Series:
+    """Whether each row is of the reference at its place. where: columns of both that say which."""
+    studied = pairs.method.map(lambda method: REGISTRY[method].studied).astype(bool)
+    studied = pairs[studied & (pairs.against == REFERENCE)].drop_duplicates(where)
+    arms = [*where, "method", "train_bits"], [*where, "other", "other_bits"]
+    of_rows, chosen = (map(tuple, t[c].to_numpy()) for t, c in zip((rows, studied), arms, strict=True))
+    chosen = {*chosen}
+    return pd.Series([arm in chosen for arm in of_rows], rows.index, bool)
 
 
 def main_table(b: Benchmark, results: Results) -> str:

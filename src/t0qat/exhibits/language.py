@@ -29,9 +29,13 @@ SHOWN = 64  # characters of a sample
 LIGATURES = "-<>,'`?!\""  # that fonts join with the next character, or bend
 BITS = Metric("bits_per_character", less_is_better=True)
 WORDS = Words(
-    "need fewer bits", "need more bits", "need as many bits", "plain fine-tuning", "model",
-    "bits per character",
-)  # fmt: skip
+    "need fewer bits",
+    "need more bits",
+    "need as many bits",
+    "plain fine-tuning",
+    "model",
+    "per character",
+)
 MODELS = Benchmark("language", BITS, BITS, WORDS)
 shown, keeps = partial(standing.shown, MODELS), partial(standing.keeps, MODELS)
 size, scalings, rates = (partial(make, MODELS) for make in (tuned.size, tuned.scalings, tuned.rates))

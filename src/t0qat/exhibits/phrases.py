@@ -13,7 +13,6 @@ from t0qat.exhibits.benchmark import (
     PLACEBO,
     PLAIN,
     PUBLISHED,
-    REFERENCE,
     SHORT,
     TUNED,
     WITHIN,
@@ -23,6 +22,7 @@ from t0qat.exhibits.benchmark import (
     direction,
     enough,
     has_all_methods,
+    is_reference,
     longer,
     over_widths,
 )
@@ -135,17 +135,19 @@ def _over(b: Benchmark, results: Results, method: str) -> pd.DataFrame:
 
 def published(b: Benchmark, results: Results) -> str:
     """T0-QAT as published against plain training, in mean over the widths."""
-    return judged(b, _over(b, results, PUBLISHED), "Rounded, in mean over the widths, published T0-QAT")
+    return judged(
+        b, _over(b, results, PUBLISHED), "After rounding, averaged over widths, published T0-QAT"
+    )
 
 
 def tuned(b: Benchmark, results: Results) -> str:
     """The same with a tuned scale."""
-    return judged(b, _over(b, results, TUNED), "Rounded, in mean over the widths, tuned T0-QAT")
+    return judged(b, _over(b, results, TUNED), "After rounding, averaged over widths, tuned T0-QAT")
 
 
 def placebo(b: Benchmark, results: Results) -> str:
     """The same at a scaling of one: what ξ does where no scale is tuned."""
-    subject = "Rounded, in mean over the widths, T0-QAT with ξ alone"
+    subject = "After rounding, averaged over widths, T0-QAT with ξ alone"
     return judged(b, _over(b, results, PLACEBO), subject)
 
 
@@ -154,12 +156,15 @@ def lowest(b: Benchmark, results: Results) -> str:
     pairs = at_each_width(b, results)
     bits = min(widths_of(b.table(results)))
     pairs = pairs[(pairs.eval_bits == bits) & own_width(pairs)]
-    arm, chosen = ["model", "method", "train_bits"], pairs[pairs.against == REFERENCE]
-    chosen = chosen[["model", "other", "other_bits"]].drop_duplicates("model")
-    chosen = chosen.set_axis(arm, axis=1)
-    rows = pairs[pairs.against == PLAIN].merge(chosen, on=arm)
+    chosen = pairs[is_reference(pairs, pairs, ["model", "eval_bits"])]
+    arms = chosen.drop_duplicates("model")
+    itself = int((arms.method == "no_noise").sum())
+    if itself:
+        where = f"{itself} of {len(arms)} {b.words.network}s with all methods"
+        return f"At {width(bits)}, {b.words.plain} itself lost least in tuning on {where}."
+    rows = chosen[chosen.against == PLAIN]
     own = len(rows) > 0 and (rows.train_bits == bits).all()
-    how = "training for the width, as chosen in tuning," if own else "the method of least loss in tuning"
+    how = "training for that width, chosen in tuning," if own else "the method of least loss in tuning"
     size = span(rows.estimate.abs(), lambda size: number(size, 2))
     return judged(b, rows, f"At {width(bits)}, {how}", f", by {size} {b.words.unit}")
 

@@ -15,6 +15,7 @@ from t0qat.exhibits.benchmark import (
     Benchmark,
     at_each_width,
     decided,
+    is_reference,
     paired_cell,
     stands,
 )
@@ -38,11 +39,13 @@ def kind(method: str) -> str:
 def shown(b: Benchmark, results: Results) -> tuple[str, dict[str, str]]:
     """How many arms are lower, within the margin, higher and undecided, by network, rival and width.
 
-    Of those meant for the width, without placebo and control; beside them, what T0-QAT is.
+    Of those meant for the width, without placebo, control and the reference itself; beside them, what
+    T0-QAT is.
     """
     pairs = at_each_width(b, results)
     pairs = decided(pairs[own_width(pairs)])
-    counted = pairs[~pairs.method.isin([PLACEBO, CONTROL])]
+    itself = (pairs.against == REFERENCE) & is_reference(pairs, pairs, ["model", "eval_bits"])
+    counted = pairs[~pairs.method.isin([PLACEBO, CONTROL]) & ~itself]
     counted = counted.assign(kind=counted.method.map(kind))
 
     def line(model, rival, bits):

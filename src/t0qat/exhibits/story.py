@@ -40,11 +40,12 @@ WHY = {
     NO_EFFECT: f"The published difference is chance: {ADDS}, however it was trained.",
     UNDECIDED: f"In theory {ADDS}; our runs are too few to confirm it.",
 }
+LOUD = "The constant xi only sets how loud the noise is"
 XI = {
-    SUPPORTED: "xi sets how loud the noise is, and neither half nor twice that noise does as well.",
-    CONTRADICTED: "xi only sets how loud the noise is, and noise of another size does better.",
-    NO_EFFECT: "xi only sets how loud the noise is, and half or twice that noise does as well.",
-    UNDECIDED: "xi only sets how loud the noise is; whether another size does better is open.",
+    SUPPORTED: f"{LOUD}, but neither half nor twice that noise does as well.",
+    CONTRADICTED: f"{LOUD}, and another size does better.",
+    NO_EFFECT: f"{LOUD}, and half or twice that noise does as well.",
+    UNDECIDED: f"{LOUD}; whether another size does better is open.",
 }
 CHANGE = "larger networks, other data or rounded activations could change the answer."
 
@@ -107,7 +108,7 @@ def sure(results: Results) -> str:
     """How the verdicts were tested, and what would change the answer; from `claims` and `verdicts`."""
     counts = verdicts.counts(results)
     tested = (
-        f"The chance that any of the {thousands(sum(counts.values()))} verdicts is wrong is at most"
+        f"The chance that any of the {thousands(sum(counts.values()))} verdicts is wrong is held to"
         f" {100 * ERROR_RATE:g} %; they rest on {span(results['claims'].n.dropna())} paired seeds."
     )
     n = counts[UNDECIDED]

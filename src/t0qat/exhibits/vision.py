@@ -57,12 +57,11 @@ def _marked_by_chance(results: Results) -> str:
     rows = decided(rows[(rows.method == PLACEBO) & (rows.against == PLAIN)])
     if rows.empty:
         return "This run has no placebo."
-    marked, of = rows.shown.isin([LOWER, HIGHER]).sum(), "its comparisons with plain training"
+    marked = rows.shown.isin([LOWER, HIGHER]).sum()
+    of = f"of its {len(rows)} comparisons with plain training"
     if not marked:
-        return f"None of {of}, {len(rows)} in number, is shown to be lower or higher."
-    return (
-        f"Of {of}, {marked} in {len(rows)} carry the mark of a direction, a caution for marks like it."
-    )
+        return f"None {of} is marked by a direction."
+    return f"A direction is marked in {marked} {of}, a caution for other marks."
 
 
 def _spread(results: Results) -> str:

@@ -4,9 +4,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import FuncNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from t0qat.exhibits.benchmark import Benchmark
@@ -27,9 +27,8 @@ FAMILY_STYLES = {  # hues, and marks that differ without them
     "regularization": {"color": "#009E73", "marker": "^"},
     "coupled": {"color": "#CC79A7", "marker": "v"},
 }
-OPEN = {"color": "0.4", "marker": "o", "markerfacecolor": "white"}
 ROOM = 0.04  # of an axis, at each end, for marks and arrows there
-FAMILY_LABELS = {family: family for family in FAMILIES} | {"none": "none of these"}
+FAMILY_LABELS = {family: family for family in FAMILIES} | {"none": "neither"}
 # How percentages of accuracy are spaced: by the logarithm of the percentage of wrong images, so that
 # chance and the last percent are both seen. 0.1 is added to it, which gives 100 a place.
 BY_ERROR = (lambda percent: -np.log10(np.maximum(100.1 - percent, 1e-3)), lambda y: 100.1 - 10.0**-y)
@@ -85,6 +84,9 @@ def _deviations(b: Benchmark, results: Results, label: str) -> Figure:
     drawn = rows[rows.place != CHANCE]
     order = sorted(named(), key=lambda method: FAMILIES.index(family_of(method)))
     order = [method for method in order if method in {*drawn.method}]
+    starts = {}
+    for y, method in enumerate(order):
+        starts.setdefault(family_of(method), y)
     models, widths = [*rows.model.unique()], _widths(rows)
     height = 0.95 + len(models) * (0.3 + 0.125 * max(4, len(order)))
     figure, axes = panels(height, len(models), len(widths), width=TEXT, sharey=True, squeeze=False)
@@ -112,18 +114,24 @@ def _deviations(b: Benchmark, results: Results, label: str) -> Figure:
                     continue
                 for arrow, end, out in (("<", low, part.estimate < 0), (">", high, part.estimate > 0)):
                     panel.plot(np.full(out.sum(), end), y[out], **look | {"marker": arrow})
-            for y in range(1, len(order)):
-                if family_of(order[y]) != family_of(order[y - 1]):
-                    panel.axhline(y - 0.5, color="0.8", linewidth=0.5)
+            for first in starts.values():
+                if first:
+                    panel.axhline(first - 0.5, color="0.8", linewidth=0.5)
+        _named(panel, starts, len(order))
     panel.set_yticks(range(len(order)), map(network_label, order))
     panel.set(ylim=(max(1, len(order)) - 0.5, -0.5))
-    figure.supxlabel(label)
-    shown = [family for family in FAMILIES if family in {*map(family_of, order)}]
-    looks = [*(FAMILY_STYLES[family] for family in shown), OPEN]
-    marks = [Line2D([], [], linestyle="", markersize=4, **look) for look in looks]
-    names = [*(FAMILY_LABELS[family] for family in shown), "open: trained for the width"]
-    figure.legend(marks, names, loc="outside upper center", ncols=len(names), handletextpad=0.1)
+    figure.supxlabel(f"{label}; open marks: trained for the width")
     return figure
+
+
+def _named(panel: Axes, starts: dict[str, int], rows: int) -> None:
+    """Each family's name beside its rows, to the right of the panel. starts: family -> its first row."""
+    ends = [*starts.values(), rows][1:]
+    for (family, first), end in zip(starts.items(), ends, strict=True):
+        panel.text(
+            1.03, (first + end - 1) / 2, FAMILY_LABELS[family], color=FAMILY_STYLES[family]["color"],
+            transform=panel.get_yaxis_transform(), va="center", fontsize=6.5,
+        )  # fmt: skip
 
 
 def family_of(method: str) -> str:
