@@ -164,17 +164,18 @@ def test_what_xi_does(committed, verdict, said):
 @pytest.mark.parametrize(
     ("open_", "said"),
     [
-        (0, "Of these, none is undecided; larger"),
-        (1, "Of these, 1 is undecided, which more seeds may change; larger"),
-        (3, "Of these, 3 are undecided, which more seeds may change; larger"),
+        (0, "Of the verdicts, none is undecided; larger"),
+        (1, "Of the verdicts, 1 is undecided, which more seeds may change; larger"),
+        (3, "Of the verdicts, 3 are undecided, which more seeds may change; larger"),
     ],
 )
 def test_how_sure_and_what_would_change_the_answer(committed, open_, said):
     cells = ["undecided"] * open_ + ["supported"] * (9 - open_)
     table = pd.DataFrame({"id": "C3", "claim": "words", "as_published": cells, "scale_tuned": ""})
     claims = committed["claims"].assign(n=[8] + [1000] * (len(committed["claims"]) - 1))
-    first, second = whole(story.sure({"verdicts": table, "claims": claims}))
-    assert "any of the 9 verdicts is wrong is held to 5 %; they rest on 8 to 1,000" in first
+    first, seeds, second = whole(story.sure({"verdicts": table, "claims": claims}))
+    assert "any of the 9 verdicts is wrong is held to 5 %" in first
+    assert seeds == "They rest on 8 to 1,000 paired seeds."
     assert second.startswith(said)
 
 

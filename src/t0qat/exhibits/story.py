@@ -108,10 +108,10 @@ def sure(results: Results) -> str:
     counts = verdicts.counts(results)
     tested = (
         f"The chance that any of the {thousands(sum(counts.values()))} verdicts is wrong is held to"
-        f" {100 * ERROR_RATE:g} %; they rest on {span(results['claims'].n.dropna())} paired seeds."
+        f" {100 * ERROR_RATE:g} %. They rest on {span(results['claims'].n.dropna())} paired seeds."
     )
     n = counts[UNDECIDED]
-    left = f"Of these, {thousands(n) if n else 'none'} {'are' if n > 1 else 'is'} undecided"
+    left = f"Of the verdicts, {thousands(n) if n else 'none'} {'are' if n > 1 else 'is'} undecided"
     return f"{tested} {left}{', which more seeds may change' * (n > 0)}; {CHANGE}"
 
 
