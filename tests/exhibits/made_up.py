@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from t0qat.exhibits import verdicts
 from t0qat.experiments import arms, circuits, recommendation
 from t0qat.experiments.arms import FLOAT
 from t0qat.experiments.noise_choice import ARMS, MEASURED
@@ -19,7 +18,7 @@ from t0qat.training.constants import CONSTANTS, REPORTED_REDUCTION
 from t0qat.training.methods import REGISTRY, named, on_layer
 
 TEXTS = "".join((places.ROOT / name).read_text() for name in typeset.texts())
-LOOKED_UP = sorted(lookups.used(TEXTS))
+LOOKED_UP = sorted(pair for pair in lookups.used(TEXTS) if pair[0] != lookups.ANSWER)
 HOSTILE = r"A & B_1 50% $x$ #2 {y} ~z^ \input{w}"
 
 
@@ -452,7 +451,7 @@ def benchmark_rows(file, metric, found, loss, difference, bits):
 
 
 def typeset(tables: dict[str, pd.DataFrame], changed: str) -> Iterator[str]:
-    """All that is made from one results file: tables, macros, what is looked up, the README's block."""
+    """All that is made from one results file: tables, macros, and what is looked up."""
     for make in PAPER.exhibits.values():
         if changed in make.files:
             body, macros = make(tables)
@@ -460,8 +459,6 @@ def typeset(tables: dict[str, pd.DataFrame], changed: str) -> Iterator[str]:
     for kind, place in LOOKED_UP:
         if place.startswith(f"{changed}/"):
             yield lookups.look_up(kind, place, tables.__getitem__)
-    if changed.startswith("table1"):
-        yield verdicts.readme(tables)
 
 
 def differs(tables: dict[str, pd.DataFrame], changed: str, original: list[str]) -> bool:
