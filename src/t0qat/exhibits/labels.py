@@ -76,7 +76,7 @@ def the_models(models: Iterable[str]) -> str:
 
 
 def together(said: Iterable[tuple[str, str]]) -> str:
-    """Models and what is said of each: `lower on the small CNN and the deep CNN and higher on the MLP`."""
+    """What is said of which models: `lower on the small CNN and the deep CNN and higher on the MLP`."""
     models = {}
     for model, text in said:
         models.setdefault(text, []).append(model)
