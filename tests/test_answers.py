@@ -104,6 +104,21 @@ def plain_is_best(widths):
     )
 
 
+def beaten(family: str, to: float, **keys):
+    """An edit: how far what is recommended lies from plain training, rounded, where it is another."""
+
+    def edit(tables):
+        table = tables["recommendation"]
+        first = (table.family == family) & (table.eval_bits == 8) & (table.pick == "recommended")
+        lone = table[first & (table.quantity == "loss")].assign(quantity="minus_plain")
+        have = first & (table.quantity == "minus_plain")
+        rows = table if have.any() else pd.concat([table[first], lone, table[~first]])
+        moves = {"family": family, "pick": "recommended", "quantity": "minus_plain"} | keys
+        return tables | {"recommendation": moved(rows.reset_index(drop=True), to, 1e-3, **moves)}
+
+    return edit
+
+
 def verdicts(**cells):
     """An edit: verdicts by column, the same for every claim or a list of one for each."""
     return lambda tables: tables | {"verdicts": tables["verdicts"].assign(**cells)}
@@ -242,18 +257,15 @@ FORMS = {
             column("response_best", "loss", 99.0, method="random_bits", model="deep_cnn"),
         ),
     },
-    "recommendation/1": {
-        "few": both(),
-        "many": both(
-            column("recommendation", "method", "lsq", family="images", eval_bits=8),
-            column("recommendation", "method", "ste", family="images", eval_bits=4),
-        ),
-        "not run": without("recommendation", family="images"),
-    },
-    "recommendation/2": {
-        "few": both(),
-        "many": column("recommendation", "method", "lsq", family="text", eval_bits=3),
-        "not run": without("recommendation", family="text"),
+    **{
+        f"recommendation/{n}": {
+            "nowhere": beaten(family, to=1.0),
+            "everywhere": beaten(family, to=-1.0),
+            "lowest": both(beaten(family, to=1.0), beaten(family, to=-1.0, eval_bits=2)),
+            "mixed": both(beaten(family, to=1.0), beaten(family, to=-1.0, eval_bits=4)),
+            "not run": without("recommendation", family=family),
+        }
+        for n, family in enumerate(("images", "text"), 1)
     },
     "deployment/1": {
         "same": both(),

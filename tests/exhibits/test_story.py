@@ -129,7 +129,7 @@ def test_why_the_number_was_as_it_was(committed, verdict, said):
     [
         (0.2, 0.992, "is a training stopped early"),
         (0.995, 0.996, "is not stopped early"),
-        (0.2, 0.8, "falls short at any length"),
+        (0.2, 0.8, "falls short, and not for want of epochs"),
     ],
 )
 def test_a_training_is_stopped_early_where_more_of_it_reaches_plain_training(
@@ -142,7 +142,7 @@ def test_a_training_is_stopped_early_where_more_of_it_reaches_plain_training(
         assert where.sum() == 1
         table.loc[where, ["mean", "ci_low", "ci_high"]] = value, value - 0.001, value + 0.001
     _, sentence = whole(story.why(committed | {"theory_training": table}))
-    assert sentence.startswith(f"Published T0-QAT {said}: it explains {100 * first:.1f}")
+    assert sentence.startswith(f"The published method {said}: it explains {100 * first:.1f}")
     assert "after 100 times as many epochs" in sentence
 
 
@@ -164,17 +164,18 @@ def test_what_xi_does(committed, verdict, said):
 @pytest.mark.parametrize(
     ("open_", "said"),
     [
-        (0, "None is undecided; larger"),
-        (1, "1 verdict is undecided, which more seeds may change; larger"),
-        (3, "3 verdicts are undecided, which more seeds may change; larger"),
+        (0, "Of the verdicts, none is undecided; larger"),
+        (1, "Of the verdicts, 1 is undecided, which more seeds may change; larger"),
+        (3, "Of the verdicts, 3 are undecided, which more seeds may change; larger"),
     ],
 )
 def test_how_sure_and_what_would_change_the_answer(committed, open_, said):
     cells = ["undecided"] * open_ + ["supported"] * (9 - open_)
     table = pd.DataFrame({"id": "C3", "claim": "words", "as_published": cells, "scale_tuned": ""})
     claims = committed["claims"].assign(n=[8] + [1000] * (len(committed["claims"]) - 1))
-    first, second = whole(story.sure({"verdicts": table, "claims": claims}))
-    assert "any of the 9 verdicts is wrong is held to 5 %; they rest on 8 to 1,000" in first
+    first, seeds, second = whole(story.sure({"verdicts": table, "claims": claims}))
+    assert "any of the 9 verdicts is wrong is held to 5 %" in first
+    assert seeds == "They rest on 8 to 1,000 paired seeds."
     assert second.startswith(said)
 
 
@@ -231,7 +232,7 @@ NOTHING = "nothing that tuning chose is shown to beat rounding plain training"
 )  # fmt: skip
 def test_what_to_use_in_a_sentence(methods, ahead, said):
     tables = picks(*methods, ahead=ahead)
-    assert whole(story.use(tables)) == [f"On image networks, {said}"]
+    assert whole(story.use(tables))[0] == f"On image networks, {said}"
     assert len(story.use_cells(tables)) == 4
 
 
@@ -261,7 +262,8 @@ def test_each_family_has_its_sentence_and_both_one_training_for_all():
 )
 def test_why_a_method_is_used(sign, because):
     (task, bits, use, why, one), *_, last = story.use_cells(picks(*["seq"] * 4, ahead=sign * 4))
-    assert (task, bits, use, why, one) == ("Image networks", "INT8", "SEQ", because, "GPTQ")
+    used = "SEQ or plain training" if sign == "0" else "SEQ"
+    assert (task, bits, use, why, one) == ("Image networks", "INT8", used, because, "GPTQ")
     assert (last[0], last[1], last[4]) == ("", "INT2", "")
     good = because.replace("least loss in tuning", "2 of 2 as good in tuning")
     assert last[3] == (good if sign in "0k" else because)

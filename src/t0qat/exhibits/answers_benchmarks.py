@@ -8,7 +8,7 @@ from t0qat.exhibits.sentences import NOT_RUN, Chosen, asked, of_all, verdict
 from t0qat.exhibits.vision import IMAGES
 from t0qat.experiments import recommendation
 from t0qat.pipeline.lookups import Read
-from t0qat.pipeline.words import Row, number, times, with_interval
+from t0qat.pipeline.words import Row, fixed, times, with_interval
 
 COLUMNS = {IMAGES: ("C8", "scale_tuned"), MODELS: ("C9", "scale_tuned")}
 
@@ -28,7 +28,7 @@ def where_it_matters(read: Read) -> Chosen:
     kept = kept[(kept.method == recommendation.PLAIN) & (kept.scale_rule == "own")]
     widths = widths_of(kept)
     lost = [bits for bits in widths if bits in {*kept[kept.ci_low > kept.margin].eval_bits}]
-    values = {"all": at(widths), "kept": at(bits for bits in widths if bits not in lost)}
+    values = {"all": at(widths), "kept": _down_to(widths, lost)}
     if not lost:
         return "none", values
     found = recommendation.arms(read("vision_tuned"), read("vision"), IMAGES.metric)
@@ -39,10 +39,16 @@ def where_it_matters(read: Read) -> Chosen:
     return form if best[lost[-1]] != recommendation.PLAIN else f"{form}, plain", values
 
 
+def _down_to(widths: list[int], lost: list[int]) -> str:
+    """The widths that are not lost, the widest first: `down to INT3`, or `at INT8 and INT3`."""
+    left = [bits for bits in widths if bits not in lost]
+    return f"down to {width(left[-1])}" if len(left) > 1 and left == widths[: len(left)] else at(left)
+
+
 def on_images(read: Read) -> Chosen:
     rows = against(IMAGES, "plain", read)
     estimates = [row["estimate"] for row in rows] or [0.0]
-    ends = {"low": number(min(estimates), 2), "high": number(max(estimates), 2)}
+    ends = {"low": fixed(min(estimates), 3), "high": fixed(max(estimates), 3)}
     return verdict(*COLUMNS[IMAGES], read), ends
 
 

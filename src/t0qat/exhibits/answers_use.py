@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from t0qat.exhibits import response
-from t0qat.exhibits.labels import at, inside, listed, width, widths_of
-from t0qat.exhibits.recommendation import called
+from t0qat.exhibits.labels import width, widths_of
+from t0qat.exhibits.recommendation import called, lower_on
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.sentences import NOT_RUN, Chosen, of_all
 from t0qat.experiments import recommendation
@@ -15,6 +15,8 @@ from t0qat.experiments.running import EXACT
 from t0qat.pipeline.lookups import Read
 from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.pipeline.words import fixed, number, span, thousands
+
+FEW = 2  # methods that a sentence names; of more it sends to the table
 
 
 def where_noise_helps(read: Read) -> Chosen:
@@ -41,16 +43,39 @@ def noise_or_ste(read: Read) -> Chosen:
 
 
 def to_use(family: str) -> Callable[[Read], Chosen]:
+    """What is shown to beat rounded plain training, at the widths where anything is."""
+
     def choose(read: Read) -> Chosen:
         table = read("recommendation")
-        table = table[(table.family == family) & (table.pick == recommendation.RECOMMENDED)]
-        if table.empty:
+        best = table[(table.family == family) & (table.pick == recommendation.RECOMMENDED)]
+        if best.empty:
             return NOT_RUN, {}
-        by = table.groupby("method", sort=False)
-        uses = [f"{inside(called(rows_of(m)[0]))} {at(m.eval_bits.unique())}" for _, m in by]
-        return "few" if len(uses) <= 3 else "many", {"uses": listed(uses[-3:])}
+        widths = [*best.eval_bits.unique()]
+        ahead = [bits for bits in widths if lower_on(best[best.eval_bits == bits])]
+        if not ahead:
+            return "nowhere", {}
+        if ahead != widths[-len(ahead) :]:
+            return "mixed", {}
+        method = {row["eval_bits"]: called(row) for row in rows_of(best)}
+        form = "everywhere" if ahead == widths else "lowest"
+        return form, {"uses": _named([(method[bits], bits) for bits in ahead], form == "everywhere")}
 
     return choose
+
+
+def _named(chosen: list[tuple[str, int]], every: bool) -> str:
+    """At most two methods with their widths, from the widest: `GPTQ at INT4 and QuEST below`."""
+    last = {method: bits for method, bits in chosen}
+    top, bottom = chosen[0][1], chosen[-1][1]
+    order = [method for i, (method, _) in enumerate(chosen) if i == 0 or chosen[i - 1][0] != method]
+    below = f"at {width(top)} and below" if top != bottom else f"at {width(top)}"
+    if len(order) > FEW:
+        return "what the table names" + ("" if every else f" {below}")
+    if len(order) == 1:
+        return f"{order[0]} {'at every width' if every else below}"
+    first, second = order
+    there = f"at {width(top)}" if last[first] == top else f"down to {width(last[first])}"
+    return f"{first} {there} and {second} below"
 
 
 def total(rows: pd.DataFrame, metric: str) -> int:

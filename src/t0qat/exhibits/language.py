@@ -47,8 +47,8 @@ convergence = partial(benchmark.convergence, MODELS)
 def language(results: Results) -> tuple[str, dict[str, str]]:
     """What to use at which bit-width, each output channel with a step of its own."""
     said = {"Layers": LAYERS, "Width": WIDTH, "Heads": HEADS, "Group": GROUP}
-    said |= {"Hash": results["language_text"].sha256[0][:12], "Blocks": _blocks(results)}
-    said |= phrases(MODELS, results) | {"RatesSentence": _lowest_rate(results["language_tuning"])}
+    said |= {"Blocks": _blocks(results), "RatesSentence": _lowest_rate(results["language_tuning"])}
+    said |= phrases(MODELS, results)
     return benchmark.main_table(MODELS, results), macros("Language", said)
 
 

@@ -88,6 +88,11 @@ def held(what: str, rows: pd.DataFrame) -> str:
     return f"{holds}; the others are undecided." if good < every else f"{holds}."
 
 
+def lower_on(here: pd.DataFrame) -> list[str]:
+    """The networks on which a pick is shown to lose less than plain training rounded the same way."""
+    return [row["model"] for row in rows_of(here, quantity="minus_plain") if row["ci_high"] < 0]
+
+
 def called(row: Row) -> str:
     """A method by its name; plain training by what is then done with it."""
     plain = row["method"] == PLAIN

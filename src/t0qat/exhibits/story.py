@@ -5,10 +5,10 @@ Sentences are whole and chosen by the data; README, start page, PDF and notebook
 
 import pandas as pd
 
-from t0qat.exhibits import recommendation, theory, verdicts
+from t0qat.exhibits import answers, recommendation, theory, verdicts
 from t0qat.exhibits.benchmark import DECIMALS
 from t0qat.exhibits.labels import listed, macros, the_models, width
-from t0qat.exhibits.recommendation import PLAIN_ON, TASKS, called
+from t0qat.exhibits.recommendation import PLAIN_ON, TASKS, called, lower_on
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import model_label
 from t0qat.experiments.recommendation import ONE_FOR_ALL, RECOMMENDED
@@ -18,7 +18,6 @@ from t0qat.pipeline.latex import tabular
 from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.pipeline.words import NOTHING, span, thousands, times, with_interval
 
-FEW = 2  # methods that a sentence names; of more it sends to the table
 USE_HEADER = ["Task", "Weights", "Use", "Because", "One training for all widths"]
 # By the verdicts on C1, C2 and C5 as published; whatever decides nothing is undecided.
 DROP = {
@@ -109,61 +108,16 @@ def sure(results: Results) -> str:
     counts = verdicts.counts(results)
     tested = (
         f"The chance that any of the {thousands(sum(counts.values()))} verdicts is wrong is held to"
-        f" {100 * ERROR_RATE:g} %; they rest on {span(results['claims'].n.dropna())} paired seeds."
+        f" {100 * ERROR_RATE:g} %. They rest on {span(results['claims'].n.dropna())} paired seeds."
     )
     n = counts[UNDECIDED]
-    left = f"{thousands(n)} verdicts are" if n > 1 else "1 verdict is" if n else "None is"
-    return f"{tested} {left} undecided{', which more seeds may change' * (n > 0)}; {CHANGE}"
+    left = f"Of the verdicts, {thousands(n) if n else 'none'} {'are' if n > 1 else 'is'} undecided"
+    return f"{tested} {left}{', which more seeds may change' * (n > 0)}; {CHANGE}"
 
 
 def use(results: Results) -> str:
     """What to use, one sentence a family of tasks; from `recommendation`."""
-    table = results["recommendation"]
-    best = table[table.pick == RECOMMENDED]
-    by = best.groupby("family", sort=False)
-    return " ".join(_use(family, mine) for family, mine in by)
-
-
-def _use(family: str, best: pd.DataFrame) -> str:
-    """What is shown to beat rounded plain training, at the widths where anything is."""
-    on, plain = f"On {TASKS[family].lower()}", f"rounding {PLAIN_ON[family]}"
-    widths = [*best.eval_bits.unique()]
-    ahead = [bits for bits in widths if _lower(best[best.eval_bits == bits])]
-    if not ahead:
-        return f"{on}, nothing that tuning chose is shown to beat {plain} at any width."
-    if ahead != widths[-len(ahead) :]:
-        return f"{on}, the table says at which widths a method is shown to beat {plain}."
-    method = {row["eval_bits"]: called(row) for row in rows_of(best)}
-    named = _named([(method[bits], bits) for bits in ahead], every=ahead == widths)
-    if ahead == widths:
-        return f"{on}, use {named}; this is shown to beat {plain}."
-    return f"{on}, use {named}; at more bits, nothing that tuning chose is shown to beat {plain}."
-
-
-def _named(chosen: list[tuple[str, int]], every: bool) -> str:
-    """At most two methods with their widths, from the widest: `GPTQ at INT4 and QuEST below`."""
-    last = {method: bits for method, bits in chosen}
-    (top, bottom), least = (chosen[0][1], chosen[-1][1]), width(chosen[-1][1])
-    order = [method for i, (method, _) in enumerate(chosen) if i == 0 or chosen[i - 1][0] != method]
-    if len(order) > FEW:
-        return "what the table names" + ("" if every else f" at {width(top)} and below")
-    if len(order) == 1:
-        there = (
-            "at every width"
-            if every
-            else f"at {least}"
-            if top == bottom
-            else f"at {width(top)} and below"
-        )
-        return f"{order[0]} {there}"
-    first, second = order
-    there = f"at {width(top)}" if last[first] == top else f"down to {width(last[first])}"
-    return f"{first} {there} and {second} below"
-
-
-def _lower(here: pd.DataFrame) -> list[str]:
-    """The networks on which a pick is shown to lose less than plain training rounded the same way."""
-    return [row["model"] for row in rows_of(here, quantity="minus_plain") if row["ci_high"] < 0]
+    return answers.answer("recommendation", results.__getitem__)
 
 
 def one(results: Results) -> str:
@@ -208,18 +162,26 @@ def use_cells(results: Results) -> list[list[str]]:
         lead = [TASKS[family], every[family]]
         for bits, here in mine.groupby("eval_bits", sort=False):
             tried = arms[(arms.family == family) & (arms.eval_bits == bits)]
-            use = called(rows_of(here)[0]).removesuffix(" (rounded to nearest)")
             because = _because(here, tried, f"rounded {PLAIN_ON[family]}")
-            rows.append([lead[0], width(bits), use[:1].upper() + use[1:], because, lead[1]])
+            rows.append([lead[0], width(bits), _used(here), because, lead[1]])
             lead = ["", ""]
     return rows
+
+
+def _used(here: pd.DataFrame) -> str:
+    """A pick by its name, and plain training beside it where neither is shown to lose less."""
+    rows, first = rows_of(here, quantity="minus_plain"), rows_of(here)[0]
+    use = called(first).removesuffix(" (rounded to nearest)")
+    use = use[:1].upper() + use[1:]
+    equal = rows and all(row["ci_low"] <= 0 <= row["ci_high"] for row in rows)
+    return f"{use} or {PLAIN_ON[first['family']]}" if equal else use
 
 
 def _because(here: pd.DataFrame, arms: pd.DataFrame, plain: str) -> str:
     """Why a pick is used at a width. arms: what else was tried there."""
     near = (arms.behind <= arms.margin).sum()
     as_good = f"{near} of {len(arms)} as good in tuning" if near > 1 else "least loss in tuning"
-    rows, lower = rows_of(here, quantity="minus_plain"), _lower(here)
+    rows, lower = rows_of(here, quantity="minus_plain"), lower_on(here)
     unrounded = here[here.quantity == "minus_unrounded"]
     kept = len(unrounded) and (unrounded.ci_high < unrounded.margin).all()
     higher = [row["model"] for row in rows if row["ci_low"] > 0]
@@ -240,20 +202,18 @@ def claims_verdicts(results: Results) -> tuple[str, dict[str, str]]:
     """One row a claim and a word or two a verdict, and the sentences that rest on verdicts."""
     header = ["Claim", *map(str.capitalize, verdicts.columns().values())]
     said = {
-        "Claimed": claimed(),
         "Found": found(results),
         "Why": _why_chance(results),
         "Xi": xi(results),
         "Sure": sure(results),
     }
-    return tabular(verdict_cells(results), header, _wide(0.6, 0.16, 0.2)), macros("Claims", said)
+    return tabular(verdict_cells(results), header, _wide(0.6, 0.14, 0.23)), macros("Claims", said)
 
 
 def recommendation_short(results: Results) -> tuple[str, dict[str, str]]:
     """What to use and why in a few rows, and the same in sentences."""
-    said = {"UseSentence": use(results), "OneSentence": one(results)}
-    body = tabular(use_cells(results), USE_HEADER, _wide(0.14, 0.07, 0.15, 0.42, 0.14))
-    return body, macros("Recommendation", said)
+    body = tabular(use_cells(results), USE_HEADER, _wide(0.13, 0.06, 0.19, 0.44, 0.11))
+    return body, macros("Recommendation", {"OneSentence": one(results)})
 
 
 def _wide(*shares: float) -> str:

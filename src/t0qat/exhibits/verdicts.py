@@ -114,7 +114,7 @@ def verdict_table(results: Results) -> tuple[str, dict[str, str]]:
     claim, *others = wide(0.2, 0.38, 0.38)
     header = ["Claim", *map(str.capitalize, columns().values())]
     body = tabular(deciding_cells(results), header, f"@{{}}{claim}{''.join(others)}@{{}}")
-    return body, macros("Claims", {"Tally": tally(found), "Columns": sum(found.values())})
+    return body, macros("Claims", {"Columns": sum(found.values())})
 
 
 def condition_table(results: Results) -> tuple[str, dict[str, str]]:

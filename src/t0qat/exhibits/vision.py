@@ -85,6 +85,7 @@ def _of_networks(results: Results) -> dict[str, str | int]:
     by = sizes.groupby(["model", "eval_bits"], sort=False)["mean"]
     return {
         "FewReplicates": table.n.min(),
+        "Lowest": width(min(widths_of(table))),
         "LoudRates": LOUD_RATES,
         "LoudReplicates": LOUD_REPLICATES,
         "Wide": f"{(own.ci_high - own.ci_low > 2 * margin).sum()} of {len(own)}",
