@@ -430,22 +430,46 @@ def test_the_calibration_rules_settings_out_and_counts_them(small):
     assert 0 < len(left) < len(wide)
     assert not len(left.query("baseline_noise == 2"))  # its loss in full precision is far off
     body, macros = calibrated.calibration(small)
-    assert int(macros["CalibrationRuledOut"]) + int(macros["CalibrationLeft"]) == len(wide) == 24
+    runs = 24 * small["calibration"].n.max()
+    assert macros == {"CalibrationRuns": f"{runs:,}", "CalibrationSettings": "24"}
     verdicts = small["calibration_verdicts"].merge(left.reset_index()[calibrated.SETTING])
-    for name, id in (("Drop", "C1"), ("Quantized", "C2")):
+    first = [line for line in body.splitlines() if " of 12 & " in line][:2]
+    for column, id in ((-2, "C1"), (-1, "C2")):
         counts = verdicts[verdicts.id == id].verdict.value_counts()
-        for side, verdict in calibrated.SIDES.items():
-            assert int(macros[f"Calibration{name}{side}"]) == counts.get(verdict, 0)
+        cells = [[*map(int, line.rstrip("\\ ").split(" & ")[column].split("/"))] for line in first]
+        shown = [sum(pair) for pair in zip(*cells, strict=True)]
+        assert shown == [counts.get(side, 0) for side in calibrated.SIDES.values()]
     kept = re.findall(r"& (\d+) of 12 &", body)
     assert int(kept[0]) + int(kept[1]) == len(left)
+
+
+def test_what_two_runs_show_is_told_of_the_settings_that_are_left(small):
+    wide = small["calibration"].pivot(index=calibrated.SETTING, columns="quantity", values="estimate")
+    left = wide[wide.p_value >= 0.05].reset_index()
+    body, macros = calibrated.answers(small)
+    lines = [line.rstrip("\\ ").split(" & ") for line in body.splitlines() if " & " in line][2:]
+    for cells in lines:
+        mine = left[left.target == cells[0]]
+        assert int(cells[1]) == len(mine)
+        for cell, quantity in zip(cells[2:4], ("reported_reduction", "t0_worse_quantized"), strict=True):
+            chances = 100 * mine[f"chance_of_{quantity}" if "rep" in quantity else f"chance_{quantity}"]
+            ends = [float(end) for end in cell.split(" to ")]
+            assert (ends[0], ends[-1]) == pytest.approx((chances.min(), chances.max()), abs=0.06)
+        tried = wide.xs(cells[0]).acceptance
+        setting = tuple(map(float, cells[5:]))
+        assert tried[setting] == tried.max()
+    assert len(lines) == 2
+    assert macros["CalibrationSentence"].startswith(("The settings", f"Of the {len(left)} settings"))
 
 
 def test_a_calibration_that_rules_everything_out_can_be_typeset(small):
     table = small["calibration"].copy()
     table.loc[table.quantity.isin(["p_value", "acceptance_half", "acceptance"]), "estimate"] = 0.0
-    body, macros = calibrated.calibration(small | {"calibration": table})
-    assert macros["CalibrationLeft"] == macros["CalibrationMinority"] == "0"
-    assert macros["CalibrationWorseRange"] == "–"
+    tables = small | {"calibration": table}
+    body, _ = calibrated.calibration(tables)
+    answers, macros = calibrated.answers(tables)
+    assert macros["CalibrationSentence"] == calibrated.agreement(pd.DataFrame())
+    assert answers.count(" & 0 & -- & -- & ") == 2
     assert "0 of 12 & -- & -- & -- & 0/0/0 & 0/0/0" in body
     figures.calibration(table)
 
@@ -468,8 +492,10 @@ def test_a_changed_number_changes_the_table_of_arms_and_the_words(small):
         if name == "scale_arms":
             rows = rows[table.quantity == "unexplained"]
         else:
-            shown = table[["arm", "other_arm"]].isin(["plain", "tuned"]).any(axis=1)
-            rows = rows[shown & (table.quantity == "unexplained")]
+            of = table[["arm", "other_arm"]]
+            shown = of.isin(["plain", "tuned"]).any(axis=1) & (table.quantity == "unexplained")
+            shown |= (of == "standard_qat").any(axis=1) & (table.quantity == "drop")
+            rows = rows[shown]
         for i in rows:
             changed = table.copy()
             changed.loc[i, column] += 0.37
