@@ -293,13 +293,13 @@ def test_the_method_is_shown_in_tables_figures_counts_and_the_explorer(extended)
     assert "Gentle noise" in extended.made["readme"]
     vision = table(extended, "vision")
     assert macros(extended, "vision")["VisionMethods"] == str(vision.method.nunique())
-    # Noise methods' arms, at two widths of one network: those without a width at both.
+    # It is counted among noise methods: at INT4 all of them, at INT2 those that train for no width.
     from t0qat.training.methods import REGISTRY
 
     noise = [m for m in REGISTRY.values() if m.family == "noise" and m.images]
-    cells = sum(1 if m.for_bits else 2 for m in noise) + 2
-    counted = int(macros(extended, "vision")["VisionAgainstNoise"].rpartition(" of ")[2])
-    assert cells - 2 <= counted <= cells  # but for the reference, of which each width has one
+    cells = re.findall(r"& INT[42] & ([\d /]+) &", shown(extended, "vision_shown"))[:2]
+    counted = [sum(map(int, cell.split("/"))) for cell in cells]
+    assert counted == [len(noise) + 1, sum(not m.for_bits for m in noise) + 1]
 
 
 def test_the_methods_setting_is_a_parameter_with_a_rule(extended):
