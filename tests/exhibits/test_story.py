@@ -129,7 +129,7 @@ def test_why_the_number_was_as_it_was(committed, verdict, said):
     [
         (0.2, 0.992, "is a training stopped early"),
         (0.995, 0.996, "is not stopped early"),
-        (0.2, 0.8, "falls short, and not for want of epochs"),
+        (0.2, 0.8, "falls short even with more epochs"),
     ],
 )
 def test_a_training_is_stopped_early_where_more_of_it_reaches_plain_training(
@@ -143,7 +143,7 @@ def test_a_training_is_stopped_early_where_more_of_it_reaches_plain_training(
         table.loc[where, ["mean", "ci_low", "ci_high"]] = value, value - 0.001, value + 0.001
     _, sentence = whole(story.why(committed | {"theory_training": table}))
     assert sentence.startswith(f"The published method {said}: it explains {100 * first:.1f}")
-    assert "after 100 times as many epochs" in sentence
+    assert "after 100 times the epochs" in sentence
 
 
 @pytest.mark.parametrize(
