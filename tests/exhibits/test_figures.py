@@ -157,6 +157,19 @@ def test_every_difference_from_plain_training_is_drawn_or_named(full):
     assert not found and not pointed and not undrawn and beyond > 3 and chance == 2 * 4 + 1
 
 
+def test_each_family_is_named_beside_its_own_rows(full):
+    figure = figures.vision(compared(full))
+    order = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    families = {network(name): method.family for name, method in methods.REGISTRY.items()}
+    for panel in figure.axes[3::4]:
+        assert {*map(Text.get_text, panel.texts)} == {"neither", *views.FAMILIES} - {"none"}
+        for text in panel.texts:
+            family = text.get_text().replace("neither", "none")
+            rows = [y for y, name in enumerate(order) if families[name] == family]
+            assert text.get_position()[1] == (rows[0] + rows[-1]) / 2
+            assert len(rows) == rows[-1] - rows[0] + 1
+
+
 def test_an_axis_holds_the_margin_and_what_is_drawn_and_no_more_than_twelve_margins(full):
     results = compared(full)
     results["vision_paired"].loc[results["vision_paired"].eval_bits == 2, "margin"] *= 5

@@ -172,7 +172,7 @@ def test_the_budget_is_told_by_its_shortest_place(tables, shown, said):
     mine = (pairs.method == "longer") & (pairs.against == "plain")
     set_pairs(pairs, mine, MODELS["vision"], shown)
     found = vision.vision(tables | {"vision_paired": pairs})[1]["VisionBudgetSentence"]
-    assert found == f"By this rule the budget is {said}."
+    assert found == f"By plain training with twice of it, the budget is {said}."
     readable(found)
 
 

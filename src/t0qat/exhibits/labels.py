@@ -75,13 +75,8 @@ def the_models(models: Iterable[str]) -> str:
     return listed(f"the {model_label(model)}" for model in models)
 
 
-def on_models(said: Iterable[tuple[str, str]]) -> str:
-    """Of models and what is said of each: `1 on the small CNN; and 2 on the deep CNN`."""
-    return listed((f"{text} on {the_models([model])}" for model, text in said), "; ", "; and ")
-
-
 def together(said: Iterable[tuple[str, str]]) -> str:
-    """The same, with the models of equal words together: `lower on the small CNN and the deep CNN`."""
+    """What is said of which models: `lower on the small CNN and the deep CNN and higher on the MLP`."""
     models = {}
     for model, text in said:
         models.setdefault(text, []).append(model)

@@ -185,15 +185,17 @@ def budget(b: Benchmark, results: Results) -> str:
     """Whether the budget is long enough, by plain training with twice of it."""
     rows = longer(b, results)
     found = [enough(row) for row in rows_of(rows)]
-    cells = f"{{}} of {len(found)} comparisons of {b.words.network} and width"
     if not found:
         return "This run does not ask whether the budget is long enough."
+    network = b.words.network
+    of = f"of {len(found)} comparisons of {network} and width"
     if SHORT in found:
-        return f"By this rule the budget is too short in {cells.format(found.count(SHORT))}."
-    if OPEN in found:
-        left = cells.format(found.count(OPEN))
-        return f"By this rule the budget is nowhere too short, and the question is open in {left}."
-    return f"By this rule the budget is {LONG} on every {b.words.network} at every width."
+        said = f"too short in {found.count(SHORT)} {of}"
+    elif OPEN in found:
+        said = f"nowhere too short, and the question is open in {found.count(OPEN)} {of}"
+    else:
+        said = f"{LONG} on every {network} at every width"
+    return f"By {b.words.plain} with twice of it, the budget is {said}."
 
 
 def figure(b: Benchmark, results: Results) -> str:

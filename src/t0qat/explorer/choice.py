@@ -29,7 +29,7 @@ from t0qat.training.methods import REGISTRY
 
 BENCHMARKS = (IMAGES, MODELS)
 FILES = [*(b.file + ending for b in BENCHMARKS for ending in ("", "_paired")), "recommendation"]
-USUAL = (*UNDER_TEST.values(), "ste", "random_bits")  # shown first, beside plain and what is recommended
+USUAL = (*UNDER_TEST, "ste", "random_bits")  # shown first, beside plain and what is recommended
 PLAIN_LABEL = "Plain training"
 DECIMALS = 3
 UNITS = {"loss": "nats of test loss", "bits_per_character": "bits per character of test text"}
