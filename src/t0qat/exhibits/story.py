@@ -36,7 +36,7 @@ ADDS = "evaluation noise adds the same expected loss to every model of the paper
 WHY = {
     SUPPORTED: f"In theory {ADDS}; our runs show less for T0-QAT, which this does not explain.",
     CONTRADICTED: f"In theory {ADDS}; our runs show more for T0-QAT, which this does not explain.",
-    NO_EFFECT: f"The published difference is chance: {ADDS}, however it was trained.",
+    NO_EFFECT: f"The published difference is chance: {ADDS}.",
     UNDECIDED: f"In theory {ADDS}; our runs are too few to confirm it.",
 }
 LOUD = "The constant xi only sets how loud the noise is"
