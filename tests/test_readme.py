@@ -49,12 +49,14 @@ def test_the_readme_answers_on_its_first_screen_and_is_short():
     paragraphs = [part for part in first.split("\n\n") if not part.startswith("[![")]
     kinds = ["# ", "<!-- results: begin (generated) -->\n**What was claimed.**", "**What we found.**"]
     kinds += ["**What to use.**", "| Task | Weights | Use |", "Chosen on", "![", "Published methods"]
+    kinds += ["<!-- questions: begin (generated) -->\n**Why was its number", "**What does xi do?**"]
+    kinds += ["**How sure is that?**"]
     for part, start in zip(paragraphs, kinds, strict=True):
         assert part.startswith(start)
     (table,) = [part for part in paragraphs if part.startswith("|")]
     assert len(table.splitlines()) <= 2 + 8
     titles = re.findall(r"^## (.*)$", README, re.M)
-    assert titles[:3] == ["Two commands", "Use it on your own model", "Why, and how sure"]
+    assert titles[:3] == ["Two commands", "Use it on your own model", "The claims"]
     (commands,) = re.findall(r"## Two commands\n\n```\n(.*?)```", README, re.S)
     assert commands.split("\n") == ["make paper", "make lab", ""]
 

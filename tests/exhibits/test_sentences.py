@@ -120,7 +120,7 @@ FORMS = [
     (
         theory.stopped_early(learned(0.941, 0.97)),
         "The published method is not stopped early: it explains 94.1 % of the target's variance, and"
-        " 97.0 % after 10 times the epochs at a falling learning rate.",
+        " 97.0 % when trained 10 times as long at a falling rate.",
     ),
     (
         theory.stopped_early(learned(0.2, 0.941)),
@@ -282,19 +282,19 @@ FORMS = [
     ),
     (
         recommendation.held("this", picked("minus_plain")),
-        "Where nothing was chosen, this is plain training itself.",
+        "On networks that chose nothing, this is plain training itself.",
     ),
     (
         recommendation.held("this", picked("minus_plain", DOWN, OPEN)),
-        "Where nothing was chosen, this holds in 2 of 2 cases.",
+        "On networks that chose nothing, this holds in 2 of 2 cases.",
     ),
     (
         recommendation.held("this", picked("minus_plain", DOWN, LESS)),
-        "Where nothing was chosen, this holds in 1 of 2 cases; the others are undecided.",
+        "On networks that chose nothing, this holds in 1 of 2 cases; the others are undecided.",
     ),
     (
         recommendation.held("this", picked("minus_plain", DOWN, LESS, (0.3, 0.4))),
-        "Where nothing was chosen, this holds in 1 of 3 cases, and does not hold in 1.",
+        "On networks that chose nothing, this holds in 1 of 3 cases, and does not hold in 1.",
     ),
     (
         deployment.same_predictions(files(0)),

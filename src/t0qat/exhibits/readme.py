@@ -35,7 +35,8 @@ def results(results: Results) -> str:
             f"![Loss after rounding to integers of T0-QAT, Standard QAT and no noise]({FIGURE})",
             "",
             "Published methods, rounded to integers, on the paper's task (above) and real data (below)."
-            " Standard QAT, the paper's baseline, trains under noise of a fixed scale.",
+            " Standard QAT, the paper's baseline, trains under noise of a fixed scale. The axes are"
+            " logarithmic: lower is better, and a line that lies high gains nothing by being flat.",
             "",
         ]
     )

@@ -79,7 +79,7 @@ def held(what: str, rows: pd.DataFrame) -> str:
     """In how many cases a pick holds where nothing was chosen; where it is plain training is no case."""
     found = [outcome(row) for row in rows_of(rows, quantity="minus_plain")]
     every, good, bad = len(found), found.count(HOLDS), found.count(HOLDS_NOT)
-    lead = f"Where nothing was chosen, {what}"
+    lead = f"On networks that chose nothing, {what}"
     if not every:
         return f"{lead} is plain training itself."
     holds = f"{lead} holds in {good or 'none'} of {every} cases"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from t0qat.exhibits import answers, recommendation, theory, verdicts
 from t0qat.exhibits.benchmark import DECIMALS
-from t0qat.exhibits.labels import listed, macros, the_models, width
+from t0qat.exhibits.labels import inside, listed, macros, the_models, width
 from t0qat.exhibits.recommendation import PLAIN_ON, TASKS, called, lower_on
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import model_label
@@ -16,7 +16,7 @@ from t0qat.pipeline import decision
 from t0qat.pipeline.decision import CONTRADICTED, NO_EFFECT, SUPPORTED, UNDECIDED
 from t0qat.pipeline.latex import tabular
 from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.pipeline.words import NOTHING, span, thousands, times, with_interval
+from t0qat.pipeline.words import NOTHING, thousands, times, with_interval
 
 USE_HEADER = ["Task", "Weights", "Use", "Because", "One training for all widths"]
 # By the verdicts on C1, C2 and C5 as published; whatever decides nothing is undecided.
@@ -36,17 +36,17 @@ ADDS = "evaluation noise adds the same expected loss to every model of the paper
 WHY = {
     SUPPORTED: f"In theory {ADDS}; our runs show less for T0-QAT, which this does not explain.",
     CONTRADICTED: f"In theory {ADDS}; our runs show more for T0-QAT, which this does not explain.",
-    NO_EFFECT: f"The published difference is chance: {ADDS}, however it was trained.",
+    NO_EFFECT: f"The published difference is chance: {ADDS}.",
     UNDECIDED: f"In theory {ADDS}; our runs are too few to confirm it.",
 }
 LOUD = "The constant xi only sets how loud the noise is"
 XI = {
     SUPPORTED: f"{LOUD}, but neither half nor twice that noise does as well.",
-    CONTRADICTED: f"{LOUD}, and another size does better.",
+    CONTRADICTED: f"{LOUD}; on the paper's task, noise of another size ends with a smaller loss.",
     NO_EFFECT: f"{LOUD}, and half or twice that noise does as well.",
     UNDECIDED: f"{LOUD}; whether another size does better is open.",
 }
-CHANGE = "larger networks, other data or rounded activations could change the answer."
+CHANGE = "Larger networks, other data or rounded activations could change the answer."
 
 
 def claimed() -> str:
@@ -86,7 +86,8 @@ def _counted(results: Results) -> str:
         if n == every:
             return f"All {thousands(n)} verdicts on its claims are {word}."
     said = [f"{thousands(n) if n else 'none'} {'are' if n > 1 else 'is'} {w}" for w, n in many.items()]
-    return f"Of {thousands(every)} verdicts on its claims, {listed(said)}."
+    rest = "the others show no effect or stay open" * (sum(many.values()) < every)
+    return f"Of {thousands(every)} verdicts on its claims, {listed(said)}{'; ' * bool(rest)}{rest}."
 
 
 def why(results: Results) -> str:
@@ -104,15 +105,11 @@ def xi(results: Results) -> str:
 
 
 def sure(results: Results) -> str:
-    """How the verdicts were tested, and what would change the answer; from `claims` and `verdicts`."""
-    counts = verdicts.counts(results)
-    tested = (
-        f"The chance that any of the {thousands(sum(counts.values()))} verdicts is wrong is held to"
-        f" {100 * ERROR_RATE:g} %. They rest on {span(results['claims'].n.dropna())} paired seeds."
-    )
-    n = counts[UNDECIDED]
-    left = f"Of the verdicts, {thousands(n) if n else 'none'} {'are' if n > 1 else 'is'} undecided"
-    return f"{tested} {left}{', which more seeds may change' * (n > 0)}; {CHANGE}"
+    """How the verdicts were tested, and what would change the answer; from `verdicts`."""
+    n = verdicts.counts(results)[UNDECIDED]
+    tested = f"The chance that any verdict is wrong is held to {100 * ERROR_RATE:g} %"
+    left = f"{thousands(n) if n else 'none'} {'are' if n > 1 else 'is'} undecided"
+    return f"{tested}; {left}{', which more seeds may change' * (n > 0)}. {CHANGE}"
 
 
 def use(results: Results) -> str:
@@ -159,28 +156,28 @@ def use_cells(results: Results) -> list[list[str]]:
     table, arms, rows = results["recommendation"], results["recommendation_arms"], []
     every = _one_for_all(table)
     for family, mine in table[table.pick == RECOMMENDED].groupby("family", sort=False):
-        lead = [TASKS[family], every[family]]
+        lead = TASKS[family]
         for bits, here in mine.groupby("eval_bits", sort=False):
             tried = arms[(arms.family == family) & (arms.eval_bits == bits)]
             because = _because(here, tried, f"rounded {PLAIN_ON[family]}")
-            rows.append([lead[0], width(bits), _used(here), because, lead[1]])
-            lead = ["", ""]
+            rows.append([lead, width(bits), _used(here), because, every[family]])
+            lead = ""
     return rows
 
 
 def _used(here: pd.DataFrame) -> str:
-    """A pick by its name, and plain training beside it where neither is shown to lose less."""
+    """A pick by its name, after plain training where neither is shown to lose less."""
     rows, first = rows_of(here, quantity="minus_plain"), rows_of(here)[0]
     use = called(first).removesuffix(" (rounded to nearest)")
-    use = use[:1].upper() + use[1:]
-    equal = rows and all(row["ci_low"] <= 0 <= row["ci_high"] for row in rows)
-    return f"{use} or {PLAIN_ON[first['family']]}" if equal else use
+    if rows and all(row["ci_low"] <= 0 <= row["ci_high"] for row in rows):
+        return f"{PLAIN_ON[first['family']].capitalize()} or {inside(use)}"
+    return use[:1].upper() + use[1:]
 
 
 def _because(here: pd.DataFrame, arms: pd.DataFrame, plain: str) -> str:
     """Why a pick is used at a width. arms: what else was tried there."""
     near = (arms.behind <= arms.margin).sum()
-    as_good = f"{near} of {len(arms)} as good in tuning" if near > 1 else "least loss in tuning"
+    as_good = f"{near} of {len(arms)} methods as good in tuning" if near > 1 else "least loss in tuning"
     rows, lower = rows_of(here, quantity="minus_plain"), lower_on(here)
     unrounded = here[here.quantity == "minus_unrounded"]
     kept = len(unrounded) and (unrounded.ci_high < unrounded.margin).all()

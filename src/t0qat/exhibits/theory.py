@@ -131,8 +131,8 @@ def stopped_early(table: pd.DataFrame) -> str:
     first = one(explained, method="t0_qat", schedule="constant", epoch=lengths[0])
     last = one(explained, method="t0_qat", schedule="decaying", epoch=lengths[-1])
     before, after = (f"{percent(row['mean'])} %" for row in (first, last))
-    end = f"{before} of the target's variance, and {after} after"
-    end += f" {lengths[-1] / lengths[0]:.0f} times the epochs at a falling learning rate."
+    end = f"{before} of the target's variance, and {after} when trained"
+    end += f" {lengths[-1] / lengths[0]:.0f} times as long at a falling rate."
     if first["ci_low"] > plain - CONVERGED:
         return f"The published method is not stopped early: it explains {end}"
     if last["ci_low"] > plain - CONVERGED:
