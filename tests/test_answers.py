@@ -94,8 +94,8 @@ def claimed(file: str, against: str = "plain"):
     return {"file": file, "against": against, **TUNED}
 
 
-def plain_costs(widths, how_much=1.0):
-    return Edit("vision_kept", how_much, method="no_noise", eval_bits=widths, scale_rule="own")
+def plain_costs(widths, how_much=1.0, half=1e-3):
+    return Edit("vision_kept", how_much, half, method="no_noise", eval_bits=widths, scale_rule="own")
 
 
 def plain_is_best(widths):
@@ -215,6 +215,7 @@ FORMS = {
     },
     "vision/1": {
         "none": plain_costs([8, 4, 3, 2], 0.0),
+        "open": plain_costs([8, 4, 3, 2], 0.0, half=1.0),
         "some": both(plain_costs([8, 4, 3], 0.0), plain_costs([2])),
         "some, plain": both(plain_costs([8, 4, 3], 0.0), plain_costs([2]), plain_is_best([2])),
         "all": plain_costs([8, 4, 3, 2]),
@@ -230,6 +231,7 @@ FORMS = {
     },
     "language/1": {
         "supported": Edit(**claimed("language_any_paired"), to=-1.0),
+        "supported, little": both(),
         "contradicted": Edit(**claimed("language_any_paired"), to=1.0),
         "no effect": Edit(**claimed("language_any_paired"), to=0.0),
         "undecided": Edit(**claimed("language_any_paired"), to=0.0, half=1.0),

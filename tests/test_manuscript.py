@@ -53,7 +53,6 @@ DIRECTION = re.compile(
     r"contradicted|supported|superior|inferior|hardly|barely|most of|clearly|much)\b"
 )
 GENERAL = {
-    "survive quantization better": "what the method is for, in the paper's words",
     "A worse fit": "a statement of theory",
     r"\emph{supported} or \emph{contradicted} where one-sided": "the rule itself",
     r"A verdict is \emph{supported} or \emph{contradicted} where a direction is shown": "likewise",
@@ -131,7 +130,10 @@ def committed(file: str) -> pd.DataFrame:
     return results.read(PAPER, file)
 
 
-@pytest.mark.parametrize(("kind", "place"), sorted(lookups.used(MAIN)))
+NUMBERS = sorted(used for used in lookups.used(MAIN) if used[0] != lookups.ANSWER)
+
+
+@pytest.mark.parametrize(("kind", "place"), NUMBERS)
 def test_a_changed_number_changes_what_is_looked_up(kind, place):
     table = committed(place.split("/")[0])
     numbers = [column for column in table if PAPER.columns[column].kind == "number"]

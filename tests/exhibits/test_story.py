@@ -174,7 +174,7 @@ def test_how_sure_and_what_would_change_the_answer(open_, said):
     cells = ["undecided"] * open_ + ["supported"] * (9 - open_)
     table = pd.DataFrame({"id": "C3", "claim": "words", "as_published": cells, "scale_tuned": ""})
     first, second = whole(story.sure({"verdicts": table}))
-    assert first == f"The chance that any verdict is wrong is held to 5 %; {said}."
+    assert first == f"The chance that any decided verdict is wrong is held to 5 %; {said}."
     assert second.startswith("Larger networks")
 
 

@@ -7,6 +7,7 @@ from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.sentences import NOT_RUN, Chosen, asked, of_all, verdict
 from t0qat.exhibits.vision import IMAGES
 from t0qat.experiments import recommendation
+from t0qat.pipeline.decision import SUPPORTED
 from t0qat.pipeline.lookups import Read
 from t0qat.pipeline.words import Row, fixed, times, with_interval
 
@@ -23,24 +24,25 @@ def against(b: Benchmark, rival: str, read: Read) -> list[Row]:
 
 
 def where_it_matters(read: Read) -> Chosen:
-    """By what rounding is shown to cost plain training, and by what lost least in tuning."""
+    """By what rounding is shown to cost plain training, or nothing, and by what lost least in tuning."""
     kept = read("vision_kept")
     kept = kept[(kept.method == recommendation.PLAIN) & (kept.scale_rule == "own")]
     widths = widths_of(kept)
     lost = [bits for bits in widths if bits in {*kept[kept.ci_low > kept.margin].eval_bits}]
-    values = {"all": at(widths), "kept": _down_to(widths, lost)}
+    unsure = [bits for bits in widths if bits in {*kept[kept.ci_high >= kept.margin].eval_bits}]
+    values = {"all": at(widths), "kept": _down_to(widths, unsure)}
     if not lost:
-        return "none", values
+        return "open" if unsure else "none", values
     found = recommendation.arms(read("vision_tuned"), read("vision"), IMAGES.metric)
     best = recommendation.picks(found)
     best = best[best.pick == recommendation.RECOMMENDED].set_index("eval_bits").method
     values |= {"lowest": width(lost[-1]), "use": inside(name(best[lost[-1]]))}
-    form = of_all(len(lost), len(widths))
+    form = of_all(len(unsure), len(widths))
     return form if best[lost[-1]] != recommendation.PLAIN else f"{form}, plain", values
 
 
 def _down_to(widths: list[int], lost: list[int]) -> str:
-    """The widths that are not lost, the widest first: `down to INT3`, or `at INT8 and INT3`."""
+    """The widths but these, the widest first: `down to INT3`, or `at INT8 and INT3`."""
     left = [bits for bits in widths if bits not in lost]
     return f"down to {width(left[-1])}" if len(left) > 1 and left == widths[: len(left)] else at(left)
 
@@ -55,7 +57,9 @@ def on_images(read: Read) -> Chosen:
 def on_text(read: Read) -> Chosen:
     rows = against(MODELS, "plain", read)
     fewer = ((row["model"], with_interval(times(row, -1), 3)) for row in rows)
-    return verdict(*COLUMNS[MODELS], read), {"fewer": together(fewer)}
+    form = verdict(*COLUMNS[MODELS], read)
+    little = form == SUPPORTED and all(-row["estimate"] < row["margin"] for row in rows)
+    return form + ", little" * little, {"fewer": together(fewer)}
 
 
 def beside_the_best(read: Read) -> Chosen:

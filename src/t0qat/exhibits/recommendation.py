@@ -82,10 +82,14 @@ def held(what: str, rows: pd.DataFrame) -> str:
     lead = f"On networks that chose nothing, {what}"
     if not every:
         return f"{lead} is plain training itself."
-    holds = f"{lead} holds in {good or 'none'} of {every} cases"
+    holds = f"{lead} loses no more than rounded plain training, within a margin, in {good or 'none'}"
     if bad:
-        return f"{holds}, and does not hold in {bad}."
-    return f"{holds}; the others are undecided." if good < every else f"{holds}."
+        return f"{holds} of {every} cases, and more in {bad}."
+    return (
+        f"{holds} of {every} cases; the others are open."
+        if good < every
+        else f"{holds} of {every} cases."
+    )
 
 
 def lower_on(here: pd.DataFrame) -> list[str]:

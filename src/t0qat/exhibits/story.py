@@ -107,7 +107,7 @@ def xi(results: Results) -> str:
 def sure(results: Results) -> str:
     """How the verdicts were tested, and what would change the answer; from `verdicts`."""
     n = verdicts.counts(results)[UNDECIDED]
-    tested = f"The chance that any verdict is wrong is held to {100 * ERROR_RATE:g} %"
+    tested = f"The chance that any decided verdict is wrong is held to {100 * ERROR_RATE:g} %"
     left = f"{thousands(n) if n else 'none'} {'are' if n > 1 else 'is'} undecided"
     return f"{tested}; {left}{', which more seeds may change' * (n > 0)}. {CHANGE}"
 
