@@ -159,6 +159,9 @@ FORMS = {
         "reaches": Edit(
             "theory_training", 1.0, method="t0_qat", quantity="explained", schedule="decaying"
         ),
+        "no slower": Edit(
+            "theory_training", 1.0, method="t0_qat", quantity="explained", schedule="constant"
+        ),
         "falls short": Edit(
             "theory_training", 0.5, method="t0_qat", quantity="explained", schedule="decaying"
         ),
@@ -310,7 +313,7 @@ FORMS = {
     "claims/2": {
         "equal and open": verdicts(as_published="no effect", scale_tuned="undecided"),
         "equal": verdicts(as_published="no effect", scale_tuned="contradicted"),
-        "open": verdicts(as_published="supported", scale_tuned="supported to INT4"),
+        "open": verdicts(as_published="supported to INT4", scale_tuned="undecided"),
         "decided": verdicts(as_published="supported", scale_tuned="contradicted at INT2"),
     },
 }

@@ -2,6 +2,7 @@
 
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.sentences import NOT_RUN, Chosen, of_all, verdict
+from t0qat.exhibits.verdicts import IN_PART, kind_of
 from t0qat.experiments.circuits import ALL, GUESS, PLAIN, PUBLISHED, TUNED
 from t0qat.pipeline import claims, decision
 from t0qat.pipeline.lookups import Read
@@ -35,7 +36,7 @@ def verdicts(read: Read) -> list[str]:
 def holding(read: Read) -> Chosen:
     every = verdicts(read)
     held = every.count(decision.SUPPORTED)
-    failed = sum(decision.CONTRADICTED in cell for cell in every)
+    failed = [*map(kind_of, every)].count(decision.CONTRADICTED)
     shown = {key: thousands(n) for key, n in {"held": held, "failed": failed, "n": len(every)}.items()}
     if held != 1:
         return of_all(held, len(every)), shown
@@ -50,11 +51,10 @@ def holding(read: Read) -> Chosen:
 
 
 def remaining(read: Read) -> Chosen:
-    every = verdicts(read)
-    equal = every.count(decision.NO_EFFECT)
-    failed = sum(decision.CONTRADICTED in cell for cell in every)
-    rest = len(every) - every.count(decision.SUPPORTED) - failed
-    shown = {"equal": equal, "open": rest - equal}
+    kinds = [*map(kind_of, verdicts(read))]
+    equal = kinds.count(decision.NO_EFFECT)
+    decided = sum(map(kinds.count, (decision.SUPPORTED, decision.CONTRADICTED, IN_PART)))
+    shown = {"equal": equal, "open": len(kinds) - decided - equal}
     form = " and ".join(key for key, n in shown.items() if n) or "decided"
     return form, {key: thousands(n) for key, n in shown.items()}
 

@@ -42,7 +42,8 @@ def after_rounding(read: Read) -> Chosen:
 
 def what_rounding_adds(read: Read) -> Chosen:
     after, added = on_both(read, "quantized"), on_both(read, "drop")
-    most = [abs(added[data]["estimate"]) > abs(after[data]["estimate"]) / 2 for data in DATA]
+    pairs = ((added[data]["estimate"], after[data]["estimate"]) for data in DATA)
+    most = [2 * part * whole > whole**2 for part, whole in pairs]  # of one sign, and most of it
     return of_all(sum(most), len(most)), {data: with_interval(row) for data, row in added.items()}
 
 
@@ -65,8 +66,8 @@ def long_training(read: Read) -> Chosen:
     plain = one(table, method="no_noise", **ends)["mean"]
     long = one(table, method="t0_qat", **ends | {"schedule": "decaying"})
     first = one(table, method="t0_qat", schedule="constant", epoch=lengths[0])
-    reached = long["ci_low"] > plain - CONVERGED
-    return "reaches" if reached else "falls short", {
+    near = [row["ci_low"] > plain - CONVERGED for row in (first, long)]
+    return "no slower" if near[0] else "reaches" if near[1] else "falls short", {
         "first": percent(first["mean"]),
         "long": percent(long["mean"]),
         "plain": percent(plain),

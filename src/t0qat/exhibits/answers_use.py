@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from t0qat.exhibits import response
-from t0qat.exhibits.labels import width, widths_of
+from t0qat.exhibits.labels import inside, width, widths_of
 from t0qat.exhibits.recommendation import called, lower_on
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.sentences import NOT_RUN, Chosen, of_all
@@ -51,7 +51,7 @@ def to_use(family: str) -> Callable[[Read], Chosen]:
         if best.empty:
             return NOT_RUN, {}
         widths = [*best.eval_bits.unique()]
-        ahead = [bits for bits in widths if lower_on(best[best.eval_bits == bits])]
+        ahead = [bits for bits in widths if _beats_plain(best[best.eval_bits == bits])]
         if not ahead:
             return "nowhere", {}
         if ahead != widths[-len(ahead) :]:
@@ -63,6 +63,12 @@ def to_use(family: str) -> Callable[[Read], Chosen]:
     return choose
 
 
+def _beats_plain(here: pd.DataFrame) -> bool:
+    """Whether a pick is shown to lose less on some network, and on none more."""
+    minus = here[here.quantity == "minus_plain"]
+    return bool(lower_on(here)) and not (minus.ci_low > 0).any()
+
+
 def _named(chosen: list[tuple[str, int]], every: bool) -> str:
     """At most two methods with their widths, from the widest: `GPTQ at INT4 and QuEST below`."""
     last = {method: bits for method, bits in chosen}
@@ -72,10 +78,10 @@ def _named(chosen: list[tuple[str, int]], every: bool) -> str:
     if len(order) > FEW:
         return "what the table names" + ("" if every else f" {below}")
     if len(order) == 1:
-        return f"{order[0]} {'at every width' if every else below}"
+        return f"{inside(order[0])} {'at every width' if every else below}"
     first, second = order
     there = f"at {width(top)}" if last[first] == top else f"down to {width(last[first])}"
-    return f"{first} {there} and {second} below"
+    return f"{inside(first)} {there} and {inside(second)} below"
 
 
 def total(rows: pd.DataFrame, metric: str) -> int:

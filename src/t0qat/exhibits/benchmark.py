@@ -15,7 +15,7 @@ from t0qat.experiments.arms import CHANNELS, FLOAT, NO_WIDTH, model_label
 from t0qat.experiments.compare import Metric, own_width
 from t0qat.pipeline.latex import Raw, grouped, tex
 from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, span, with_interval
+from t0qat.pipeline.words import NOTHING, Row, number, plus_minus, span
 from t0qat.training.methods import REGISTRY, named
 
 PLACEBO = "xi_alone"
@@ -53,9 +53,6 @@ class Benchmark(NamedTuple):
     # Of the bar (claims.Claims.bars) that a network passes before rounding if it has learned anything.
     learned: Metric
     words: Words
-
-    def interval(self, row: Row) -> str:
-        return with_interval(row, DECIMALS)
 
     def cell(self, table: pd.DataFrame, **keys) -> str:
         """The row with these keys as mean and half-width, or a dash."""

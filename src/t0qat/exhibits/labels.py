@@ -14,6 +14,7 @@ QUANTITY_LABELS = {"full_precision": "Full precision", "quantized": "Quantized",
 DATASET_LABELS = {"synthetic": "Synthetic", "diabetes": "Diabetes", "digits": "Digits"}
 DATASET_LABELS |= {"pydoc_topics": "Text"}
 # By what it is: "Standard QAT" is the paper's name for its baseline, on the paper's own task.
+NAMES = ("Gaussian", "Matryoshka")  # that keep their capital
 ON_NETWORKS = {"standard_qat": f"Gaussian noise, {BASELINE_NOISE:g}"}
 
 
@@ -28,10 +29,10 @@ def data_label(row: Row) -> str:
     return f"{label} ({model_label(row['model'])})" if network else label
 
 
-def listed(parts: Iterable[str], comma: str = ", ", last: str = " and ") -> str:
+def listed(parts: Iterable[str]) -> str:
     """`a, b and c`; a dash where there is nothing."""
     parts = list(parts)
-    return comma.join(parts[:-1]) + last * bool(parts[:-1]) + parts[-1] if parts else NOTHING
+    return ", ".join(parts[:-1]) + " and " * bool(parts[:-1]) + parts[-1] if parts else NOTHING
 
 
 def label_on(method: str, model: str) -> str:
@@ -51,7 +52,7 @@ def name(method: str) -> str:
 def inside(label: str) -> str:
     """A label inside a sentence: `matched noise`, but `QuEST`."""
     first, blank, rest = label.partition(" ")
-    return (first.lower() if first[1:].islower() else first) + blank + rest
+    return (first.lower() if first[1:].islower() and first not in NAMES else first) + blank + rest
 
 
 def width(bits: float) -> str:

@@ -46,8 +46,8 @@ def limit(distances: pd.DataFrame) -> str:
         )
     least = number(distances.estimate.min(), 2)
     return (
-        f"In none of {every} cases does accuracy start to fall within one bit of where the step equals"
-        f" ξ; the two lie {least} bits apart or more."
+        f"In none of {every} cases is accuracy shown to start to fall within one bit of where the step"
+        f" equals ξ; the two lie at least {least} bits apart on average."
     )
 
 

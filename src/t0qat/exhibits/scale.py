@@ -2,6 +2,7 @@
 
 from t0qat.exhibits.labels import QUANTITY_LABELS, dataset_label, macros, starred
 from t0qat.exhibits.rows import Results, one, rows_of, tally
+from t0qat.pipeline import decision
 from t0qat.pipeline.latex import Raw, grouped, spanning, tabular
 from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.pipeline.words import (
@@ -175,7 +176,7 @@ def constants_help(found: dict[str, int]) -> str:
     if less:
         return (
             "As the noise itself, a constant leaves less unexplained than no noise in"
-            f" {less} of {every} cases."
+            f" {less} of {every} cases{f', and more in {more}' * (more > 0)}."
         )
     if more:
         return (
@@ -187,6 +188,6 @@ def constants_help(found: dict[str, int]) -> str:
 
 def same_training(largest: float) -> str:
     """Whether training can tell which constant it was. largest: of all differences of a weight."""
-    if not largest:
-        return "At the published product, every constant gives exactly the same trained weights."
+    if largest <= decision.ROUNDING:
+        return "At the published product, every constant gives the same trained weights."
     return f"At the published product, weights differ by at most {number(largest, 2)} between constants."

@@ -86,7 +86,8 @@ def _counted(results: Results) -> str:
         if n == every:
             return f"All {thousands(n)} verdicts on its claims are {word}."
     said = [f"{thousands(n) if n else 'none'} {'are' if n > 1 else 'is'} {w}" for w, n in many.items()]
-    rest = "the others show no effect or stay open" * (sum(many.values()) < every)
+    part = "hold in part, " * (counts[verdicts.IN_PART] > 0)
+    rest = f"the others {part}show no effect or stay open" * (sum(many.values()) < every)
     return f"Of {thousands(every)} verdicts on its claims, {listed(said)}{'; ' * bool(rest)}{rest}."
 
 

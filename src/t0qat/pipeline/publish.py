@@ -66,7 +66,7 @@ def render(paper: Paper, name: str, home: Path) -> None:
     exhibit = paper.exhibits[name]
     table, macros = exhibit({file: results.read(paper, file, home) for file in exhibit.files})
     places.write(home / "paper" / "tables" / f"{name}.tex", table)
-    places.write(home / "paper" / "macros" / f"{name}.tex", latex.macro_lines(macros))
+    places.write(home / "paper" / "macros" / f"{name}.tex", f"% of {name}\n" + latex.macro_lines(macros))
 
 
 def picture(figure: Figure, suffix: str) -> bytes:
