@@ -209,7 +209,7 @@ FORMS = [
     (
         precision.limit(distances(7.3, 9.0)),
         "In none of 2 cases is accuracy shown to start to fall within one bit of where the step equals"
-        " ξ; the two lie at least 7.2 bits apart on average.",
+        " ξ; on average at least 7.2 bits lie between.",
     ),
     (
         precision.limit(distances(0.9, 9.0)),

@@ -47,7 +47,7 @@ def limit(distances: pd.DataFrame) -> str:
     least = number(distances.estimate.min(), 2)
     return (
         f"In none of {every} cases is accuracy shown to start to fall within one bit of where the step"
-        f" equals ξ; the two lie at least {least} bits apart on average."
+        f" equals ξ; on average at least {least} bits lie between."
     )
 
 
