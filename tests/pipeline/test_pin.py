@@ -59,7 +59,7 @@ def test_make_holds_notebooks_to_their_digits(project):
     """One digit of an answer is changed."""
     notebook = project.root / "notebooks/01_table1.ipynb"
     committed = notebook.read_text()
-    digit = re.search(r"(?<=with probability )\d", committed)
+    digit = re.search(r"(?<=of our )\d", committed)
     other = str((int(digit[0]) + 1) % 10)
     notebook.write_text(committed[: digit.start()] + other + committed[digit.end() :])
     rule = f"one: ; @$(NBVAL) {notebook.relative_to(project.root)}"

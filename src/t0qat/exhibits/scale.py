@@ -176,7 +176,7 @@ def constants_help(found: dict[str, int]) -> str:
     if less:
         return (
             "As the noise itself, a constant leaves less unexplained than no noise in"
-            f" {less} of {every} cases{f', and more in {more}' * (more > 0)}."
+            f" {less} of {every} cases{f', and more in {more}' * bool(more)}."
         )
     if more:
         return (
