@@ -24,7 +24,9 @@ from t0qat.pipeline.decision import CONTRADICTED, SUPPORTED, UNDECIDED
 
 WORDS, VALUES = 30, 3
 
-HELD = "On networks that chose nothing, this loses no more than rounded plain training, within a margin,"
+HELD = (
+    "On networks not used for choosing, this loses no more than rounded plain training, within a margin,"
+)
 
 
 def row(estimate: float, half: float = 0.1, **more) -> dict:
@@ -289,7 +291,7 @@ FORMS = [
     ),
     (
         recommendation.held("this", picked("minus_plain")),
-        "On networks that chose nothing, this is plain training itself.",
+        "On networks not used for choosing, this is plain training itself.",
     ),
     (
         recommendation.held("this", picked("minus_plain", DOWN, OPEN)),

@@ -93,7 +93,7 @@ def test_what_was_found_says_both_verdicts(committed, drop, loss):
         ),
         (
             ["supported"] + ["contradicted at INT2"] + ["no effect"] * 3,
-            f"Of 5 verdicts on its claims, 1 is supported and 1 is contradicted; {REST}.",
+            f"Of 5 verdicts on its claims, 1 is supported (C3) and 1 is contradicted; {REST}.",
         ),
         (
             ["supported"] * 11 + ["contradicted"] * 2,
@@ -113,7 +113,7 @@ def test_verdicts_are_counted_in_a_sentence(committed, cells, said):
 @pytest.mark.parametrize(
     ("verdict", "said"),
     [
-        ("no effect", "The published difference is chance: "),
+        ("no effect", "The published advantage is chance, "),
         ("supported", "our runs show less for T0-QAT"),
         ("contradicted", "our runs show more for T0-QAT"),
         ("undecided", "too few to confirm it"),
@@ -174,7 +174,7 @@ def test_how_sure_and_what_would_change_the_answer(open_, said):
     cells = ["undecided"] * open_ + ["supported"] * (9 - open_)
     table = pd.DataFrame({"id": "C3", "claim": "words", "as_published": cells, "scale_tuned": ""})
     first, second = whole(story.sure({"verdicts": table}))
-    assert first == f"The chance that any decided verdict is wrong is held to 5 %; {said}."
+    assert first == f"The chance that even one decided verdict is wrong is held to 5 %; {said}."
     assert second.startswith("Larger networks")
 
 
@@ -204,8 +204,7 @@ def picks(*methods: str, ahead: str, family: str = "images") -> dict[str, pd.Dat
 
 
 NOTHING = "nothing that tuning chose is shown to beat rounding plain training"
-WILL_DO = "at more bits rounded plain training will do, as nothing that tuning chose is shown to beat"
-WILL_DO += " it"
+WILL_DO = "at more bits rounded plain training will do, as no choice of tuning is shown to beat it"
 
 
 @pytest.mark.parametrize(

@@ -30,13 +30,14 @@ def results(results: Results) -> str:
             "",
             f"Chosen on tuning seeds, measured on {seeds} paired test seeds, with 95 % intervals. Loss"
             " is in nats on images, in bits per character on text. *Rounded* is to the nearest step; *as"
-            " good* is within the margin.",
+            " good* is within the margin. [What each method is](docs/extend.md).",
             "",
             f"![Loss after rounding to integers of T0-QAT, Standard QAT and no noise]({FIGURE})",
             "",
             "Published methods, rounded to integers, on the paper's task (above) and real data (below)."
             " Standard QAT, the paper's baseline, trains under noise of a fixed scale. The axes are"
-            " logarithmic: lower is better, and a line that lies high gains nothing by being flat.",
+            " logarithmic, and lower is better: what counts is where a line lies, not how little it"
+            " rises.",
             "",
         ]
     )

@@ -79,7 +79,7 @@ def held(what: str, rows: pd.DataFrame) -> str:
     """In how many cases a pick holds where nothing was chosen; where it is plain training is no case."""
     found = [outcome(row) for row in rows_of(rows, quantity="minus_plain")]
     every, good, bad = len(found), found.count(HOLDS), found.count(HOLDS_NOT)
-    lead = f"On networks that chose nothing, {what}"
+    lead = f"On networks not used for choosing, {what}"
     if not every:
         return f"{lead} is plain training itself."
     holds = f"{lead} loses no more than rounded plain training, within a margin, in {good or 'none'}"
