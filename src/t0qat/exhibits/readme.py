@@ -60,13 +60,17 @@ def verdicts(results: Results) -> str:
 
 
 def methods(results: Results) -> str:
-    """Every method that `prepare` takes: its name, the widths that it trains for and its settings."""
+    """Every method that `prepare` takes: its name, widths, settings, and what it is."""
     rows = []
     for name, method in REGISTRY.items():
         takes = listed(inspect.signature(method.build).parameters)
         label, kind = network_label(name), {"none": "plain"}.get(method.family, method.family)
+        what, *_ = inspect.getdoc(getattr(method.build, "func", method.build)).split("\n\n")
         rows.append([name, label, kind, "its bits" if method.for_bits else "all widths", takes])
-    return "\n".join([*table(["Name", "Method", "Family", "Trains for", "Settings"], rows), ""])
+        rows[-1].append(" ".join(what.split()))
+    return "\n".join(
+        [*table(["Name", "Method", "Family", "Trains for", "Settings", "What it is"], rows), ""]
+    )
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:

@@ -53,8 +53,9 @@ CHANGE = "Larger networks, other data or rounded activations could change the an
 def claimed() -> str:
     """What the paper under study claims."""
     return (
-        "The paper claims that training under Gaussian weight noise, of a scale set by a constant, xi,"
-        f" makes a network lose less when quantized: {percent(REPORTED_REDUCTION)} % less in its one table."
+        "The paper claims that training under Gaussian weight noise, its scale set by a constant, xi,"
+        " makes networks lose less when quantized:"
+        f" {percent(REPORTED_REDUCTION)} % less in its one table."
     )
 
 
