@@ -47,7 +47,7 @@ XI = {
     NO_EFFECT: f"{LOUD}, and half or twice that noise does as well.",
     UNDECIDED: f"{LOUD}; whether another size does better is open.",
 }
-CHANGE = "Larger networks, other data or rounded activations could change the answer."
+CHANGE = "More seeds, larger networks, other data or rounded activations could change the answer."
 
 
 def claimed() -> str:
@@ -120,7 +120,7 @@ def sure(results: Results) -> str:
     n = verdicts.counts(results)[UNDECIDED]
     tested = f"The chance that even one decided verdict is wrong is held to {100 * ERROR_RATE:g} %"
     left = f"{thousands(n) if n else 'none'} {'are' if n > 1 else 'is'} undecided"
-    return f"{tested}; {left}{', which more seeds may change' * (n > 0)}. {CHANGE}"
+    return f"{tested}; {left}. {CHANGE}"
 
 
 def use(results: Results) -> str:
