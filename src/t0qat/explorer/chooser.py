@@ -62,7 +62,9 @@ class Chooser:
             widget.observe(self._moved, "value")
         usual = widgets.Button(description="The usual methods", layout={"width": "auto"})
         usual.add_class("which-usual").on_click(lambda _: self.set(methods=None))
-        self._picture = widgets.Image(layout={"max_width": "100%", "align_self": "flex-start"})
+        self._picture = widgets.Image(
+            layout={"max_width": "100%", "margin": "0", "align_self": "flex-start"}
+        )
         self._picture.add_class("which-picture")
         self._text = widgets.HTML().add_class("which-sentence")
         network, bits, methods = self.controls.values()
@@ -145,6 +147,8 @@ class Chooser:
 
 def _offer(widget: widgets.Widget, options: list[tuple]) -> None:
     if [*widget.options] != options:
+        if isinstance(widget, widgets.SelectMultiple):
+            widget.value = ()  # the browser would look for what was chosen among fewer options
         widget.options = options
 
 
