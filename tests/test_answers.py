@@ -156,13 +156,13 @@ FORMS = {
     },
     "theory/1": {"none": both(), "some": column("theory", "z", 9.0, quantity="drop_mean")},
     "theory/2": {
-        "reaches": Edit(
+        "later": Edit(
             "theory_training", 1.0, method="t0_qat", quantity="explained", schedule="decaying"
         ),
-        "no slower": Edit(
+        "at once": Edit(
             "theory_training", 1.0, method="t0_qat", quantity="explained", schedule="constant"
         ),
-        "falls short": Edit(
+        "never": Edit(
             "theory_training", 0.5, method="t0_qat", quantity="explained", schedule="decaying"
         ),
     },

@@ -5,7 +5,7 @@ from scipy import stats
 
 from t0qat.exhibits.rows import one
 from t0qat.exhibits.sentences import Chosen, of_all, verdict
-from t0qat.exhibits.theory import ALARM, CONVERGED
+from t0qat.exhibits.theory import ALARM, reached
 from t0qat.pipeline.lookups import Read
 from t0qat.pipeline.words import direction, percent, thousands, with_interval
 
@@ -59,20 +59,9 @@ def same_drop(read: Read) -> Chosen:
 
 
 def long_training(read: Read) -> Chosen:
-    table = read("theory_training")
-    table = table[(table.quantity == "explained") & (table.epoch > 0)]
-    lengths = sorted(table[table.schedule == "decaying"].epoch.unique())
-    ends = {"schedule": "constant", "epoch": lengths[-1]}
-    plain = one(table, method="no_noise", **ends)["mean"]
-    long = one(table, method="t0_qat", **ends | {"schedule": "decaying"})
-    first = one(table, method="t0_qat", schedule="constant", epoch=lengths[0])
-    near = [row["ci_low"] > plain - CONVERGED for row in (first, long)]
-    return "no slower" if near[0] else "reaches" if near[1] else "falls short", {
-        "first": percent(first["mean"]),
-        "long": percent(long["mean"]),
-        "plain": percent(plain),
-        "times": f"{lengths[-1] / lengths[0]:.0f}",
-    }
+    found = reached(read("theory_training"))
+    shown = {name: percent(getattr(found, name)) for name in ("first", "long", "plain")}
+    return found.at, shown | {"times": f"{found.times:.0f}"}
 
 
 CHOOSE = {

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from t0qat.exhibits import response
-from t0qat.exhibits.labels import inside, width, widths_of
+from t0qat.exhibits import deployment, response
+from t0qat.exhibits.labels import inside, width
 from t0qat.exhibits.recommendation import called, lower_on
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.sentences import NOT_RUN, Chosen, of_all
@@ -14,7 +14,7 @@ from t0qat.experiments.arms import FLOAT
 from t0qat.experiments.running import EXACT
 from t0qat.pipeline.lookups import Read
 from t0qat.pipeline.statistics import ERROR_RATE
-from t0qat.pipeline.words import fixed, number, span, thousands
+from t0qat.pipeline.words import number, percent, span, thousands
 
 FEW = 2  # methods that a sentence names; of more it sends to the table
 
@@ -84,34 +84,25 @@ def _named(chosen: list[tuple[str, int]], every: bool) -> str:
     return f"{inside(first)} {there} and {inside(second)} below"
 
 
-def total(rows: pd.DataFrame, metric: str) -> int:
-    mine = rows[rows.metric == metric]
-    return round((mine["mean"] * mine.n).sum())
-
-
 def in_runtime(read: Read) -> Chosen:
     table = read("deployment")
     exact = table[table.runtime == EXACT]
     change = exact[exact.metric == "difference"]["mean"].abs().max()
     margin = min(family.metric.margin for family in recommendation.FAMILIES.values())
-    differing = total(exact, "differing")
+    differing = deployment.total(exact, "differing")
     form = "same" if not differing else "within" if change < margin else "beyond"
     return form, {
         "differing": thousands(differing),
-        "n": thousands(total(exact, "predictions")),
+        "n": thousands(deployment.total(exact, "predictions")),
         "change": number(change, 2),
     }
 
 
 def bytes_saved(read: Read) -> Chosen:
     table = read("deployment")
-    plain = (table.runtime == EXACT) & (table.method == recommendation.PLAIN)
-    rows = table[plain & (table.metric == "file_bytes")]
-    files = rows.pivot(index="model", columns="eval_bits", values="mean")
-    lowest = min(widths_of(rows))
-    share = 100 * files[lowest] / files[FLOAT]
-    return of_all((share < 100).sum(), len(share)), {
-        "share": span(share, lambda value: fixed(value, 0)),
+    lowest, shares = deployment.smallest_files(table[table.runtime == EXACT])
+    return of_all((shares < 1).sum(), len(shares)), {
+        "share": span(shares, lambda value: percent(value, 0)),
         "lowest": width(lowest),
     }
 

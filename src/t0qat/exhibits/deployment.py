@@ -41,7 +41,7 @@ def deployment(results: Results) -> tuple[str, dict[str, str]]:
 
 def same_predictions(exact: pd.DataFrame) -> str:
     """Whether files predict what fake quantization does. exact: of the runtime that rounds no input."""
-    other, every = (_total(exact, metric) for metric in ("differing", "predictions"))
+    other, every = (total(exact, metric) for metric in ("differing", "predictions"))
     if not other:
         return (
             f"In ONNX Runtime, files of packed integers give all {thousands(every)} predictions as fake"
@@ -55,13 +55,22 @@ def same_predictions(exact: pd.DataFrame) -> str:
 
 def saved(exact: pd.DataFrame) -> str:
     """What the narrowest files take of the float file's bytes, under plain training."""
+    least, shares = smallest_files(exact)
+    if least == FLOAT:
+        return "No file has rounded weights."
+    share = span(shares, lambda value: percent(value, 0))
+    return f"Files at {width(least)} take {share} % of the bytes of those of floats."
+
+
+def smallest_files(exact: pd.DataFrame) -> tuple[int, pd.Series]:
+    """The narrowest width under plain training, and what its files take of the float files' bytes.
+
+    The shares, from 0 to 1, are by network. exact: as of `same_predictions`.
+    """
     rows = exact[(exact.method == PLAIN) & (exact.metric == "file_bytes")]
     files = rows.pivot(index="model", columns="eval_bits", values="mean")
     least = min(widths_of(rows), default=FLOAT)
-    if least == FLOAT:
-        return "No file has rounded weights."
-    share = span(files[least] / files[FLOAT], lambda value: percent(value, 0))
-    return f"Files at {width(least)} take {share} % of the bytes of those of floats."
+    return least, files[least] / files[FLOAT]
 
 
 def inexact(results: Results) -> tuple[str, dict[str, str]]:
@@ -106,14 +115,15 @@ def _beside(table: pd.DataFrame, row: Row) -> list[str]:
     return [*lead, *shown, thousands(of["file_bytes"]["mean"])]
 
 
-def _total(rows: pd.DataFrame, metric: str) -> float:
+def total(rows: pd.DataFrame, metric: str) -> int:
+    """Over replicates and files, of a metric that counts: rows hold its means."""
     mine = rows[rows.metric == metric]
     return round((mine["mean"] * mine.n).sum())
 
 
 def _counted(rows: pd.DataFrame, metric: str) -> str:
     """`3 of 5,400` predictions."""
-    return f"{thousands(_total(rows, metric))} of {thousands(_total(rows, 'predictions'))}"
+    return f"{thousands(total(rows, metric))} of {thousands(total(rows, 'predictions'))}"
 
 
 def _over(rows: pd.DataFrame, metric: str, base: str) -> list[float]:
@@ -131,7 +141,7 @@ def rounds_inputs(runtime: str, rows: pd.DataFrame) -> str:
             f"{named} with rounded inputs has no rows: it is not there, or runs none of these networks."
         )
     rounded = rows[rows.eval_bits != FLOAT]
-    other, every = (_total(rounded, metric) for metric in ("differing", "predictions"))
+    other, every = (total(rounded, metric) for metric in ("differing", "predictions"))
     if not other:
         return f"With inputs rounded too, {named} gives every prediction as fake quantization does."
     share = percent(other / every)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from t0qat.exhibits.benchmark import DECIMALS
+from t0qat.exhibits.benchmark import DECIMALS, by_interval
 from t0qat.exhibits.labels import macros, name, width
 from t0qat.exhibits.rows import Results, rows_of
 from t0qat.experiments.arms import model_label
@@ -151,11 +151,8 @@ def direction(row: Row | None) -> str:
     """What a difference from plain training is by its interval, uncorrected; None: it is that itself."""
     if row is None:
         return "that itself"
-    within = -row["margin"] < row["ci_low"] and row["ci_high"] < row["margin"]
-    for word, shown in {"lower": row["ci_high"] < 0, "higher": row["ci_low"] > 0}.items():
-        if shown:
-            return word + ", within" * within
-    return "within" if within else "open"
+    way, within = by_interval(row["ci_low"], row["ci_high"], row["margin"])
+    return ", ".join(filter(None, [way, "within" if within else ""])) or "open"
 
 
 def outcome(row: Row | None) -> str:

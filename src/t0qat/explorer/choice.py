@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from t0qat.exhibits.benchmark import UNDER_TEST, Benchmark
+from t0qat.exhibits.benchmark import HIGHER, LOWER, UNDECIDED, UNDER_TEST, WITHIN, Benchmark, by_interval
 from t0qat.exhibits.deviations import BEYOND, CHANCE, DRAWN, MARGINS, at_chance
 from t0qat.exhibits.labels import listed, network_label, width, widths_of
 from t0qat.exhibits.labels import name as without_commas
@@ -40,8 +40,8 @@ LEAST = "Of the methods picked, {method} lies lowest at {bits} on the {model}: {
 ALONE = "Only {method} is picked: at {bits} on the {model} it has {value} {unit}."
 TIED = "Exactly as low: {methods}."
 # What a difference from plain training is, by its whole interval, uncorrected.
-ITSELF, LOWER, LOWER_WITHIN, WITHIN = "itself", "lower", "lower within the margin", "within the margin"
-UNDECIDED, HIGHER_WITHIN, HIGHER = "undecided", "higher within the margin", "higher"
+ITSELF = "itself"
+LOWER_WITHIN, HIGHER_WITHIN = f"{LOWER} {WITHIN}", f"{HIGHER} {WITHIN}"
 SAME, SMALL = "plain training rounded the same way", "but by less than the margin"
 FOUND = "the difference is {difference} in {n} pairs of test seeds."
 AGAINST = {
@@ -185,13 +185,8 @@ def shown(row: pd.Series) -> str:
     """What the difference of a row, as of `rows`, is shown to be: a key of AGAINST."""
     if row.name == PLAIN:
         return ITSELF
-    low, high, margin = row.difference_low, row.difference_high, row.margin
-    within = -margin < low and high < margin
-    if high < 0:
-        return LOWER_WITHIN if within else LOWER
-    if low > 0:
-        return HIGHER_WITHIN if within else HIGHER
-    return WITHIN if within else UNDECIDED
+    way, within = by_interval(row.difference_low, row.difference_high, row.margin)
+    return f"{way} {WITHIN}".strip() if within else way or UNDECIDED
 
 
 def sentence(found: Results, network: str, bits: int, table: pd.DataFrame) -> str:
