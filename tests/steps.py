@@ -20,6 +20,7 @@ from t0qat.experiments import (
     circuits,
     expansion,
     long_training,
+    on_circuits,
     on_text,
     precision,
     published,
@@ -168,7 +169,7 @@ def curves():
 def circuit():
     """Two steps in the channel of noise, and every reading of what they give."""
     plan = circuits.plan(replicates=2, digits=["0123"], steps=2, strengths=[0.1], bits=[2], shots=10)
-    arm = arms.Arm("digits", "circuit_0123", circuits.CHANNEL, arms.NO_WIDTH)
+    arm = arms.Arm("digits", "circuit_0123", on_circuits.CHANNEL, arms.NO_WIDTH)
     (_, cell), _ = plan.tests({arm: (0.1, 3000.0)})
     angles = cell.reads.made()
     return angles, cell.made(cell.reads.opened(angles, **cell.reads.arguments))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from t0qat.experiments import arms, circuits, recommendation
+from t0qat.experiments import arms, circuits, on_circuits, recommendation
 from t0qat.experiments.arms import FLOAT
 from t0qat.experiments.noise_choice import ARMS, MEASURED
 from t0qat.paper import IMAGES, PAPER
@@ -327,7 +327,7 @@ def circuit_rows(
     loss,
     difference,
     models=("circuit_38", "circuit_0123"),
-    ways=tuple(circuits.WAYS),
+    ways=tuple(on_circuits.WAYS),
     strengths=(0.01, 0.1, 0.3),
 ):
     """The files of circuits, orderly but for their numbers."""
@@ -335,15 +335,15 @@ def circuit_rows(
     for model, way in itertools.product(models, ways):
         keys = {"model": model, "way": way}
         tables["circuits_robust"] += [loss(**keys, channel=channel) for channel in circuits.SHOWN]
-        for channel, bits in itertools.product((circuits.NONE, *circuits.DEVICE), (FLOAT, 4)):
-            for strength in (0.0,) if channel == circuits.NONE else strengths:
+        for channel, bits in itertools.product((on_circuits.NONE, *on_circuits.DEVICE), (FLOAT, 4)):
+            for strength in (0.0,) if channel == on_circuits.NONE else strengths:
                 at = keys | {"channel": channel, "channel_strength": strength, "eval_bits": bits}
                 measured = [(0, "accuracy"), (0, "loss"), (0, "moved"), (1024, "accuracy")]
                 tables["circuits"] += [loss(**at, shots=n, metric=metric) for n, metric in measured]
-        others = [circuits.PLAIN] if way != circuits.PLAIN else []
-        others += [circuits.CHANNEL] if way == circuits.TUNED else []
+        others = [on_circuits.PLAIN] if way != on_circuits.PLAIN else []
+        others += [on_circuits.CHANNEL] if way == on_circuits.TUNED else []
         pairs = list(itertools.product(others, circuits.SHOWN))
-        pairs += [(circuits.GUESS, circuits.NONE)] if way == circuits.PUBLISHED else []
+        pairs += [(circuits.GUESS, on_circuits.NONE)] if way == on_circuits.PUBLISHED else []
         tables["circuits_paired"] += [
             difference(**keys, other_way=other, channel=channel) for other, channel in pairs
         ]
@@ -352,7 +352,7 @@ def circuit_rows(
                 **keys, learning_rate=rate, strength=strength, short=2.0, gradients=7, chosen=int(i == 0)
             )
             for i, (rate, strength) in enumerate(
-                itertools.product((0.1, 1.0), circuits.WAYS[way].values or (np.nan,))
+                itertools.product((0.1, 1.0), on_circuits.WAYS[way].values or (np.nan,))
             )
         ]
     return tables

@@ -14,7 +14,7 @@ from test_figures import points, readable, whiskers
 
 from t0qat.exhibits import figures
 from t0qat.exhibits.circuits import circuits, differences, gains, vanishing
-from t0qat.experiments.circuits import DEVICE, WAYS
+from t0qat.experiments.on_circuits import DEVICE, WAYS
 
 CHANNELS = {  # as the table heads them
     "none": "No noise",

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from t0qat import explorer
-from t0qat.experiments import circuits, published
+from t0qat.experiments import on_circuits, published
 from t0qat.experiments.published import Losses
 from t0qat.experiments.settings import RULES, check
 from t0qat.explorer import measure, panel, settings
@@ -231,12 +231,12 @@ def test_the_circuits_are_those_of_the_experiment(small, scaling):
         rows = []
         for replicate in range(measure.CIRCUITS):
             own = {"qubits": 4, "layers": 4, "part": "test", "replicate": replicate, "seed": 0}
-            angles = circuits.fit(
+            angles = on_circuits.fit(
                 digits="38", way=way, xi_scaling=None if way == "no_noise" else scaling,
                 **measure.CIRCUIT_TRAINING, **own,
             )["angles"].detach()  # fmt: skip
-            images = circuits.samples("38", 4, "test", replicate, 0)
-            trained = circuits.Trained(circuits.Circuit(4, 4, 2), angles, images)
+            images = on_circuits.samples("38", 4, "test", replicate, 0)
+            trained = on_circuits.Trained(on_circuits.Circuit(4, 4, 2), angles, images)
             each = [trained.chances(angles, "dephasing", [strength])[0] for strength in strengths]
             answers = np.argmax(torch.stack(each).numpy(), -1)
             rows.append((answers == images.test_target.numpy()).mean(1))
@@ -263,14 +263,14 @@ def test_the_bar_is_at_the_dephasing_that_the_noise_about_z_is_in_the_mean(small
         small.set(scaling=scaling)
         strength = torch.tensor(small._pictures["device"].own.get_xdata()[0], dtype=torch.float64)
         deviation = torch.tensor(small.wanted.noise, dtype=torch.float64)
-        own = circuits.flip(circuits.circuits.Z_AXIS, circuits.flip_chance(deviation))
-        torch.testing.assert_close(circuits.CHANNELS["dephasing"](strength), own)
+        own = on_circuits.flip(on_circuits.circuits.Z_AXIS, on_circuits.flip_chance(deviation))
+        torch.testing.assert_close(on_circuits.CHANNELS["dephasing"](strength), own)
 
 
 def test_only_noise_of_training_trains_circuits(untrained, monkeypatch):
-    trained, original = [], circuits.fit
+    trained, original = [], on_circuits.fit
     counted = lambda **what: trained.append((what["way"], what["replicate"])) or original(**what)  # noqa: E731
-    monkeypatch.setattr(circuits, "fit", counted)
+    monkeypatch.setattr(on_circuits, "fit", counted)
     before = untrained.shown["on_device"]
     for other in (
         {"baseline_noise": 1.2}, {"evaluation_noise": 0.3}, {"bits": 2}, {"grid_range": "narrow"},

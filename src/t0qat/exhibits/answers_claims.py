@@ -3,7 +3,8 @@
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.sentences import NOT_RUN, Chosen, of_all, verdict
 from t0qat.exhibits.verdicts import IN_PART, kind_of
-from t0qat.experiments.circuits import ALL, GUESS, PLAIN, PUBLISHED, TUNED
+from t0qat.experiments.circuits import ALL, GUESS
+from t0qat.experiments.on_circuits import PLAIN, PUBLISHED, TUNED
 from t0qat.pipeline import claims, decision
 from t0qat.pipeline.lookups import Read
 from t0qat.pipeline.statistics import ERROR_RATE

@@ -7,19 +7,8 @@ import torch
 
 from t0qat.exhibits.labels import listed, macros, starred
 from t0qat.exhibits.rows import Results, one, rows_of
-from t0qat.experiments.circuits import (
-    ACROSS,
-    ALL,
-    DEVICE,
-    GLOBAL,
-    GUESS,
-    MODEL,
-    NONE,
-    PLAIN,
-    PUBLISHED,
-    TUNED,
-    WAYS,
-)
+from t0qat.experiments.circuits import ALL, GUESS, MODEL
+from t0qat.experiments.on_circuits import ACROSS, DEVICE, GLOBAL, NONE, PLAIN, PUBLISHED, TUNED, WAYS
 from t0qat.pipeline.latex import Raw, grouped
 from t0qat.pipeline.statistics import ERROR_RATE
 from t0qat.pipeline.words import NOTHING, Row, number, percent, plus_minus

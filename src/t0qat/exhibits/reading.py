@@ -13,7 +13,7 @@ from t0qat.exhibits.response import budget_label
 from t0qat.exhibits.rows import rows_of
 from t0qat.exhibits.theory import NETWORK_LABELS
 from t0qat.experiments.arms import LINEAR, NO_WIDTH, model_label
-from t0qat.experiments.circuits import WAYS
+from t0qat.experiments.on_circuits import WAYS
 from t0qat.experiments.running import RUNTIMES
 from t0qat.pipeline.words import fixed, number, thousands, with_interval
 

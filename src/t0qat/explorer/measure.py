@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from t0qat.experiments import circuits as classifiers
+from t0qat.experiments import on_circuits
 from t0qat.experiments import published as experiment
 from t0qat.experiments.published import Losses
 from t0qat.pipeline import pin
@@ -71,8 +71,8 @@ CIRCUIT_TRAINING = {"learning_rate": 0.2, "steps": 40, "batch_size": 32}
 # The channel in which training noise shows most. In the mean, noise on an angle about Z is this one.
 DEVICE = "dephasing"
 DEVICE_STRENGTHS = tuple(i / 10 for i in range(10))
-AT_ONCE = classifiers.PLAIN, classifiers.PUBLISHED  # ways whose first circuits are drawn first
-LINES = *AT_ONCE, classifiers.CHANNEL
+AT_ONCE = on_circuits.PLAIN, on_circuits.PUBLISHED  # ways whose first circuits are drawn first
+LINES = *AT_ONCE, on_circuits.CHANNEL
 
 
 class Setting(namedtuple("Setting", [n for n, _ in FIELDS], defaults=[value for _, value in FIELDS])):
@@ -169,7 +169,7 @@ class Circuits(NamedTuple):
     @property
     def number(self) -> int:
         """How many of each way of LINES."""
-        return len(self.accuracy.get(classifiers.CHANNEL, ()))
+        return len(self.accuracy.get(on_circuits.CHANNEL, ()))
 
     @property
     def own_strength(self) -> float:
@@ -268,8 +268,8 @@ def networks(setting: Setting, number: int = NETWORKS) -> Generator[tuple[int, i
 @pin.one_thread()
 def _on_device(way: str, xi_scaling: float | None, replicate: int) -> list[float]:
     own = CIRCUIT | {"part": "test", "replicate": replicate, "seed": PUBLISHED["seed"]}
-    weights = classifiers.fit(way=way, xi_scaling=xi_scaling, **CIRCUIT_TRAINING, **own)
-    trained = classifiers.opened(weights, **own)
+    weights = on_circuits.fit(way=way, xi_scaling=xi_scaling, **CIRCUIT_TRAINING, **own)
+    trained = on_circuits.opened(weights, **own)
     with torch.no_grad():
         chances = trained.chances(trained.angles, DEVICE, DEVICE_STRENGTHS)
     return [dict(trained.scores(each))["accuracy"] for each in chances]
@@ -282,7 +282,7 @@ def circuits(
     rows = {way: [] for way in ways}
     for replicate in range(number):
         for i, way in enumerate(ways, 1):
-            noise = None if way == classifiers.PLAIN else setting.circuits
+            noise = None if way == on_circuits.PLAIN else setting.circuits
             rows[way].append(_on_device(way, noise, replicate))
             yield replicate * len(ways) + i, number * len(ways)
     return Circuits(setting, {way: np.array(row) for way, row in rows.items()})

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from t0qat.exhibits.circuits import CHANNEL_LABELS
 from t0qat.exhibits.figures.style import STYLES, only, style
 from t0qat.exhibits.figures.table1 import density
-from t0qat.experiments.circuits import CHANNEL, PUBLISHED, WAYS
+from t0qat.experiments.on_circuits import CHANNEL, PUBLISHED, WAYS
 from t0qat.explorer import measure
 from t0qat.explorer.measure import BITS, Circuits, Linear, Networks
 from t0qat.training.constants import REPORTED

@@ -5,7 +5,7 @@ from html import escape
 
 import numpy as np
 
-from t0qat.experiments.circuits import CHANNEL, PLAIN, PUBLISHED
+from t0qat.experiments.on_circuits import CHANNEL, PLAIN, PUBLISHED
 from t0qat.explorer import measure
 from t0qat.explorer.measure import Circuits, Linear, Networks
 from t0qat.pipeline import statistics

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from t0qat.exhibits.circuits import CHANNEL_LABELS, task_label
 from t0qat.exhibits.figures.style import TEXT, in_font, legend_above, panels, points
 from t0qat.experiments.arms import FLOAT
-from t0qat.experiments.circuits import DEVICE, WAYS
+from t0qat.experiments.on_circuits import DEVICE, WAYS
 from t0qat.training.circuits import CHANNELS, Y_AXIS, flip, flip_chance, rotation
 from t0qat.training.streams import stream
 
