@@ -53,7 +53,7 @@ def outputs(paper: Paper, home: Path) -> str:
 
 
 def took(paper: Paper, home: Path) -> str:
-    """How long all notebooks took, in a sentence."""
+    """How long the notebooks whose cost is known took, in a sentence."""
     record = costs.read(home)
     known = [record[notebook.name] for notebook in notebooks.load(paper) if notebook.name in record]
     minutes = f"{sum(cost.seconds for cost in known) / 60:.0f} minutes{_cores(paper, record)}"
