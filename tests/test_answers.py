@@ -48,6 +48,19 @@ class Edit:
         return tables | {self.file: moved(tables[self.file], self.to, self.half, **self.keys)}
 
 
+def no_better_on_another(family: str):
+    """An edit: on one more network, what is recommended is neither better nor worse than plain."""
+
+    def edit(tables):
+        table = tables["recommendation"]
+        mine = (table.family == family) & (table.pick == "recommended")
+        rows = table[mine & (table.quantity == "minus_plain")].drop_duplicates("eval_bits")
+        rows = moved(rows.assign(model="another"), to=0.0)
+        return tables | {"recommendation": pd.concat([table, rows], ignore_index=True)}
+
+    return edit
+
+
 def without(file: str, **keys):
     """An edit: the rows with these keys are not there."""
 
@@ -266,7 +279,13 @@ FORMS = {
         f"recommendation/{n}": {
             "nowhere": beaten(family, to=1.0),
             "everywhere": beaten(family, to=-1.0),
+            "everywhere, partly": both(beaten(family, to=-1.0), no_better_on_another(family)),
             "lowest": both(beaten(family, to=1.0), beaten(family, to=-1.0, eval_bits=2)),
+            "lowest, partly": both(
+                beaten(family, to=1.0),
+                beaten(family, to=-1.0, eval_bits=2),
+                no_better_on_another(family),
+            ),
             "mixed": both(beaten(family, to=1.0), beaten(family, to=-1.0, eval_bits=4)),
             "not run": without("recommendation", family=family),
         }

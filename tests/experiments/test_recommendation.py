@@ -231,11 +231,11 @@ def test_the_files_come_back_as_they_were_written(made, tmp_path):
         pd.testing.assert_frame_equal(back, table, check_dtype=False, rtol=1e-7)
 
 
-def run(**losses: float) -> pd.DataFrame:
-    """recommendation_arms of one width, margin 0.1; all trainings serve it alone, and cost the same."""
+def run(train_bits: int, **losses: float) -> pd.DataFrame:
+    """recommendation_arms of one width, 2, and margin 0.1; all trainings cost and serve the same."""
     loss = np.array([*losses.values()])
     return pd.DataFrame(
-        {"family": "images", "eval_bits": 2, "method": [*losses], "train_bits": 2, "loss": loss}
+        {"family": "images", "eval_bits": 2, "method": [*losses], "train_bits": train_bits, "loss": loss}
         | {"behind": loss - loss.min(), "margin": 0.1, "cost": 1.0, "serves": 1}
     )
 
@@ -251,10 +251,24 @@ def run(**losses: float) -> pd.DataFrame:
     ],
 )
 def test_two_runs_agree_where_each_holds_the_others_pick_for_as_good(first, second, behind, holds):
-    (row,) = recommendation.agreement(run(**first), run(**second)).to_dict("records")
+    (row,) = recommendation.agreement(run(2, **first), run(2, **second)).to_dict("records")
     np.testing.assert_allclose((row["behind_first"], row["behind_second"]), behind, atol=1e-12)
     assert row["holds"] is holds
     assert row["method"] == min(first, key=first.get) and row["other"] == min(second, key=second.get)
+
+
+def test_agreement_on_one_training_for_all_is_of_the_mean_over_widths():
+    """Each is worse at one width by more than the margin there, and nearer in the mean."""
+    one, other = {"gptq": 0.1, "kure": 0.3, "ste": 0.6}, {"gptq": 0.5, "kure": 0.34, "ste": 0.02}
+    first = pd.concat([run(0, **one), run(0, **other).assign(eval_bits=4, margin=0.04)])
+    found = recommendation.agreement(first, first.assign(loss=[0.1, 0.1, 0.2, 0.5, 0.4, 0.38]))
+    (row,) = found[found.eval_bits == 0].to_dict("records")
+    assert (row["method"], row["other"]) == ("gptq", "kure")  # means 0.3, 0.32, 0.31; 0.3, 0.25, 0.29
+    np.testing.assert_allclose((row["behind_first"], row["behind_second"]), (0.02, 0.05), atol=1e-12)
+    assert row["holds"]  # 0.05 is below 0.07, the mean margin
+    wider = first.assign(loss=[0.1, 0.1, 0.2, 0.6, 0.4, 0.38])
+    found = recommendation.agreement(first, wider)
+    assert not found[found.eval_bits == 0].holds.item()  # 0.1 behind in the second run
 
 
 def test_agreement_is_asked_of_every_family_and_width(made):
@@ -262,7 +276,7 @@ def test_agreement_is_asked_of_every_family_and_width(made):
     found = recommendation.agreement(arms, arms)
     assert found.holds.all()
     assert set(zip(found.family, found.eval_bits, strict=True)) == {
-        (f, b) for f in ("images", "text") for b in (4, 2)
+        (f, b) for f in ("images", "text") for b in (4, 2, 0)
     }
     moved = arms.assign(behind=arms.behind.to_numpy()[::-1])
     assert not recommendation.agreement(arms, moved).holds.all()

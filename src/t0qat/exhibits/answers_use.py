@@ -52,13 +52,17 @@ def to_use(family: str) -> Callable[[Read], Chosen]:
             return NOT_RUN, {}
         widths = [*best.eval_bits.unique()]
         ahead = [bits for bits in widths if _beats_plain(best[best.eval_bits == bits])]
+        minus = best[best.eval_bits.isin(ahead) & (best.quantity == "minus_plain")]
         if not ahead:
             return "nowhere", {}
         if ahead != widths[-len(ahead) :]:
             return "mixed", {}
         method = {row["eval_bits"]: called(row) for row in rows_of(best)}
-        form = "everywhere" if ahead == widths else "lowest"
-        return form, {"uses": _named([(method[bits], bits) for bits in ahead], form == "everywhere")}
+        every = ahead == widths
+        form = "everywhere" if every else "lowest"
+        partly = not (minus.ci_high < 0).all()  # on some networks only
+        uses = _named([(method[bits], bits) for bits in ahead], every)
+        return form + ", partly" * partly, {"uses": uses}
 
     return choose
 

@@ -33,7 +33,8 @@ def compared(paper: Paper, other: Path) -> Iterator[str]:
             f"{row[m]} ({row[b]})" for m, b in (("method", "train_bits"), ("other", "other_bits"))
         )
         found = "the same" if here == there else f"{there} there, {_behind(row)}"
-        yield f"{row['family']} at INT{row['eval_bits']}: {here} here, {found}"
+        where = f"at INT{row['eval_bits']}" if row["eval_bits"] else "with one training for all widths"
+        yield f"{row['family']} {where}: {here} here, {found}"
     here, there = (_columns(table) for table in verdicts)
     alike = [key for key in here if key in there and here[key] and there[key]]
     yield f"{len(changed)} of {len(alike)} columns that both decide are decided otherwise"

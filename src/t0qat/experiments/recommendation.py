@@ -99,10 +99,18 @@ def picks(found: pd.DataFrame) -> pd.DataFrame:
         near = here[(here.behind <= here.margin) & (here.share < best.share.item())]
         cheaper = _first(near, ["share", "behind"])
         chosen += [best.assign(pick=RECOMMENDED), cheaper.assign(pick=CHEAPER)]
-    free = found[found.train_bits == NO_WIDTH]
-    method = free.groupby("method", sort=False)["loss"].mean().round(12).idxmin()
-    chosen.append(free[free.method == method].assign(pick=ONE_FOR_ALL))
+    method, bits = _best(_for_all(found))
+    for_all = found[(found.method == method) & (found.train_bits == bits)]
+    chosen.append(for_all.assign(pick=ONE_FOR_ALL))
     return pd.concat(chosen, ignore_index=True).drop(columns="share")
+
+
+def _for_all(found: pd.DataFrame) -> pd.DataFrame:
+    """Arms without a width in mean over widths. found, and what comes back: rows as of `arms`."""
+    free = found[found.train_bits == NO_WIDTH]
+    by = free.groupby(ARM, sort=False)[["loss", "margin", "cost", "serves"]].mean().reset_index()
+    by["loss"] = by["loss"].round(12)
+    return by.assign(eval_bits=NO_WIDTH, behind=by["loss"] - by["loss"].min())
 
 
 def _first(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -148,12 +156,13 @@ def _tested(mine: Results, metric: Metric) -> pd.DataFrame:
 def agreement(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Whether two runs, as on other seeds, recommend the same, or what the other holds for as good.
 
-    first, second: recommendation_arms of each. One row a family and width: the arms recommended (method,
-    train_bits, other, other_bits), behind_first (how far the second's lies behind in the first run, nan
-    where that lacks it), behind_second (the reverse), and holds: both lie within the margin there.
+    first, second: recommendation_arms of each. One row a family and width, eval_bits NO_WIDTH where one
+    training serves all, in mean over widths: the arms recommended (method, train_bits, other,
+    other_bits), behind_first (how far the second's lies behind in the first run, nan where that lacks
+    it), behind_second (the reverse), and holds: both lie within the margin there.
     """
     place, found = ["family", "eval_bits"], []
-    runs = [dict(iter(run.groupby(place, sort=False))) for run in (first, second)]
+    runs = [dict(iter(_with_all(run).groupby(place, sort=False))) for run in (first, second)]
     for where in dict.fromkeys([*runs[0], *runs[1]]):
         one, other = (run[where] for run in runs)
         mine, theirs = (_best(rows) for rows in (one, other))
@@ -165,8 +174,16 @@ def agreement(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def _with_all(run: pd.DataFrame) -> pd.DataFrame:
+    """recommendation_arms, and below them those of one training for all widths."""
+    for_all = [
+        _for_all(mine).assign(family=family) for family, mine in run.groupby("family", sort=False)
+    ]
+    return pd.concat([run, *for_all], ignore_index=True)
+
+
 def _best(here: pd.DataFrame) -> tuple[str, int]:
-    """The recommended arm of one family and width."""
+    """The recommended arm of one family and width, or of one training for all."""
     best = _first(here.assign(share=here.cost / here.serves), ["behind", "share"])
     return best.method.item(), best.train_bits.item()
 
