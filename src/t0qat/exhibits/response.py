@@ -89,14 +89,10 @@ def helps(table: pd.DataFrame) -> str:
         return "This was not part of the run."
     where = the_models(table.model.unique())
     found = below(table)
-    many = f"{found.every} comparisons"
-    if found.rows.empty:
-        said = f"On {where}, none of {many} shows noise below plain training."
-    else:
-        said = (
-            f"On {where}, {len(found.rows)} of {many} show noise below plain training. Chance alone"
-            f" would give about {number(found.by_chance, 2)}."
-        )
+    shown = f"{len(found.rows) or 'none'} of {found.every} comparisons"
+    said = f"On {where}, noise is shown to be below plain training in {shown}."
+    if len(found.rows):
+        said += f" Chance alone would give about {number(found.by_chance, 2)}."
     ahead = [before_ste(mine).to_numpy().ravel() for _, mine in table.groupby("model", sort=False)]
     won, cases = sum(map(sum, ahead)), sum(map(len, ahead))
     if won == cases:
