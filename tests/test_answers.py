@@ -48,14 +48,18 @@ class Edit:
         return tables | {self.file: moved(tables[self.file], self.to, self.half, **self.keys)}
 
 
-def no_better_on_another(family: str):
-    """An edit: on one more network, what is recommended is neither better nor worse than plain."""
+def no_better_on_another(family: str, **keys):
+    """An edit: on one more network, what is recommended is neither better nor worse than plain.
+
+    keys: only in rows that have these.
+    """
 
     def edit(tables):
         table = tables["recommendation"]
         mine = (table.family == family) & (table.pick == "recommended")
         rows = table[mine & (table.quantity == "minus_plain")].drop_duplicates("eval_bits")
-        rows = moved(rows.assign(model="another"), to=0.0)
+        rows = moved(rows.assign(model="another"), to=-1.0)
+        rows = moved(rows, to=0.0, **keys)
         return tables | {"recommendation": pd.concat([table, rows], ignore_index=True)}
 
     return edit
@@ -279,7 +283,9 @@ FORMS = {
         f"recommendation/{n}": {
             "nowhere": beaten(family, to=1.0),
             "everywhere": beaten(family, to=-1.0),
-            "everywhere, partly": both(beaten(family, to=-1.0), no_better_on_another(family)),
+            "everywhere, partly": both(
+                beaten(family, to=-1.0), no_better_on_another(family, eval_bits=2)
+            ),
             "lowest": both(beaten(family, to=1.0), beaten(family, to=-1.0, eval_bits=2)),
             "lowest, partly": both(
                 beaten(family, to=1.0),
@@ -305,6 +311,7 @@ FORMS = {
         "all": both(),
         "some": column("deployment", "mean", 1e12, metric="file_bytes", model="mlp", eval_bits=2),
         "none": column("deployment", "mean", 1e12, metric="file_bytes", eval_bits=2),
+        "not run": without("deployment", eval_bits=[8, 4, 3, 2]),
     },
     "circuits/1": {
         "supported": Edit(**CIRCUIT, to=0.1),

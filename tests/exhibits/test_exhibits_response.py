@@ -88,7 +88,7 @@ def test_sentences_are_of_their_kind_of_network():
     cases = [case({30: -0.2}, 0.0), case({30: 0.2}, 0.0, model="small_gpt2")]
     best = pd.DataFrame([row for rows in cases for row in rows])
     _, macros = counts({"response_best": best})
-    shown = "noise is shown to be below plain training in"
+    shown = "the interval of noise lies below plain training in"
     assert macros["ResponseImagesSentence"].startswith(f"On the deep CNN, {shown} 1 of 1 comparisons.")
     assert macros["ResponseTextSentence"].startswith(
         f"On the small GPT-2, {shown} none of 1 comparisons"

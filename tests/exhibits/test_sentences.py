@@ -241,18 +241,20 @@ FORMS = [
     (response.helps(curves()), "This was not part of the run."),
     (
         response.helps(curves(0.2, 0.3)),
-        "On the deep CNN, noise is shown to be below plain training in none of 2 comparisons. By means"
-        " alone, the best noise is below STE in no case.",
+        "On the deep CNN, the interval of noise lies below plain training in none of 2 comparisons. By"
+        " means alone, the best noise is below STE in no case.",
     ),
     (
         response.helps(curves(-0.2, 0.3, model="small_gpt2")),
-        "On the small GPT-2, noise is shown to be below plain training in 1 of 2 comparisons. Chance"
-        " alone would give about 0.05. By means alone, the best noise is below STE in 1 of 2 cases.",
+        "On the small GPT-2, the interval of noise lies below plain training in 1 of 2 comparisons."
+        " Chance alone would give about 0.05. By means alone, the best noise is below STE in 1 of 2"
+        " cases.",
     ),
     (
         response.helps(curves(-0.2, -0.05)),
-        "On the deep CNN, noise is shown to be below plain training in 1 of 2 comparisons. Chance alone"
-        " would give about 0.05. By means alone, the best noise is below STE in every case.",
+        "On the deep CNN, the interval of noise lies below plain training in 1 of 2 comparisons."
+        " Chance alone would give about 0.05. By means alone, the best noise is below STE in every"
+        " case.",
     ),
     (
         recommendation.gains(picked("minus_plain", DOWN, UP, OPEN)),
@@ -321,6 +323,10 @@ FORMS = [
     ),
     (
         deployment.saved(files(0).query("eval_bits == 32")),
+        "No file has rounded weights.",
+    ),
+    (
+        deployment.saved(files(0).query("method == 'ste'")),
         "No file has rounded weights.",
     ),
     (

@@ -1,6 +1,5 @@
 """What devices do to circuits: against qiskit-aer, exact chances and channels with known ends."""
 
-import functools
 import itertools
 import math
 
@@ -24,7 +23,6 @@ from t0qat.experiments.on_circuits import (
 from t0qat.training.circuits import Circuit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-close = functools.partial(np.testing.assert_allclose, rtol=0)
 
 
 def trained(digits: str, qubits: int, images: int | None = None) -> Trained:

@@ -45,6 +45,8 @@ def test_a_flipped_verdict_and_another_recommendation_are_named(tmp_path):
     shutil.copytree(places.ROOT / "paper" / "results", there)
     *same, columns, picks = other_seeds.compared(PAPER, tmp_path)
     assert all(line.endswith(", the same") for line in same) and same
+    assert sum(line.startswith("images with one training for all widths: ") for line in same) == 1
+    assert not any("INT0" in line for line in same)
     assert columns.startswith("0 of ") and picks.startswith(f"0 of {len(same)} ")
     verdicts = results.read(PAPER, "verdicts")
     verdicts.loc[verdicts.as_published == decision.CONTRADICTED, "as_published"] = decision.SUPPORTED

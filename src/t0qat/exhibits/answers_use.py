@@ -105,6 +105,8 @@ def in_runtime(read: Read) -> Chosen:
 def bytes_saved(read: Read) -> Chosen:
     table = read("deployment")
     lowest, shares = deployment.smallest_files(table[table.runtime == EXACT])
+    if shares.empty:
+        return NOT_RUN, {}
     return of_all((shares < 1).sum(), len(shares)), {
         "share": span(shares, lambda value: percent(value, 0)),
         "lowest": width(lowest),

@@ -92,16 +92,16 @@ def direction(row: Row) -> str:
     return found if row["p_bh"] < ERROR_RATE else ""
 
 
+def stands(row: Row) -> str:
+    """`decision` in a table's cell: `undecided`, `within`, or `within, lower` where shown too."""
+    found = decision(row)
+    return ", ".join(filter(None, ["within", direction(row)])) if found == WITHIN else found
+
+
 def by_interval(low: float, high: float, margin: float) -> tuple[str, bool]:
     """LOWER, HIGHER or "", by a difference's uncorrected interval, and if that is within the margin."""
     way = LOWER if high < 0 else HIGHER if low > 0 else ""
     return way, -margin < low and high < margin
-
-
-def stands(row: Row) -> str:
-    """The same in a table's cell: `undecided`, `within`, or `within, lower` where that is shown too."""
-    found = decision(row)
-    return ", ".join(filter(None, ["within", direction(row)])) if found == WITHIN else found
 
 
 def decided(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -65,12 +65,13 @@ def saved(exact: pd.DataFrame) -> str:
 def smallest_files(exact: pd.DataFrame) -> tuple[int, pd.Series]:
     """The narrowest width under plain training, and what its files take of the float files' bytes.
 
-    The shares, from 0 to 1, are by network. exact: as of `same_predictions`.
+    The shares, from 0 to 1, are by network; none where no file has rounded weights, and the width is
+    FLOAT. exact: as of `same_predictions`.
     """
     rows = exact[(exact.method == PLAIN) & (exact.metric == "file_bytes")]
     files = rows.pivot(index="model", columns="eval_bits", values="mean")
     least = min(widths_of(rows), default=FLOAT)
-    return least, files[least] / files[FLOAT]
+    return least, pd.Series(dtype=float) if least == FLOAT else files[least] / files[FLOAT]
 
 
 def inexact(results: Results) -> tuple[str, dict[str, str]]:

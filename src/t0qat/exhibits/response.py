@@ -90,7 +90,7 @@ def helps(table: pd.DataFrame) -> str:
     where = the_models(table.model.unique())
     found = below(table)
     shown = f"{len(found.rows) or 'none'} of {found.every} comparisons"
-    said = f"On {where}, noise is shown to be below plain training in {shown}."
+    said = f"On {where}, the interval of noise lies below plain training in {shown}."
     if len(found.rows):
         said += f" Chance alone would give about {number(found.by_chance, 2)}."
     ahead = [before_ste(mine).to_numpy().ravel() for _, mine in table.groupby("model", sort=False)]

@@ -137,7 +137,7 @@ def learned(results: Results) -> tuple[str, dict[str, str]]:
         rows.append(cells)
     header = ["Training", "Learning rate", *2 * ["explained [95 %]", "way left", "by theory"]]
     over = ["", "", *(spanning(3, f"after {thousands(epoch)} epochs") for epoch in ends)]
-    said = {"Longest": f"{ends[1] / ends[0]:.0f}", "EarlySentence": stopped_early(table)}
+    said = {"Longest": f"{reached(table).times:.0f}", "EarlySentence": stopped_early(table)}
     return tabular(rows, header, "ll", over=over), macros("Theory", said)
 
 
@@ -154,7 +154,7 @@ def reached(table: pd.DataFrame) -> Reached:
     """What a longer training brings the published T0-QAT. table: theory_training."""
     explained = table[(table.quantity == "explained") & (table.epoch > 0)]
     lengths = sorted(explained[explained.schedule == "decaying"].epoch.unique())
-    plain = one(explained, method="no_noise", schedule="constant", epoch=lengths[-1])["mean"]
+    plain = one(explained, method=PLAIN, schedule="constant", epoch=lengths[-1])["mean"]
     first = one(explained, method="t0_qat", schedule="constant", epoch=lengths[0])
     long = one(explained, method="t0_qat", schedule="decaying", epoch=lengths[-1])
     near = [row["ci_low"] > plain - CONVERGED for row in (first, long)]

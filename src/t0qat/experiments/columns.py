@@ -106,7 +106,7 @@ COLUMNS: dict[str, Column] = {
     "runtime": name("what ran the file", "t0qat.experiments.running:RUNTIMES"),
     "format": name("of the rounded weights in the file: a container of ONNX or of GGUF"),
     "machine": prose("the processor"),
-    "way": name("how a circuit was trained", "t0qat.experiments.circuits:WAYS"),
+    "way": name("how a circuit was trained", "t0qat.experiments.on_circuits:WAYS"),
     "other_way": name("what it is compared with", "t0qat.experiments.circuits:COMPARED"),
     "channel": name(
         "what a device does to the qubits, none, or all (mean over those)",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from t0qat.experiments import recommendation
+from t0qat.experiments.arms import NO_WIDTH
 from t0qat.pipeline import places, results
 from t0qat.pipeline.agreement import decided, flips
 from t0qat.pipeline.paper import Paper
@@ -33,7 +34,8 @@ def compared(paper: Paper, other: Path) -> Iterator[str]:
             f"{row[m]} ({row[b]})" for m, b in (("method", "train_bits"), ("other", "other_bits"))
         )
         found = "the same" if here == there else f"{there} there, {_behind(row)}"
-        where = f"at INT{row['eval_bits']}" if row["eval_bits"] else "with one training for all widths"
+        for_all = row["eval_bits"] == NO_WIDTH
+        where = "with one training for all widths" if for_all else f"at INT{row['eval_bits']}"
         yield f"{row['family']} {where}: {here} here, {found}"
     here, there = (_columns(table) for table in verdicts)
     alike = [key for key in here if key in there and here[key] and there[key]]

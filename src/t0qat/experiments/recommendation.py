@@ -99,16 +99,15 @@ def picks(found: pd.DataFrame) -> pd.DataFrame:
         near = here[(here.behind <= here.margin) & (here.share < best.share.item())]
         cheaper = _first(near, ["share", "behind"])
         chosen += [best.assign(pick=RECOMMENDED), cheaper.assign(pick=CHEAPER)]
-    method, bits = _best(_for_all(found))
-    for_all = found[(found.method == method) & (found.train_bits == bits)]
-    chosen.append(for_all.assign(pick=ONE_FOR_ALL))
+    best = _first(_for_all(found), ["behind"])
+    chosen.append(found.merge(best[ARM]).assign(pick=ONE_FOR_ALL))
     return pd.concat(chosen, ignore_index=True).drop(columns="share")
 
 
 def _for_all(found: pd.DataFrame) -> pd.DataFrame:
-    """Arms without a width in mean over widths. found, and what comes back: rows as of `arms`."""
+    """Arms without a width in mean over widths: the columns of `arms` but for cost. found: its rows."""
     free = found[found.train_bits == NO_WIDTH]
-    by = free.groupby(ARM, sort=False)[["loss", "margin", "cost", "serves"]].mean().reset_index()
+    by = free.groupby(ARM, sort=False)[["loss", "margin"]].mean().reset_index()
     by["loss"] = by["loss"].round(12)
     return by.assign(eval_bits=NO_WIDTH, behind=by["loss"] - by["loss"].min())
 
@@ -183,7 +182,7 @@ def _with_all(run: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(here: pd.DataFrame) -> tuple[str, int]:
-    """The recommended arm of one family and width, or of one training for all."""
+    """The recommended arm of one family and width, or of one training for all, which has no cost."""
     best = _first(here.assign(share=here.cost / here.serves), ["behind", "share"])
     return best.method.item(), best.train_bits.item()
 
