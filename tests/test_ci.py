@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 
-from conftest import ROOT
+from projects import ROOT
 
 FAILING = """#!/bin/sh
 case $1 in

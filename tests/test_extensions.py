@@ -12,7 +12,7 @@ import tomllib
 import nbformat
 import pandas as pd
 import pytest
-from conftest import ROOT, Project, copy
+from projects import ROOT, Project, copy
 
 pytestmark = pytest.mark.chain
 METHOD = '''

@@ -18,7 +18,7 @@ from functools import partial
 
 import psutil
 import pytest
-from conftest import Project, with_toys, write_toy
+from projects import Project, with_toys, write_toy
 
 pytestmark = pytest.mark.faults
 SMOKE = ("run", "--profile", "smoke")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import jupyter_server
+from projects import jupyter_server
 
 from t0qat.exhibits import readme as blocks
 from t0qat.exhibits import story, verdicts

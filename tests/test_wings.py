@@ -6,7 +6,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from projects import ROOT
 
 from t0qat.paper import PAPER
 from t0qat.training.methods import REGISTRY

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, copy, jupyter_server
+from projects import ROOT, copy, jupyter_server
 
 CHROMIUM = shutil.which("chromium")
 PICTURES = ROOT / "build" / "browser"

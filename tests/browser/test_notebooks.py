@@ -10,7 +10,7 @@ import re
 
 import nbformat
 import pytest
-from conftest import ROOT
+from projects import ROOT
 
 pytestmark = pytest.mark.browser
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))

@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import copy
+from projects import copy
 
 pytestmark = pytest.mark.browser
 DESKTOP, PHONE = (1200, 900), (390, 844)

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import qiskit
+import qiskit_aer
 import torch
 from dense_circuits import FIT, dense
 
@@ -47,9 +49,7 @@ def exactly(rows: pd.DataFrame, channel: str, strength: float, bits: int = FLOAT
 
 def aer(circuit: Circuit, angles, features, channel: str, p: float) -> np.ndarray:
     """Each class's chance, by qiskit-aer's own noise after each gate on each qubit."""
-    qiskit = pytest.importorskip("qiskit")
-    simulators = pytest.importorskip("qiskit_aer")
-    noise, n = simulators.noise, circuit.qubits
+    noise, n = qiskit_aer.noise, circuit.qubits
     after = {
         "bit_flips": lambda: noise.pauli_error([("X", p), ("I", 1 - p)]),
         "rotation_flips": lambda: noise.pauli_error([("Y", p), ("I", 1 - p)]),
@@ -82,7 +82,7 @@ def aer(circuit: Circuit, angles, features, channel: str, p: float) -> np.ndarra
     for q in range(n if channel == READOUT else 0):
         built.append(noise.pauli_error([("X", p), ("I", 1 - p)]).to_instruction(), [q])
     built.save_density_matrix()
-    simulator = simulators.AerSimulator(method="density_matrix")
+    simulator = qiskit_aer.AerSimulator(method="density_matrix")
     matrix = np.asarray(simulator.run(built).result().data()["density_matrix"])
     chances = np.diag(matrix).real.reshape([2] * n).transpose(range(n)[::-1])
     return chances.reshape(2**circuit.read, -1).sum(1)[: circuit.classes]

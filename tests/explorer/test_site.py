@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import tinycss2
 from bs4 import BeautifulSoup
-from conftest import Project, copy
+from projects import Project, copy
 
 from t0qat.explorer import site
 from t0qat.paper import PAPER

@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from conftest import Project, with_toys
+from projects import Project, with_toys
 
 from t0qat.pipeline import costs
 

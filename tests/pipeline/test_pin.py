@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
 from jupyter_client.kernelspec import KernelSpecManager
+from projects import ROOT
 
 from t0qat.pipeline import pin
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import Project, with_toys, write_toy
+from projects import Project, with_toys, write_toy
 
 from t0qat.pipeline import notebooks, places, receipts
 from t0qat.pipeline.notebooks import Notebook

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import ROOT, Project, copy, with_toys
+from projects import ROOT, Project, copy, with_toys
 
 from t0qat.paper import PAPER
 from t0qat.pipeline import comparison, pin, places, receipts, results, verify
