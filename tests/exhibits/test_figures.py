@@ -98,7 +98,7 @@ def drawn_differences(figure) -> dict:
     names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     found, model = {}, ""
     for panel in figure.axes:
-        model = MODELS.get(panel.get_title(loc="left"), model)
+        model = MODELS.get(panel.get_title(loc="left").strip(), model)
         for bar in panel.containers:
             x, y = points(bar)
             hollow = bar.lines[0].get_markerfacecolor() == "white"
@@ -114,7 +114,7 @@ def arrows(figure) -> dict:
     names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     found, model = {}, ""
     for panel in figure.axes:
-        model = MODELS.get(panel.get_title(loc="left"), model)
+        model = MODELS.get(panel.get_title(loc="left").strip(), model)
         low, high = panel.get_xlim()
         for line in panel.lines:
             way = {"<": -1, ">": 1}.get(line.get_marker())
@@ -295,7 +295,7 @@ def test_no_text_is_clipped_or_lies_on_another(subset, numbers):
 def test_part_of_the_models_and_widths_is_drawn_as_well(subset):
     models, few, widths = subset
     table = made_up(*subset)
-    titles = [panel.get_title(loc="left") for panel in figures.vision(compared(table)).axes]
+    titles = [panel.get_title(loc="left").strip() for panel in figures.vision(compared(table)).axes]
     assert [MODELS[title] for title in titles if title] == (models or few)
     for model in (*models, *few):
         shown = figures.vision_matrix(table, model).axes[0].images[0].get_array()

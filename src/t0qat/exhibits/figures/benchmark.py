@@ -88,10 +88,10 @@ def _deviations(b: Benchmark, results: Results, label: str) -> Figure:
     for y, method in enumerate(order):
         starts.setdefault(family_of(method), y)
     models, widths = [*rows.model.unique()], _widths(rows)
-    height = 0.95 + len(models) * (0.3 + 0.125 * max(4, len(order)))
+    height = 0.95 + len(models) * (0.42 + 0.125 * max(4, len(order)))
     figure, axes = panels(height, len(models), len(widths), width=TEXT, sharey=True, squeeze=False)
     for (model, here), across in zip(rows.groupby("model", sort=False), axes, strict=True):
-        across[0].set_title(_titled(model))
+        across[0].set_title(_titled(model) + "\n")  # a line above the width, whose place is narrow
         for bits, panel in zip(widths, across, strict=True):
             at = here[here.eval_bits == bits]
             margin, low, high = at[["margin", "low", "high"]].iloc[0]
